@@ -1,0 +1,219 @@
+//! Everything that can go wrong, and whether trying again can cure it.
+
+use std::fmt;
+use std::io;
+
+use crate::etcd;
+use crate::lsn::Lsn;
+
+/// The result of whatever can fail with an [`Error`].
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// What went wrong, where, and what pg2etcd was doing. `doing` completes the phrase "while".
+#[derive(Debug)]
+pub enum Error {
+    /// An option or a setting that cannot be used; the text names file, line and key.
+    Setting(String),
+    /// A server that lacks what pg2etcd needs; the text names the cure.
+    Requirement(String),
+    /// PostgreSQL could not be reached, or the connection to it broke.
+    PostgresIo {
+        /// What was being done.
+        doing: String,
+        /// The cause.
+        source: io::Error,
+    },
+    /// PostgreSQL answered with an error.
+    PostgresServer {
+        /// What was being done.
+        doing: String,
+        /// Its answer.
+        answer: ServerAnswer,
+    },
+    /// PostgreSQL sent bytes that its protocol does not allow here.
+    PostgresProtocol {
+        /// What was being done.
+        doing: String,
+        /// What is wrong with them.
+        problem: String,
+    },
+    /// Every PostgreSQL server that answered is in recovery: there is no primary now.
+    InRecovery {
+        /// The servers asked, `host:port` each.
+        servers: String,
+    },
+    /// The slot is in use by another process, or another daemon is dumping for it.
+    SlotInUse {
+        /// The slot's name.
+        slot: String,
+        /// The server process that holds it, if the server says.
+        pid: Option<i32>,
+    },
+    /// What etcd holds cannot be brought up to date from the stream; the text is the reason.
+    RedumpNeeded(String),
+    /// etcd could not be reached or refused a request.
+    Etcd(etcd::Error),
+    /// The position in etcd is not as this process left it: another daemon has taken over.
+    Fenced {
+        /// The position's key.
+        key: String,
+    },
+    /// The position in etcd cannot be used; it is left as it is.
+    Checkpoint {
+        /// The position's key.
+        key: String,
+        /// What is wrong with it, and what to do.
+        problem: String,
+    },
+    /// A row that no request to etcd can hold.
+    OversizedRow {
+        /// Its key in etcd.
+        key: String,
+        /// The size of the request that it would take, in bytes.
+        bytes: usize,
+        /// The most that one request may have, in bytes.
+        limit: usize,
+        /// The transaction's commit LSN; `None` in a dump.
+        lsn: Option<Lsn>,
+    },
+    /// A thread or a descriptor that the operating system refused.
+    System {
+        /// What was being done.
+        doing: String,
+        /// The cause.
+        source: io::Error,
+    },
+    /// The work was left because a stop was asked for. Not a failure.
+    Stopped,
+}
+
+/// What follows from an [`Error`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Disposition {
+    /// Try again after a pause.
+    Retry,
+    /// Try again with a new slot and a dump.
+    Redump,
+    /// A login that was refused: trying again cures it only if it was accepted before.
+    Refused,
+    /// Trying again cannot cure it.
+    Fatal,
+}
+
+impl Error {
+    /// What follows from it.
+    #[must_use]
+    pub fn disposition(&self) -> Disposition {
+        match self {
+            Self::Setting(_)
+            | Self::Requirement(_)
+            | Self::Checkpoint { .. }
+            | Self::OversizedRow { .. } => Disposition::Fatal,
+            Self::PostgresIo { .. }
+            | Self::PostgresProtocol { .. }
+            | Self::InRecovery { .. }
+            | Self::SlotInUse { .. }
+            | Self::Fenced { .. }
+            | Self::System { .. }
+            | Self::Stopped => Disposition::Retry,
+            Self::RedumpNeeded(_) => Disposition::Redump,
+            Self::PostgresServer { answer, .. } => answer.disposition(),
+            Self::Etcd(error) => error.disposition(),
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Setting(text) | Self::Requirement(text) | Self::RedumpNeeded(text) => {
+                f.write_str(text)
+            }
+            Self::PostgresIo { doing, source } => write!(f, "PostgreSQL: {doing}: {source}"),
+            Self::PostgresServer { doing, answer } => write!(f, "PostgreSQL: {doing}: {answer}"),
+            Self::PostgresProtocol { doing, problem } => {
+                write!(f, "PostgreSQL: {doing}: protocol error: {problem}")
+            }
+            Self::InRecovery { servers } => {
+                write!(f, "database is in recovery mode ({servers}): waiting for a primary")
+            }
+            Self::SlotInUse { slot, pid: Some(pid) } => write!(
+                f,
+                "slot {slot} is in use by another daemon (server process {pid}): standing by"
+            ),
+            Self::SlotInUse { slot, pid: None } => {
+                write!(f, "slot {slot} is in use by another daemon: standing by")
+            }
+            Self::Etcd(error) => write!(f, "etcd: {error}"),
+            Self::Fenced { key } => {
+                write!(f, "etcd: {key} was moved by another daemon: this one leaves it to that one")
+            }
+            Self::Checkpoint { key, problem } => write!(f, "etcd: {key}: {problem}"),
+            Self::OversizedRow { key, bytes, limit, lsn } => {
+                write!(f, "the row of {key}")?;
+                if let Some(lsn) = lsn {
+                    write!(f, " in the transaction committed at {lsn}")?;
+                }
+                write!(
+                    f,
+                    " takes a request of {bytes} bytes and etcd.max_request_bytes is {limit}: raise \
+                     it here and etcd's --max-request-bytes there, or set sync.oversized = \"skip\""
+                )
+            }
+            Self::System { doing, source } => write!(f, "{doing}: {source}"),
+            Self::Stopped => f.write_str("stopped"),
+        }
+    }
+}
+
+impl std::error::Error for Error {}
+
+impl From<etcd::Error> for Error {
+    fn from(error: etcd::Error) -> Self {
+        Self::Etcd(error)
+    }
+}
+
+/// An ErrorResponse of PostgreSQL (manual, "Error and Notice Message Fields").
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ServerAnswer {
+    /// The severity, `ERROR`, `FATAL` or `PANIC`.
+    pub severity: String,
+    /// The SQLSTATE code, five characters.
+    pub code: String,
+    /// The primary message.
+    pub message: String,
+    /// The detail, if there is one.
+    pub detail: Option<String>,
+    /// The hint, if there is one.
+    pub hint: Option<String>,
+}
+
+impl ServerAnswer {
+    /// What follows from it, by the SQLSTATE (manual, "PostgreSQL Error Codes").
+    fn disposition(&self) -> Disposition {
+        match self.code.as_str() {
+            // invalid_authorization_specification (no pg_hba.conf entry, role without LOGIN),
+            // invalid_password
+            "28000" | "28P01" => Disposition::Refused,
+            // invalid_catalog_name (no such database), insufficient_privilege,
+            // feature_not_supported, syntax_error, undefined_function, invalid_name,
+            // object_not_in_prerequisite_state while the slot is made is wal_level
+            "3D000" | "42501" | "0A000" | "42601" | "42883" | "42602" => Disposition::Fatal,
+            _ => Disposition::Retry,
+        }
+    }
+}
+
+impl fmt::Display for ServerAnswer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {} (SQLSTATE {})", self.severity, self.message, self.code)?;
+        if let Some(detail) = &self.detail {
+            write!(f, "; {detail}")?;
+        }
+        if let Some(hint) = &self.hint {
+            write!(f, "; hint: {hint}")?;
+        }
+        Ok(())
+    }
+}

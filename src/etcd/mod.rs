@@ -1,0 +1,5 @@
+//! A client for etcd's v3 JSON gateway. It knows nothing of PostgreSQL.
+
+mod error;
+
+pub use error::Error;

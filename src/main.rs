@@ -1,0 +1,3 @@
+//! The daemon and its commands.
+
+fn main() {}

@@ -1,0 +1,80 @@
+//! The request to stop: one descriptor that becomes readable and stays so.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use signal_hook::consts::{SIGINT, SIGTERM};
+
+/// Says whether the process was asked to stop.
+///
+/// It is a descriptor, so that a thread can wait for it and for a socket with one `poll`; nothing
+/// ever reads it, so that every thread sees it readable from the first signal on.
+#[derive(Debug)]
+pub struct Stop {
+    signalled: UnixStream,
+    _writer: UnixStream,
+}
+
+impl Stop {
+    /// Readable from the first SIGTERM or SIGINT on.
+    ///
+    /// # Errors
+    /// When the system refuses a socket pair or the signal handlers.
+    pub fn on_signals() -> io::Result<Self> {
+        let (signalled, writer) = UnixStream::pair()?;
+        writer.set_nonblocking(true)?;
+        for signal in [SIGTERM, SIGINT] {
+            signal_hook::low_level::pipe::register(signal, writer.try_clone()?)?;
+        }
+        Ok(Self { signalled, _writer: writer })
+    }
+
+    /// Whether the stop has been asked for.
+    #[must_use]
+    pub fn requested(&self) -> bool {
+        self.wait(Duration::ZERO)
+    }
+
+    /// Waits up to `duration`; true as soon as the stop has been asked for.
+    #[must_use]
+    pub fn wait(&self, duration: Duration) -> bool {
+        let deadline = Instant::now() + duration;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            // A poll that failed for another reason than a signal would fail again at once: to
+            // say "stop" is the answer that cannot become a busy loop.
+            match poll_readable([self.as_fd()], Some(left)) {
+                Ok([ready]) => return ready,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => return true,
+            }
+        }
+    }
+}
+
+impl AsFd for Stop {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.signalled.as_fd()
+    }
+}
+
+/// Waits until one of `sources` can be read, or has ended, for at most `timeout` (`None`: for
+/// ever), and says which can.
+///
+/// # Errors
+/// As poll(2), `Interrupted` among them.
+pub fn poll_readable<const N: usize>(
+    sources: [BorrowedFd<'_>; N],
+    timeout: Option<Duration>,
+) -> io::Result<[bool; N]> {
+    let timeout = timeout.map(|timeout| Timespec {
+        tv_sec: i64::try_from(timeout.as_secs()).unwrap_or(i64::MAX),
+        tv_nsec: timeout.subsec_nanos().into(),
+    });
+    let mut polled = sources.map(|source| PollFd::from_borrowed_fd(source, PollFlags::IN));
+    poll(&mut polled, timeout.as_ref())?;
+    Ok(polled.map(|source| !source.revents().is_empty()))
+}
