@@ -2,8 +2,11 @@
 //!
 //! The modules stand in the order in which a start, and then a row, walks through them.
 
+pub mod document;
 pub mod etcd;
+pub mod pgoutput;
 
+pub mod change;
 pub mod error;
 pub mod lsn;
 pub mod stop;

@@ -1,0 +1,63 @@
+//! Keys: `/PATH/TABLE/KEY`.
+
+/// What the keys of a table begin with, `/PATH/TABLE/`.
+#[must_use]
+pub fn table_prefix(path: &str, schema: &str, name: &str) -> Vec<u8> {
+    let mut prefix = Vec::with_capacity(path.len() + schema.len() + name.len() + 4);
+    prefix.push(b'/');
+    prefix.extend_from_slice(path.as_bytes());
+    prefix.push(b'/');
+    if schema != "public" {
+        write_encoded(&mut prefix, schema.as_bytes(), |byte| matches!(byte, b'%' | b'/' | b'.'));
+        prefix.push(b'.');
+    }
+    write_encoded(&mut prefix, name.as_bytes(), |byte| matches!(byte, b'%' | b'/' | b'.'));
+    prefix.push(b'/');
+    prefix
+}
+
+/// Writes one column of a key.
+pub fn write_key_column(out: &mut Vec<u8>, text: &[u8]) {
+    write_encoded(out, text, |byte| matches!(byte, b'%' | b'/'));
+}
+
+/// Writes `text` with the bytes that `special` names percent-encoded.
+fn write_encoded(out: &mut Vec<u8>, text: &[u8], special: impl Fn(u8) -> bool) {
+    const HEX: &[u8; 16] = b"0123456789ABCDEF";
+    for &byte in text {
+        if special(byte) {
+            let digits = [HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]];
+            out.push(b'%');
+            out.extend_from_slice(&digits);
+        } else {
+            out.push(byte);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn prefixes() {
+        for (schema, name, expected) in [
+            ("public", "accounts", "/a/b/accounts/"),
+            ("sales", "accounts", "/a/b/sales.accounts/"),
+            ("public", "50%/a.b", "/a/b/50%25%2Fa%2Eb/"),
+            ("x.y", "z", "/a/b/x%2Ey.z/"),
+            ("public", "naïve name", "/a/b/naïve name/"),
+        ] {
+            assert_eq!(table_prefix("a/b", schema, name), expected.as_bytes(), "{schema} {name}");
+        }
+    }
+
+    #[test]
+    fn key_columns() {
+        for (text, expected) in [("1", "1"), ("", ""), ("a/b%c.d", "a%2Fb%25c.d"), ("ü", "ü")] {
+            let mut out = Vec::new();
+            write_key_column(&mut out, text.as_bytes());
+            assert_eq!(out, expected.as_bytes());
+        }
+    }
+}

@@ -1,0 +1,18 @@
+//! How the rows of a table become keys and JSON documents.
+//!
+//! The dump and the stream both go through [`Table`], so that a row looks the same whichever way
+//! it came.
+
+mod array;
+mod composite;
+mod fill;
+mod key;
+mod table;
+mod types;
+mod value;
+
+pub use fill::{MissingColumn, fill, has_holes};
+pub use key::{table_prefix, write_key_column};
+pub use table::{Table, TableColumn};
+pub use types::Kind;
+pub use value::write_value;
