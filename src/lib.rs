@@ -2,6 +2,12 @@
 //!
 //! The modules stand in the order in which a start, and then a row, walks through them.
 
+pub mod cli;
+pub mod config;
+pub mod logging;
+
+pub mod commands;
+
 pub mod etcd;
 
 pub mod error;
