@@ -2,9 +2,17 @@
 //!
 //! The modules stand in the order in which a start, and then a row, walks through them.
 
-pub mod document;
-pub mod etcd;
+pub mod cli;
+pub mod config;
+pub mod logging;
+
+pub mod commands;
+
+pub mod postgres;
 pub mod pgoutput;
+pub mod document;
+pub mod batch;
+pub mod etcd;
 
 pub mod change;
 pub mod error;

@@ -1,0 +1,363 @@
+//! Packs changes into txns, and knows what etcd takes in one: no key twice, no put inside a
+//! deleted range, so many operations and so many bytes.
+
+use indexmap::IndexMap;
+
+use crate::change::{Change, Position};
+use crate::etcd::{Txn, prefix_end};
+
+/// The changes of whole transactions, or of a part of an oversized one, that go into one txn.
+#[derive(Debug, Default)]
+pub struct Batch {
+    operations: IndexMap<Vec<u8>, Operation>,
+    /// What the keys of truncated tables begin with. No put in `operations` is inside.
+    truncated: Vec<Vec<u8>>,
+    bytes: usize,
+    /// Where etcd is once it holds the batch; none for a part that is not the last.
+    pub position: Option<Position>,
+}
+
+/// What becomes of a key.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Operation {
+    /// The document is put.
+    Put(Vec<u8>),
+    /// The key is deleted.
+    Delete,
+}
+
+/// What one txn may hold beside the position.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// The number of operations.
+    pub operations: usize,
+    /// The size of the request, in bytes.
+    pub bytes: usize,
+}
+
+/// Whether a change found room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fit {
+    /// It is in.
+    Added,
+    /// It is not in: it needs a txn after this one.
+    Full,
+    /// It is not in, and would not be in an empty batch either.
+    TooLarge {
+        /// The size of the request that it would take, in bytes.
+        bytes: usize,
+    },
+}
+
+impl Batch {
+    /// Adds a change of the transaction that the batch holds; of two changes to a key the later
+    /// one stays.
+    pub fn add(&mut self, change: Change<'_>, limits: Limits) -> Fit {
+        match change {
+            Change::Put { key, document, old_key } => self.put(key, document, old_key, limits),
+            Change::Delete { key } => self.delete(key, limits),
+            Change::Truncate { prefix } => self.truncate(prefix, limits),
+        }
+    }
+
+    /// Moves all of `later`, transactions committed after those in here, into this batch, unless
+    /// they do not fit. Then nothing is moved and the answer is false.
+    ///
+    /// Unless `coalesce` allows it, no key may occur in both: a watcher would miss a version.
+    pub fn absorb(&mut self, later: &mut Self, limits: Limits, coalesce: bool) -> bool {
+        if self.len() + later.len() > limits.operations
+            || self.bytes + later.bytes > limits.bytes
+            || later.puts_inside(&self.truncated)
+            || !coalesce && self.shares_a_key_with(later)
+        {
+            return false;
+        }
+        for prefix in later.truncated.drain(..) {
+            self.drop_inside(&prefix);
+            self.bytes += Txn::delete_bytes(prefix.len());
+            self.truncated.push(prefix);
+        }
+        for (key, operation) in later.operations.drain(..) {
+            self.set(key, operation);
+        }
+        self.position = later.position.take().or(self.position);
+        later.bytes = 0;
+        true
+    }
+
+    /// What the batch does to a key: `None` if nothing.
+    #[must_use]
+    pub fn get(&self, key: &[u8]) -> Option<&Operation> {
+        self.operations
+            .get(key)
+            .or_else(|| inside(key, &self.truncated).then_some(&Operation::Delete))
+    }
+
+    /// Whether it holds neither changes nor a position.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0 && self.position.is_none()
+    }
+
+    /// How many operations it takes, the position's not counted.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.operations.len() + self.truncated.len()
+    }
+
+    /// Moves the operations into a txn; the batch is empty after it.
+    pub fn write(&mut self, txn: &mut Txn) {
+        for prefix in self.truncated.drain(..) {
+            txn.delete_range(&prefix, &prefix_end(&prefix));
+        }
+        for (key, operation) in self.operations.drain(..) {
+            match operation {
+                Operation::Put(document) => txn.put(&key, &document),
+                Operation::Delete => txn.delete(&key),
+            }
+        }
+        self.bytes = 0;
+        self.position = None;
+    }
+
+    fn put(
+        &mut self,
+        key: &[u8],
+        document: &[u8],
+        old_key: Option<&[u8]>,
+        limits: Limits,
+    ) -> Fit {
+        let bytes = Txn::put_bytes(key.len(), document.len())
+            + old_key.map_or(0, |old_key| Txn::delete_bytes(old_key.len()));
+        if bytes > limits.bytes {
+            return Fit::TooLarge { bytes };
+        }
+        let old_key = old_key.filter(|old_key| !inside(old_key, &self.truncated));
+        let keys = [Some(key), old_key];
+        if inside(key, &self.truncated) || !self.has_room(keys, bytes, limits) {
+            return Fit::Full;
+        }
+        if let Some(old_key) = old_key {
+            self.set(old_key.to_vec(), Operation::Delete);
+        }
+        self.set(key.to_vec(), Operation::Put(document.to_vec()));
+        Fit::Added
+    }
+
+    fn delete(&mut self, key: &[u8], limits: Limits) -> Fit {
+        let bytes = Txn::delete_bytes(key.len());
+        if inside(key, &self.truncated) {
+            return Fit::Added;
+        }
+        if !self.has_room([Some(key), None], bytes, limits) {
+            return Fit::Full;
+        }
+        self.set(key.to_vec(), Operation::Delete);
+        Fit::Added
+    }
+
+    fn truncate(&mut self, prefix: &[u8], limits: Limits) -> Fit {
+        self.drop_inside(prefix);
+        let bytes = Txn::delete_bytes(prefix.len());
+        if self.len() + 1 > limits.operations || self.bytes + bytes > limits.bytes {
+            return Fit::Full;
+        }
+        self.bytes += bytes;
+        self.truncated.push(prefix.to_vec());
+        Fit::Added
+    }
+
+    /// Whether operations of `bytes` bytes on these keys fit. A key that is there already is
+    /// replaced and takes no place of its own.
+    fn has_room(&self, keys: [Option<&[u8]>; 2], bytes: usize, limits: Limits) -> bool {
+        let (mut added, mut replaced_bytes) = (0, 0);
+        for key in keys.into_iter().flatten() {
+            match self.operations.get(key) {
+                Some(old) => replaced_bytes += old.bytes(key),
+                None => added += 1,
+            }
+        }
+        self.len() + added <= limits.operations
+            && self.bytes + bytes - replaced_bytes <= limits.bytes
+    }
+
+    fn set(&mut self, key: Vec<u8>, operation: Operation) {
+        self.bytes += operation.bytes(&key);
+        let key_length = key.len();
+        if let Some(old) = self.operations.insert(key, operation) {
+            self.bytes -= old.bytes_with_key_of(key_length);
+        }
+    }
+
+    /// Forgets what a truncate makes void.
+    fn drop_inside(&mut self, prefix: &[u8]) {
+        let bytes = &mut self.bytes;
+        self.operations.retain(|key, operation| {
+            let stays = !key.starts_with(prefix);
+            if !stays {
+                *bytes -= operation.bytes(key);
+            }
+            stays
+        });
+        self.truncated.retain(|truncated| {
+            let stays = truncated != prefix;
+            if !stays {
+                *bytes -= Txn::delete_bytes(prefix.len());
+            }
+            stays
+        });
+    }
+
+    fn puts_inside(&self, truncated: &[Vec<u8>]) -> bool {
+        !truncated.is_empty()
+            && self.operations.iter().any(|(key, operation)| {
+                matches!(operation, Operation::Put(_)) && inside(key, truncated)
+            })
+    }
+
+    fn shares_a_key_with(&self, other: &Self) -> bool {
+        other.operations.keys().any(|key| self.get(key).is_some())
+            || !other.truncated.is_empty()
+                && (self.operations.keys().any(|key| inside(key, &other.truncated))
+                    || other.truncated.iter().any(|prefix| self.truncated.contains(prefix)))
+    }
+}
+
+impl Operation {
+    fn bytes(&self, key: &[u8]) -> usize {
+        self.bytes_with_key_of(key.len())
+    }
+
+    fn bytes_with_key_of(&self, key_length: usize) -> usize {
+        match self {
+            Self::Put(document) => Txn::put_bytes(key_length, document.len()),
+            Self::Delete => Txn::delete_bytes(key_length),
+        }
+    }
+}
+
+/// Whether the key is one of a truncated table's.
+fn inside(key: &[u8], truncated: &[Vec<u8>]) -> bool {
+    truncated.iter().any(|prefix| key.starts_with(prefix))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lsn::Lsn;
+
+    const LIMITS: Limits = Limits { operations: 4, bytes: 1000 };
+
+    fn put<'a>(key: &'a str, document: &'a str) -> Change<'a> {
+        Change::Put { key: key.as_bytes(), document: document.as_bytes(), old_key: None }
+    }
+
+    fn moved<'a>(old_key: &'a str, key: &'a str) -> Change<'a> {
+        Change::Put { key: key.as_bytes(), document: b"m", old_key: Some(old_key.as_bytes()) }
+    }
+
+    fn delete(key: &str) -> Change<'_> {
+        Change::Delete { key: key.as_bytes() }
+    }
+
+    fn truncate(prefix: &str) -> Change<'_> {
+        Change::Truncate { prefix: prefix.as_bytes() }
+    }
+
+    fn batch(changes: &[Change<'_>], lsn: u64) -> Batch {
+        let mut batch = Batch::default();
+        for &change in changes {
+            assert_eq!(batch.add(change, LIMITS), Fit::Added, "{change:?}");
+        }
+        batch.position = Some(Position { lsn: Lsn(lsn), committed_at: 0 });
+        batch
+    }
+
+    /// The operations in words, and a check that the sizes were counted right.
+    fn contents(batch: &Batch) -> Vec<String> {
+        let keys = batch.operations.iter().map(|(key, operation)| {
+            let key = String::from_utf8_lossy(key);
+            match operation {
+                Operation::Put(document) => format!("{key}={}", String::from_utf8_lossy(document)),
+                Operation::Delete => format!("-{key}"),
+            }
+        });
+        let ranges = batch.truncated.iter().map(|key| format!("-{}*", String::from_utf8_lossy(key)));
+        let bytes = batch.operations.iter().map(|(key, operation)| operation.bytes(key));
+        let range_bytes = batch.truncated.iter().map(|key| Txn::delete_bytes(key.len()));
+        assert_eq!(batch.bytes, bytes.chain(range_bytes).sum::<usize>());
+        ranges.chain(keys).collect()
+    }
+
+    #[test]
+    fn in_a_transaction_the_last_change_of_a_key_stays() {
+        for (changes, expected) in [
+            (vec![put("a", "1"), put("a", "22")], vec!["a=22"]),
+            (vec![put("a", "1"), delete("a")], vec!["-a"]),
+            (vec![delete("a"), put("a", "1")], vec!["a=1"]),
+            (vec![moved("a", "b"), moved("b", "c")], vec!["-a", "-b", "c=m"]),
+            (vec![moved("a", "b"), put("a", "1")], vec!["a=1", "b=m"]),
+            (vec![put("t/a", "1"), put("u/a", "1"), truncate("t/")], vec!["-t/*", "u/a=1"]),
+            (vec![truncate("t/"), truncate("t/"), delete("t/a")], vec!["-t/*"]),
+        ] {
+            assert_eq!(contents(&batch(&changes, 1)), expected);
+        }
+    }
+
+    #[test]
+    fn what_does_not_fit_is_not_added() {
+        let long = "x".repeat(480);
+        for (changes, next, expected) in [
+            (vec![put("a", "1"), put("b", "1"), put("c", "1"), put("d", "1")], put("e", "1"), Fit::Full),
+            (vec![put("a", "1"), put("b", "1"), put("c", "1")], moved("d", "e"), Fit::Full),
+            (vec![put("a", "1"), put("b", "1"), put("c", "1"), put("d", "1")], truncate("t/"), Fit::Full),
+            (vec![truncate("t/")], put("t/a", "1"), Fit::Full),
+            (vec![put("a", &long)], put("b", &long), Fit::Full),
+        ] {
+            let mut batch = batch(&changes, 1);
+            let before = contents(&batch);
+            assert_eq!(batch.add(next, LIMITS), expected, "{next:?}");
+            assert_eq!(contents(&batch), before);
+        }
+        let longer = "x".repeat(1000);
+        let fit = Batch::default().add(put("a", &longer), LIMITS);
+        assert_eq!(fit, Fit::TooLarge { bytes: Txn::put_bytes(1, 1000) });
+    }
+
+    #[test]
+    fn a_key_that_is_there_takes_no_second_place() {
+        let mut batch = batch(&[put("a", "1"), put("b", "1"), put("c", "1"), put("d", "1")], 1);
+        assert_eq!(batch.add(put("a", "2"), LIMITS), Fit::Added);
+        assert_eq!(batch.add(moved("a", "b"), LIMITS), Fit::Added);
+        assert_eq!(contents(&batch), ["-a", "b=m", "c=1", "d=1"]);
+    }
+
+    #[test]
+    fn transactions_share_a_batch_while_no_key_occurs_in_two() {
+        for (first, second, kept_apart, coalesced) in [
+            (vec![put("a", "1")], vec![put("b", "2")], false, true),
+            (vec![put("a", "1")], vec![put("a", "2")], true, true),
+            (vec![put("a", "1")], vec![delete("a")], true, true),
+            (vec![put("t/a", "1")], vec![truncate("t/")], true, true),
+            (vec![truncate("t/")], vec![truncate("t/")], true, true),
+            (vec![truncate("t/")], vec![delete("t/a")], true, true),
+            (vec![truncate("t/")], vec![put("t/a", "1")], true, false),
+            (vec![put("a", "1"), put("b", "1"), put("c", "1")], vec![moved("d", "e")], true, false),
+        ] {
+            let share = |coalesce| batch(&first, 1).absorb(&mut batch(&second, 2), LIMITS, coalesce);
+            assert_eq!(share(false), !kept_apart, "{first:?} {second:?}");
+            assert_eq!(share(true), coalesced, "{first:?} {second:?} coalesced");
+        }
+    }
+
+    #[test]
+    fn an_absorbed_batch_is_empty_and_its_position_counts() {
+        let mut earlier = batch(&[put("t/a", "1"), put("b", "1")], 1);
+        let mut later = batch(&[truncate("t/"), put("b", "2")], 2);
+        assert!(earlier.absorb(&mut later, LIMITS, true));
+        assert_eq!(contents(&earlier), ["-t/*", "b=2"]);
+        assert_eq!(earlier.position.map(|position| position.lsn), Some(Lsn(2)));
+        assert!(later.is_empty());
+        assert_eq!(later.bytes, 0);
+    }
+}

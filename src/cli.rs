@@ -1,0 +1,232 @@
+//! The command line: its options and commands, and how they are explained.
+
+use getopts::{HasArg, Occur, ParsingStyle};
+
+use crate::config::{KEYS, Key};
+
+/// The options, which stand before the command.
+pub static OPTIONS: &[Opt] = &[
+    Opt { short: "h", long: "help", argument: "", doc: "print this help" },
+    Opt { short: "V", long: "version", argument: "", doc: "print the version" },
+    Opt { short: "v", long: "verbose", argument: "", doc: "log more; twice: log still more" },
+    Opt { short: "c", long: "config", argument: "file", doc: "read the settings from this file" },
+    Opt { short: "o", long: "option", argument: "key=value", doc: "set one key; may be repeated" },
+];
+
+/// The commands; the first is the one that needs no name.
+pub static COMMANDS: &[Command] = &[
+    Command {
+        name: "run",
+        arguments: "",
+        action: Action::Run,
+        doc: "dump if needed, then sync until SIGTERM or SIGINT",
+    },
+    Command {
+        name: "config",
+        arguments: "",
+        action: Action::Config,
+        doc: "print the settings and where each comes from",
+    },
+];
+
+/// An option.
+#[derive(Debug)]
+pub struct Opt {
+    /// The letter after one dash.
+    pub short: &'static str,
+    /// The name after two dashes.
+    pub long: &'static str,
+    /// What it takes; empty if nothing.
+    pub argument: &'static str,
+    /// What it does, in one line.
+    pub doc: &'static str,
+}
+
+/// A command.
+#[derive(Debug)]
+pub struct Command {
+    /// Its name.
+    pub name: &'static str,
+    /// Its own options and arguments; empty if it takes none.
+    pub arguments: &'static str,
+    /// What carries it out.
+    pub action: Action,
+    /// What it does, in one line.
+    pub doc: &'static str,
+}
+
+/// What carries a command out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// The daemon.
+    Run,
+    /// The print of the settings.
+    Config,
+}
+
+/// What the command line asks for.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Request {
+    /// The text of [`help`].
+    Help,
+    /// The version.
+    Version,
+    /// A command.
+    Command(Invocation),
+}
+
+/// A command with the options before it.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Invocation {
+    /// What to do.
+    pub action: Action,
+    /// The file of `-c`.
+    pub file: Option<String>,
+    /// The `key=value` of each `-o`.
+    pub options: Vec<String>,
+    /// How often `-v` was given.
+    pub verbosity: usize,
+}
+
+/// Reads the command line, without the program's name.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn parse(arguments: &[String]) -> Result<Request, String> {
+    let matches = parser().parse(arguments).map_err(|fail| fail.to_string())?;
+    if matches.opt_present("h") {
+        return Ok(Request::Help);
+    }
+    if matches.opt_present("V") {
+        return Ok(Request::Version);
+    }
+    let (command, rest) = match matches.free.split_first() {
+        None => (&COMMANDS[0], &[][..]),
+        Some((name, rest)) => {
+            let command = COMMANDS.iter().find(|command| command.name == name);
+            (command.ok_or_else(|| format!("there is no command {name}"))?, rest)
+        }
+    };
+    if let (Some(argument), "") = (rest.first(), command.arguments) {
+        return Err(format!("{} takes no argument, got {argument}", command.name));
+    }
+    Ok(Request::Command(Invocation {
+        action: command.action,
+        file: matches.opt_str("c"),
+        options: matches.opt_strs("o"),
+        verbosity: matches.opt_count("v"),
+    }))
+}
+
+fn parser() -> getopts::Options {
+    let mut parser = getopts::Options::new();
+    // What follows a command's name is the command's.
+    parser.parsing_style(ParsingStyle::StopAtFirstFree);
+    for option in OPTIONS {
+        let takes = if option.argument.is_empty() { HasArg::No } else { HasArg::Yes };
+        parser.opt(option.short, option.long, option.doc, option.argument, takes, Occur::Multi);
+    }
+    parser
+}
+
+/// The text of `--help`.
+#[must_use]
+pub fn help() -> String {
+    let mut help = String::from(
+        "usage: pg2etcd [-hVv] [-c file] [-o key=value] [command [argument ...]]\n\n\
+         Keeps an etcd v3 store a faithful copy of one PostgreSQL database.\n\nOptions:\n",
+    );
+    for Opt { short, long, argument, doc } in OPTIONS {
+        let names = format!("-{short}, --{long} {argument}");
+        help.push_str(&format!("  {names:<26}{doc}\n"));
+    }
+    help.push_str("\nCommands (without one: run):\n");
+    for Command { name, arguments, doc, .. } in COMMANDS {
+        let names = format!("{name} {arguments}");
+        help.push_str(&format!("  {names:<26}{doc}\n"));
+    }
+    help.push_str(
+        "\nSettings, each from -o, its environment variable, the file (/etc/pg2etcd.toml unless -c\n\
+         names another) or its default, in this order:\n",
+    );
+    let mut table = "";
+    for key in KEYS {
+        if key.in_table().0 != table {
+            table = key.in_table().0;
+            help.push('\n');
+        }
+        help.push_str(&explained(key));
+    }
+    help.push_str("\nSee pg2etcd(8) and pg2etcd.toml(5).\n");
+    help
+}
+
+/// A setting in two lines.
+fn explained(key: &Key) -> String {
+    let Key { name, default, environment, doc, .. } = key;
+    let variables: Vec<String> = environment.iter().map(|name| format!(", ${name}")).collect();
+    format!("  {name} ({default}{})\n      {doc}\n", variables.concat())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(arguments: &[&str]) -> Result<Request, String> {
+        parse(&arguments.iter().map(ToString::to_string).collect::<Vec<_>>())
+    }
+
+    fn run() -> Invocation {
+        Invocation { action: Action::Run, file: None, options: vec![], verbosity: 0 }
+    }
+
+    #[test]
+    fn command_lines_are_read() {
+        let set = ["a=1", "b=2"].map(str::to_owned).to_vec();
+        for (arguments, request) in [
+            (&[][..], Request::Command(run())),
+            (&["run"], Request::Command(run())),
+            (&["config"], Request::Command(Invocation { action: Action::Config, ..run() })),
+            (&["-vv", "--verbose"], Request::Command(Invocation { verbosity: 3, ..run() })),
+            (&["-c", "f", "run"], Request::Command(Invocation { file: Some("f".into()), ..run() })),
+            (&["-oa=1", "--option", "b=2"], Request::Command(Invocation { options: set, ..run() })),
+            (&["-h", "nonsense"], Request::Help),
+            (&["--version"], Request::Version),
+        ] {
+            assert_eq!(parsed(arguments), Ok(request), "{arguments:?}");
+        }
+    }
+
+    #[test]
+    fn other_command_lines_are_refused() {
+        for (arguments, problem) in [
+            (&["-x"][..], "'x'"),
+            (&["--nonsense"], "'nonsense'"),
+            (&["-c"], "'c'"),
+            (&["walk"], "there is no command walk"),
+            (&["run", "now"], "run takes no argument, got now"),
+            (&["config", "-v"], "config takes no argument, got -v"),
+        ] {
+            let got = parsed(arguments).unwrap_err();
+            assert!(got.contains(problem), "{arguments:?}: {got}");
+        }
+    }
+
+    #[test]
+    fn the_help_explains_all_in_lines_of_a_terminal() {
+        let help = help();
+        for option in OPTIONS {
+            assert!(help.contains(&format!("-{}, --{}", option.short, option.long)), "{option:?}");
+        }
+        for command in COMMANDS {
+            assert!(help.contains(&format!("\n  {} ", command.name)), "{command:?}");
+        }
+        for key in KEYS {
+            assert!(help.contains(&explained(key)), "{key:?}");
+        }
+        assert!(help.contains("  database.host (localhost, $PGHOST)\n"), "{help}");
+        for line in help.lines() {
+            assert!(line.len() <= 100, "{line}");
+        }
+    }
+}

@@ -1,0 +1,3 @@
+//! What pg2etcd does besides copying.
+
+pub mod config;

@@ -1,0 +1,278 @@
+//! The table of settings: the parser, `pg2etcd config`, `--help` and the test of the man pages
+//! work from it.
+
+use std::fmt;
+
+use super::environment::os_user;
+use super::{Field, Settings, text};
+use crate::error::Result;
+
+/// Every setting. Those at the top level come first, as they must in a TOML file.
+pub static KEYS: &[Key] = &[
+    Key {
+        name: "log_level",
+        field: |settings| Field::Text(&mut settings.log_level, text::log_filter),
+        default: Fallback::Is("info"),
+        environment: &["RUST_LOG"],
+        doc: "off, error, warn, info, debug or trace; module=level for one module",
+    },
+    Key {
+        name: "database.host",
+        field: |settings| Field::Texts(&mut settings.database.host, text::host),
+        default: Fallback::Is("localhost"),
+        environment: &["PGHOST"],
+        doc: "name, address or socket directory; a list is tried in order for the primary",
+    },
+    Key {
+        name: "database.port",
+        field: |settings| Field::Ports(&mut settings.database.port),
+        default: Fallback::Is("5432"),
+        environment: &["PGPORT"],
+        doc: "one port, or a list matching database.host",
+    },
+    Key {
+        name: "database.user",
+        field: |settings| Field::Text(&mut settings.database.user, text::any),
+        default: Fallback::Computed("the OS user", |_| os_user()),
+        environment: &["PGUSER"],
+        doc: "role to log in as; needs REPLICATION and SELECT",
+    },
+    Key {
+        name: "database.password",
+        field: |settings| Field::Secret(&mut settings.database.password),
+        default: Fallback::None,
+        environment: &["PGPASSWORD"],
+        doc: "its password, else looked up in PGPASSFILE or ~/.pgpass",
+    },
+    Key {
+        name: "database.name",
+        field: |settings| Field::Text(&mut settings.database.name, text::any),
+        default: Fallback::Computed("the user", |settings| Ok(settings.database.user.clone())),
+        environment: &["PGDATABASE"],
+        doc: "database to copy; one process, one database",
+    },
+    Key {
+        name: "database.connect_timeout",
+        field: |settings| Field::Duration(&mut settings.database.connect_timeout),
+        default: Fallback::Is("10s"),
+        environment: &["PGCONNECT_TIMEOUT"],
+        doc: "longest time for a connection to one server to be made",
+    },
+    Key {
+        name: "database.connection_retries",
+        field: |settings| Field::Number(&mut settings.database.connection_retries, 1..=1_000_000),
+        default: Fallback::Is("10"),
+        environment: &[],
+        doc: "attempts before the first connection is given up",
+    },
+    Key {
+        name: "database.retry_period",
+        field: |settings| Field::Duration(&mut settings.database.retry_period),
+        default: Fallback::Is("1s"),
+        environment: &[],
+        doc: "first pause between attempts; doubles, with jitter, up to 30 s",
+    },
+    Key {
+        name: "database.replication_status_timeout",
+        field: |settings| Field::Duration(&mut settings.database.replication_status_timeout),
+        default: Fallback::Is("10s"),
+        environment: &[],
+        doc: "longest time between two standby statuses",
+    },
+    Key {
+        name: "etcd.endpoints",
+        field: |settings| Field::Texts(&mut settings.etcd.endpoints, text::endpoint),
+        default: Fallback::Is("127.0.0.1:2379"),
+        environment: &["ETCDCTL_ENDPOINTS"],
+        doc: "list of host:port or http://host:port; all are tried",
+    },
+    Key {
+        name: "etcd.username",
+        field: |settings| Field::OptionalText(&mut settings.etcd.username, text::any),
+        default: Fallback::None,
+        environment: &["ETCDCTL_USER"],
+        doc: "user to log in as",
+    },
+    Key {
+        name: "etcd.password",
+        field: |settings| Field::Secret(&mut settings.etcd.password),
+        default: Fallback::None,
+        environment: &["ETCDCTL_PASSWORD", "ETCDCTL_USER"],
+        doc: "its password; ETCDCTL_USER may be user:password",
+    },
+    Key {
+        name: "etcd.path",
+        field: |settings| Field::Text(&mut settings.etcd.path, text::key_path),
+        default: Fallback::Computed("the database's name", |settings| {
+            Ok(settings.database.name.clone())
+        }),
+        environment: &[],
+        doc: "the rows' keys are below /PATH/",
+    },
+    Key {
+        name: "etcd.state_path",
+        field: |settings| Field::Text(&mut settings.etcd.state_path, text::key_path),
+        default: Fallback::Computed(".pg2etcd/SLOT", |settings| {
+            Ok(format!(".pg2etcd/{}", settings.sync.slot))
+        }),
+        environment: &[],
+        doc: "the position is /STATE_PATH/checkpoint",
+    },
+    Key {
+        name: "etcd.dial_timeout",
+        field: |settings| Field::Duration(&mut settings.etcd.dial_timeout),
+        default: Fallback::Is("5s"),
+        environment: &[],
+        doc: "longest time for a connection to be made",
+    },
+    Key {
+        name: "etcd.request_timeout",
+        field: |settings| Field::Duration(&mut settings.etcd.request_timeout),
+        default: Fallback::Is("10s"),
+        environment: &[],
+        doc: "longest time for a request to be answered",
+    },
+    Key {
+        name: "etcd.max_txn_ops",
+        field: |settings| Field::Number(&mut settings.etcd.max_txn_ops, 2..=1_000_000),
+        default: Fallback::Is("128"),
+        environment: &[],
+        doc: "as the server's --max-txn-ops",
+    },
+    Key {
+        name: "etcd.max_request_bytes",
+        field: |settings| Field::Size(&mut settings.etcd.max_request_bytes, 4 << 10..=1 << 30),
+        default: Fallback::Is("1536KiB"),
+        environment: &[],
+        doc: "as the server's --max-request-bytes",
+    },
+    Key {
+        name: "sync.slot",
+        field: |settings| Field::Text(&mut settings.sync.slot, text::slot_name),
+        default: Fallback::Is("pg2etcd"),
+        environment: &[],
+        doc: "replication slot; made if missing",
+    },
+    Key {
+        name: "sync.publication",
+        field: |settings| Field::Text(&mut settings.sync.publication, text::identifier),
+        default: Fallback::Is("pg2etcd"),
+        environment: &[],
+        doc: "publication; made if missing, before the slot",
+    },
+    Key {
+        name: "sync.tables",
+        field: |settings| Field::Tables(&mut settings.sync.tables),
+        default: Fallback::Computed("[], all", |_| Ok(String::new())),
+        environment: &[],
+        doc: "list of schema.table for a publication that pg2etcd makes; empty: all tables",
+    },
+    Key {
+        name: "sync.storage",
+        field: |settings| Field::Word(&mut settings.sync.storage),
+        default: Fallback::Is("json"),
+        environment: &[],
+        doc: "format of the values",
+    },
+    Key {
+        name: "sync.idle_period",
+        field: |settings| Field::Duration(&mut settings.sync.idle_period),
+        default: Fallback::Is("1s"),
+        environment: &[],
+        doc: "while no row changes but the WAL grows, the position follows at most this often",
+    },
+    Key {
+        name: "sync.catalog_period",
+        field: |settings| Field::Duration(&mut settings.sync.catalog_period),
+        default: Fallback::Is("60s"),
+        environment: &[],
+        doc: "how often it looks for tables made, dropped, renamed, published or no longer so",
+    },
+    Key {
+        name: "sync.dump",
+        field: |settings| Field::Boolean(&mut settings.sync.dump),
+        default: Fallback::Is("true"),
+        environment: &[],
+        doc: "false: never dump, start with what the slot has",
+    },
+    Key {
+        name: "sync.coalesce",
+        field: |settings| Field::Boolean(&mut settings.sync.coalesce),
+        default: Fallback::Is("false"),
+        environment: &[],
+        doc: "true: under a backlog the latest version of a row wins",
+    },
+    Key {
+        name: "sync.writers",
+        field: |settings| Field::Number(&mut settings.sync.writers, 1..=64),
+        default: Fallback::Is("4"),
+        environment: &[],
+        doc: "parallel etcd connections for dumps and oversized transactions",
+    },
+    Key {
+        name: "sync.oversized",
+        field: |settings| Field::Word(&mut settings.sync.oversized),
+        default: Fallback::Is("stop"),
+        environment: &[],
+        doc: "a row that no request can hold: stop, or skip it with an error in the log",
+    },
+];
+
+/// A setting.
+#[derive(Debug)]
+pub struct Key {
+    /// Its table and its name in the TOML file, `database.host`.
+    pub name: &'static str,
+    /// Its field in the settings.
+    pub field: fn(&mut Settings) -> Field<'_>,
+    /// Its value when no source has one.
+    pub default: Fallback,
+    /// The environment variables that it is taken from: the first that is set.
+    pub environment: &'static [&'static str],
+    /// What it means, in one line.
+    pub doc: &'static str,
+}
+
+impl Key {
+    /// Its table, which is empty at the top level, and its name there.
+    #[must_use]
+    pub fn in_table(&self) -> (&'static str, &'static str) {
+        self.name.split_once('.').unwrap_or(("", self.name))
+    }
+}
+
+/// The value of a setting when no source has one.
+#[derive(Debug)]
+pub enum Fallback {
+    /// There is none.
+    None,
+    /// It is this.
+    Is(&'static str),
+    /// It follows from the keys before it and those with fixed defaults: what it is, and how it
+    /// is found.
+    Computed(&'static str, fn(&Settings) -> Result<String>),
+}
+
+impl fmt::Display for Fallback {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::None => f.write_str("none"),
+            Self::Is(text) | Self::Computed(text, _) => f.write_str(text),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_tables_are_not_torn_apart() {
+        let mut tables: Vec<&str> = KEYS.iter().map(|key| key.in_table().0).collect();
+        tables.dedup();
+        assert_eq!(tables, ["", "database", "etcd", "sync"]);
+        for (index, key) in KEYS.iter().enumerate() {
+            assert!(KEYS[..index].iter().all(|other| other.name != key.name), "{}", key.name);
+        }
+    }
+}

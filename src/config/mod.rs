@@ -1,0 +1,150 @@
+//! The settings: one table of keys, and a typed value of each from `-o`, the environment, the file
+//! or its default, in this order.
+
+mod environment;
+mod field;
+mod file;
+mod keys;
+mod load;
+mod secret;
+mod table_name;
+mod text;
+mod units;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+pub use environment::Environment;
+pub use field::{Field, Word};
+pub use keys::{Fallback, KEYS, Key};
+pub use load::{DEFAULT_FILE, Loaded, Origin, load};
+pub use secret::Secret;
+pub use table_name::TableName;
+
+/// What pg2etcd is told to do. pg2etcd.toml(5) says what each key means.
+///
+/// The values that [`load`] gives are checked: no text is empty, no duration is zero, no list but
+/// `sync.tables` is empty.
+#[derive(Clone, Debug, Default)]
+pub struct Settings {
+    /// How much is logged, in the syntax of `RUST_LOG`.
+    pub log_level: String,
+    /// The database that is copied.
+    pub database: DatabaseSettings,
+    /// The etcd that holds the copy.
+    pub etcd: EtcdSettings,
+    /// How the copy is kept.
+    pub sync: SyncSettings,
+}
+
+/// The database that is copied.
+#[derive(Clone, Debug, Default)]
+pub struct DatabaseSettings {
+    /// The servers to try; [`DatabaseSettings::hosts`] gives each with its port.
+    pub host: Vec<String>,
+    /// One port for all servers, or one for each.
+    pub port: Vec<u16>,
+    /// The role to log in as.
+    pub user: String,
+    /// Its password, if it was set.
+    pub password: Option<Secret>,
+    /// Where libpq would look for a password that is not set; the file may be absent.
+    pub passfile: Option<PathBuf>,
+    /// The database's name.
+    pub name: String,
+    /// The longest time for a connection to one server to be made.
+    pub connect_timeout: Duration,
+    /// The number of attempts after which the first connection is given up.
+    pub connection_retries: usize,
+    /// The first pause between two attempts.
+    pub retry_period: Duration,
+    /// The longest time between two standby statuses.
+    pub replication_status_timeout: Duration,
+}
+
+/// One server to try.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostPort {
+    /// A name, an address or, if it begins with a slash, the directory of a Unix socket.
+    pub host: String,
+    /// The port.
+    pub port: u16,
+}
+
+impl DatabaseSettings {
+    /// The servers to try, in this order.
+    #[must_use]
+    pub fn hosts(&self) -> Vec<HostPort> {
+        let hosts = self.host.iter().cloned();
+        match self.port[..] {
+            [port] => hosts.map(|host| HostPort { host, port }).collect(),
+            _ => hosts.zip(&self.port).map(|(host, &port)| HostPort { host, port }).collect(),
+        }
+    }
+}
+
+/// The etcd that holds the copy.
+#[derive(Clone, Debug, Default)]
+pub struct EtcdSettings {
+    /// The members to try, each `host:port`.
+    pub endpoints: Vec<String>,
+    /// The user to log in as; none if etcd asks for no login.
+    pub username: Option<String>,
+    /// Its password: there is one whenever there is a username.
+    pub password: Option<Secret>,
+    /// What the keys of the rows are below, without a slash at either end.
+    pub path: String,
+    /// What the position is below, without a slash at either end.
+    pub state_path: String,
+    /// The longest time for a connection to be made.
+    pub dial_timeout: Duration,
+    /// The longest time for a request to be answered.
+    pub request_timeout: Duration,
+    /// The most operations in one transaction; at least 2.
+    pub max_txn_ops: usize,
+    /// The largest request, in bytes.
+    pub max_request_bytes: usize,
+}
+
+/// How the copy is kept.
+#[derive(Clone, Debug, Default)]
+pub struct SyncSettings {
+    /// The replication slot.
+    pub slot: String,
+    /// The publication.
+    pub publication: String,
+    /// The tables of a publication that pg2etcd makes; all of the database's if there is none.
+    pub tables: Vec<TableName>,
+    /// The format of the values in etcd.
+    pub storage: Storage,
+    /// The shortest time between two positions that are put while no row changes.
+    pub idle_period: Duration,
+    /// The time between two looks at which tables are published.
+    pub catalog_period: Duration,
+    /// Whether the tables are ever loaded.
+    pub dump: bool,
+    /// Whether a version of a row may be left out when a later one is at hand.
+    pub coalesce: bool,
+    /// The number of parallel connections to etcd for dumps and oversized transactions.
+    pub writers: usize,
+    /// What is done about a row that no request can hold.
+    pub oversized: Oversized,
+}
+
+/// The format of the values in etcd.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Storage {
+    /// What PostgreSQL's `row_to_json` prints.
+    #[default]
+    Json,
+}
+
+/// What is done about a row that no request can hold.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Oversized {
+    /// Nothing goes on.
+    #[default]
+    Stop,
+    /// It is left out, and an older version of it is deleted from etcd.
+    Skip,
+}

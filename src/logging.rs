@@ -1,0 +1,93 @@
+//! The log on standard error, a line for each message.
+
+use std::fmt::{self, Display};
+use std::io::{self, IsTerminal, Write};
+use std::str::FromStr;
+use std::time::SystemTime;
+
+use env_logger::{Builder, Target};
+use log::{Level, LevelFilter, SetLoggerError};
+
+/// Starts the log: `log_level` as the settings have it, raised by one step for each `-v`.
+///
+/// # Errors
+/// When it was started before.
+pub fn start(log_level: &str, verbosity: usize) -> Result<(), SetLoggerError> {
+    // A live progress line may be on the terminal: a message takes its place.
+    let clear = if io::stderr().is_terminal() { "\r\x1b[K" } else { "" };
+    Builder::new()
+        .parse_filters(&filter(log_level, verbosity))
+        .target(Target::Stderr)
+        .format(move |out, record| {
+            let line =
+                Line { at: SystemTime::now(), level: record.level(), message: record.args() };
+            writeln!(out, "{clear}{line}")
+        })
+        .try_init()
+}
+
+/// The filter as env_logger has it. A level without a module is pg2etcd's own: of what the
+/// libraries have to say, warnings are enough unless they are asked for.
+fn filter(log_level: &str, verbosity: usize) -> String {
+    let mut level = LevelFilter::Info;
+    let mut modules = String::new();
+    for directive in log_level.split(',').map(str::trim) {
+        match LevelFilter::from_str(directive) {
+            Ok(named) => level = named,
+            Err(_) => modules.push_str(&format!(",{directive}")),
+        }
+    }
+    for _ in 0..verbosity.min(LevelFilter::iter().count()) {
+        level = level.increment_severity();
+    }
+    format!("{},pg2etcd={level}{modules}", level.min(LevelFilter::Warn))
+}
+
+/// One line of the log.
+struct Line<'r> {
+    at: SystemTime,
+    level: Level,
+    message: &'r fmt::Arguments<'r>,
+}
+
+impl Display for Line<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // What a server says may have line breaks in it, and would else look like a message.
+        let message = self.message.to_string().replace(char::is_control, " ");
+        write!(f, "{} {:<5} {message}", humantime::format_rfc3339_millis(self.at), self.level)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn levels_are_raised_step_by_step() {
+        for (log_level, verbosity, expected) in [
+            ("info", 0, "WARN,pg2etcd=INFO"),
+            ("info", 1, "WARN,pg2etcd=DEBUG"),
+            ("info", 2, "WARN,pg2etcd=TRACE"),
+            ("info", 9, "WARN,pg2etcd=TRACE"),
+            ("error", 0, "ERROR,pg2etcd=ERROR"),
+            ("off", 0, "OFF,pg2etcd=OFF"),
+            ("off", 1, "ERROR,pg2etcd=ERROR"),
+            ("ureq=debug", 0, "WARN,pg2etcd=INFO,ureq=debug"),
+            ("warn, ureq=debug", 1, "WARN,pg2etcd=INFO,ureq=debug"),
+        ] {
+            assert_eq!(filter(log_level, verbosity), expected, "{log_level} {verbosity}");
+        }
+    }
+
+    #[test]
+    fn a_message_is_one_line() {
+        let line = Line {
+            at: SystemTime::UNIX_EPOCH + Duration::from_millis(1_500),
+            level: Level::Info,
+            message: &format_args!("a\nb\x1b[31mc"),
+        };
+        assert_eq!(line.to_string(), "1970-01-01T00:00:01.500Z INFO  a b [31mc");
+    }
+}
