@@ -1,43 +1,273 @@
-//! What can go wrong between pg2etcd and etcd.
+//! What can go wrong between pg2etcd and etcd, and what follows from it.
 
 use std::fmt;
+use std::time::Duration;
 
 use crate::error::Disposition;
+
+/// The result of a request to etcd.
+pub type Result<T> = std::result::Result<T, Error>;
 
 /// A request to etcd that failed.
 #[derive(Debug)]
 pub struct Error {
-    /// What was being done.
+    /// What was being done, such as `writing`.
     pub doing: &'static str,
-    /// The endpoint asked.
+    /// The endpoint asked, `host:port`.
     pub endpoint: String,
     /// What happened.
     pub kind: ErrorKind,
 }
 
 /// What happened to a request.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub enum ErrorKind {
-    /// No answer came: whether etcd carried the request out is open.
-    Transport(String),
+    /// There was no connection, so nothing was sent; the text is the cause.
+    NotSent(String),
+    /// The connection broke before the whole answer was there; the text is the cause.
+    Broken(String),
+    /// No answer came in this time, `etcd.request_timeout`.
+    TimedOut(Duration),
+    /// etcd answered with an error.
+    Answer {
+        /// What the error is about.
+        reason: Reason,
+        /// The gRPC status code.
+        code: u32,
+        /// etcd's message.
+        message: String,
+    },
+    /// The answer is larger than this number of bytes, the most that is read.
+    ReplyTooLarge(usize),
+    /// The answer is none of etcd's gateway.
+    NotEtcd {
+        /// The HTTP status.
+        status: u16,
+        /// What is wrong with the answer.
+        problem: String,
+    },
+    /// An etcd of this version, which has no v3 gateway that can be used.
+    TooOld(String),
+    /// An endpoint that is not written as one; the text is how to write it.
+    Endpoint(&'static str),
+}
+
+/// What an error that etcd answered with is about (etcd source, `api/v3rpc/rpctypes/error.go`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// No leader, a leader that changed, a request that took etcd too long, a member that stops.
+    Unavailable,
+    /// etcd is behind with its work and did not take the request.
+    TooManyRequests,
+    /// The store has reached `--quota-backend-bytes`.
+    NoSpace,
+    /// The request is above `--max-request-bytes`.
+    RequestTooLarge,
+    /// A request or a reply above what a gRPC message may have. Up to etcd 3.4, that is 4 MiB
+    /// for a reply.
+    MessageTooLarge,
+    /// The txn has more compares or operations than `--max-txn-ops`.
+    TooManyOperations,
+    /// The txn puts a key twice, or puts one that it deletes.
+    DuplicateKey,
+    /// The revision asked for has been compacted away.
+    Compacted,
+    /// The user name or the password is wrong.
+    WrongPassword,
+    /// There is a user name, but etcd's authentication is off.
+    AuthDisabled,
+    /// The token is missing or no longer good.
+    Token,
+    /// The user may not do this.
+    PermissionDenied,
+    /// Anything else.
+    Other,
 }
 
 impl Error {
     /// What follows from it.
     #[must_use]
     pub fn disposition(&self) -> Disposition {
+        match &self.kind {
+            ErrorKind::NotSent(_) | ErrorKind::Broken(_) | ErrorKind::TimedOut(_) => {
+                Disposition::Retry
+            }
+            ErrorKind::Answer { reason, .. } => reason.disposition(),
+            // TLS asked for in clear text, no gateway, a name that the server does not go by: all
+            // are settings. Another status may be a proxy's, in front of an etcd that restarts.
+            ErrorKind::NotEtcd { status: 400 | 404 | 421, .. }
+            | ErrorKind::ReplyTooLarge(_)
+            | ErrorKind::TooOld(_)
+            | ErrorKind::Endpoint(_) => Disposition::Fatal,
+            ErrorKind::NotEtcd { .. } => Disposition::Retry,
+        }
+    }
+
+    /// Whether etcd may have carried the request out, or may still do so.
+    #[must_use]
+    pub fn outcome_open(&self) -> bool {
+        match &self.kind {
+            ErrorKind::NotSent(_) | ErrorKind::TooOld(_) | ErrorKind::Endpoint(_) => false,
+            ErrorKind::Broken(_)
+            | ErrorKind::TimedOut(_)
+            | ErrorKind::ReplyTooLarge(_)
+            | ErrorKind::NotEtcd { .. } => true,
+            ErrorKind::Answer { reason, code, .. } => reason.outcome_open(*code),
+        }
+    }
+
+    /// What the error is about, if it is etcd's own answer.
+    #[must_use]
+    pub fn reason(&self) -> Option<Reason> {
         match self.kind {
-            ErrorKind::Transport(_) => Disposition::Retry,
+            ErrorKind::Answer { reason, .. } => Some(reason),
+            _ => None,
+        }
+    }
+
+    /// Whether asking for less in one request cures it.
+    pub(super) fn asked_too_much(&self) -> bool {
+        matches!(self.kind, ErrorKind::ReplyTooLarge(_))
+            || self.reason() == Some(Reason::MessageTooLarge)
+    }
+
+    /// Whether it is this endpoint's own failure, so that another one may do better.
+    pub(super) fn endpoint_failed(&self) -> bool {
+        match &self.kind {
+            ErrorKind::NotSent(_)
+            | ErrorKind::Broken(_)
+            | ErrorKind::TimedOut(_)
+            | ErrorKind::NotEtcd { .. } => true,
+            ErrorKind::Answer { reason, .. } => *reason == Reason::Unavailable,
+            ErrorKind::ReplyTooLarge(_) | ErrorKind::TooOld(_) | ErrorKind::Endpoint(_) => false,
+        }
+    }
+}
+
+impl Reason {
+    /// What an answer with this gRPC code and message is about. One code stands for many errors,
+    /// so the message has to tell them apart.
+    pub(super) fn of(code: u32, message: &str) -> Self {
+        const BY_MESSAGE: [(u32, &str, Reason); 11] = [
+            (3, "request is too large", Reason::RequestTooLarge),
+            (3, "too many operations", Reason::TooManyOperations),
+            (3, "duplicate key", Reason::DuplicateKey),
+            (3, "authentication failed", Reason::WrongPassword),
+            (3, "revision of auth store is old", Reason::Token),
+            (3, "user name is empty", Reason::Token),
+            (8, "too many requests", Reason::TooManyRequests),
+            (8, "database space exceeded", Reason::NoSpace),
+            (8, "message larger than max", Reason::MessageTooLarge),
+            (9, "authentication is not enabled", Reason::AuthDisabled),
+            (11, "has been compacted", Reason::Compacted),
+        ];
+        match code {
+            7 => Self::PermissionDenied,
+            14 => Self::Unavailable,
+            16 => Self::Token,
+            _ => BY_MESSAGE
+                .iter()
+                .find(|(of_code, text, _)| *of_code == code && message.contains(text))
+                .map_or(Self::Other, |(_, _, reason)| *reason),
+        }
+    }
+
+    fn disposition(self) -> Disposition {
+        match self {
+            Self::Unavailable
+            | Self::TooManyRequests
+            | Self::NoSpace
+            | Self::Compacted
+            | Self::Other => Disposition::Retry,
+            Self::WrongPassword | Self::AuthDisabled | Self::Token | Self::PermissionDenied => {
+                Disposition::Refused
+            }
+            Self::RequestTooLarge
+            | Self::MessageTooLarge
+            | Self::TooManyOperations
+            | Self::DuplicateKey => Disposition::Fatal,
+        }
+    }
+
+    fn outcome_open(self, code: u32) -> bool {
+        match self {
+            // A message may be too large on the way there or on the way back.
+            Self::Unavailable | Self::MessageTooLarge => true,
+            // These codes say that the request was looked at and turned down: invalid argument,
+            // not found, already exists, failed precondition, out of range, unimplemented.
+            Self::Other => !matches!(code, 3 | 5 | 6 | 9 | 11 | 12),
+            Self::TooManyRequests
+            | Self::NoSpace
+            | Self::RequestTooLarge
+            | Self::TooManyOperations
+            | Self::DuplicateKey
+            | Self::Compacted
+            | Self::WrongPassword
+            | Self::AuthDisabled
+            | Self::Token
+            | Self::PermissionDenied => false,
+        }
+    }
+
+    /// What to do about it; empty if there is nothing but to try again.
+    fn cure(self) -> &'static str {
+        match self {
+            Self::Unavailable | Self::TooManyRequests | Self::Compacted | Self::Other => "",
+            Self::NoSpace => {
+                ": compact and defragment etcd or raise its --quota-backend-bytes, then disarm \
+                 the alarm (etcdctl alarm disarm)"
+            }
+            Self::RequestTooLarge | Self::MessageTooLarge => {
+                ": set etcd.max_request_bytes to the server's --max-request-bytes, or raise both"
+            }
+            Self::TooManyOperations => {
+                ": set etcd.max_txn_ops to the server's --max-txn-ops, or raise both"
+            }
+            Self::DuplicateKey => ": this is a defect of pg2etcd, please report it",
+            Self::WrongPassword => ": set etcd.username and etcd.password to a user of etcd",
+            Self::AuthDisabled => {
+                ": leave etcd.username out, or run etcdctl auth enable on the server"
+            }
+            Self::Token => ": etcd wants a login, set etcd.username and etcd.password",
+            Self::PermissionDenied => {
+                ": grant the user a role that reads and writes below etcd.path and \
+                 etcd.state_path"
+            }
         }
     }
 }
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.kind {
-            ErrorKind::Transport(cause) => {
-                write!(f, "{}: {}: {cause}", self.endpoint, self.doing)
+        write!(f, "{}: {}: {}", self.endpoint, self.doing, self.kind)
+    }
+}
+
+impl fmt::Display for ErrorKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotSent(cause) => write!(f, "no connection: {cause}"),
+            Self::Broken(cause) => write!(f, "the connection broke: {cause}"),
+            Self::TimedOut(timeout) => {
+                write!(f, "no answer within {timeout:?} (etcd.request_timeout)")
             }
+            Self::Answer { reason, code, message } => {
+                write!(f, "{message} (code {code}){}", reason.cure())
+            }
+            Self::ReplyTooLarge(limit) => {
+                write!(f, "the answer is larger than the {limit} bytes that are read at most")
+            }
+            Self::NotEtcd { status, problem } => write!(
+                f,
+                "this is no answer of etcd's v3 gateway (HTTP status {status}): {problem}: look \
+                 at etcd.endpoints, and at the server's --enable-grpc-gateway"
+            ),
+            Self::TooOld(version) => {
+                write!(f, "etcd {version} is too old: 3.4 or later is needed, upgrade it")
+            }
+            Self::Endpoint(rule) => write!(f, "not an endpoint: {rule}: correct etcd.endpoints"),
         }
     }
 }
+
+impl std::error::Error for Error {}

@@ -1,0 +1,369 @@
+//! The client: which endpoint is asked, as which user, and what is done when that fails.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::error::{Error, ErrorKind, Reason, Result};
+use super::http::Http;
+use super::json;
+use super::range::Pages;
+use super::reply::{self, KeyValue, Login, RangeReply, TxnReply, Version};
+use super::txn::Txn;
+
+/// What a [`Client`] is made from.
+#[derive(Clone)]
+pub struct Options {
+    /// The servers, `host:port` or `http://host:port`.
+    pub endpoints: Vec<String>,
+    /// The user to log in as; `None` for an etcd without authentication.
+    pub username: Option<String>,
+    /// The user's password.
+    pub password: Option<String>,
+    /// The longest time that a connection may take to be made.
+    pub dial_timeout: Duration,
+    /// The longest time that a request may take, from its first byte to the answer's last.
+    pub request_timeout: Duration,
+}
+
+/// A connection to etcd, kept alive between requests.
+///
+/// A clone has a connection of its own, for a thread of its own. What clones share: the login, and
+/// which endpoint answered last, so that one thread's failure spares the others theirs.
+pub struct Client {
+    http: Http,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    options: Options,
+    /// The endpoints' names, `host:port` each, in the order of the options.
+    endpoints: Vec<String>,
+    /// The gateway's path, such as `/v3`.
+    prefix: &'static str,
+    /// The index of the endpoint to ask first.
+    preferred: AtomicUsize,
+    token: Mutex<Option<Arc<str>>>,
+}
+
+/// What is asked of etcd.
+pub(super) struct Request<'a> {
+    doing: &'static str,
+    /// The path below the prefix.
+    path: &'static str,
+    body: &'a [u8],
+    /// Whether doing it twice is the same as doing it once.
+    repeatable: bool,
+}
+
+impl<'a> Request<'a> {
+    pub(super) fn reading(path: &'static str, body: &'a [u8]) -> Self {
+        Self { doing: "reading", path, body, repeatable: true }
+    }
+
+    fn writing(path: &'static str, body: &'a [u8]) -> Self {
+        Self { doing: "writing", path, body, repeatable: false }
+    }
+}
+
+impl Client {
+    /// Looks for an endpoint that answers, asks for its version and logs in if there is a user.
+    ///
+    /// # Errors
+    /// The last endpoint's error if none answers. An etcd before 3.3, a text that is no endpoint
+    /// and a refused login are errors that trying again does not cure.
+    pub fn connect(options: Options) -> Result<Self> {
+        let endpoints =
+            options.endpoints.iter().map(|text| endpoint_name(text)).collect::<Result<Vec<_>>>()?;
+        let mut http = Http::new(options.dial_timeout, options.request_timeout);
+        let (preferred, prefix) = find_endpoint(&mut http, &endpoints)?;
+        let shared = Shared {
+            options,
+            endpoints,
+            prefix,
+            preferred: AtomicUsize::new(preferred),
+            token: Mutex::new(None),
+        };
+        let mut client = Self { http, shared: Arc::new(shared) };
+        if client.shared.options.username.is_some() {
+            client.renew_token(preferred, None)?;
+        }
+        Ok(client)
+    }
+
+    /// Reads a key; `None` if it does not exist. The answer is no older than the question: the
+    /// member that is asked makes sure of it with the leader ("linearizable").
+    ///
+    /// # Errors
+    /// When no endpoint answers it.
+    pub fn get(&mut self, key: &[u8]) -> Result<Option<KeyValue>> {
+        let mut body = b"{\"key\":".to_vec();
+        json::push_bytes(&mut body, key);
+        body.push(b'}');
+        let mut reply: RangeReply = self.ask(&Request::reading("/kv/range", &body))?;
+        Ok(reply.kvs.pop())
+    }
+
+    /// Reads keys, at most `max_txn_ops` of them, in one request or, when the values are more than
+    /// etcd can send at once, in several. What is found stands in the order of `keys`; `None` for
+    /// a key that does not exist.
+    ///
+    /// # Errors
+    /// When no endpoint answers it.
+    pub fn get_many(&mut self, keys: &[impl AsRef<[u8]>]) -> Result<Vec<Option<KeyValue>>> {
+        let mut txn = Txn::new();
+        for key in keys {
+            txn.get(key.as_ref());
+        }
+        let body = txn.body();
+        match self.ask_txn(&Request::reading("/kv/txn", body)) {
+            Ok(reply) => Ok(reply.gets),
+            Err(error) if error.asked_too_much() && keys.len() > 1 => {
+                let (left, right) = keys.split_at(keys.len() / 2);
+                let mut found = self.get_many(left)?;
+                found.extend(self.get_many(right)?);
+                Ok(found)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Carries out a txn. A compare that does not hold is no error: see [`TxnReply::succeeded`].
+    ///
+    /// # Errors
+    /// If [`Error::outcome_open`] says so, etcd may have carried it out, or may yet do so: it was
+    /// sent to no second endpoint, and what it wrote has to be read back before it is sent again.
+    pub fn txn(&mut self, txn: &mut Txn) -> Result<TxnReply> {
+        self.ask_txn(&Request::writing("/kv/txn", txn.body()))
+    }
+
+    /// The keys from `key` up to, but not including, `range_end`, page by page; `keys_only` leaves
+    /// the values out. Nothing is sent before the first page is asked for.
+    #[must_use]
+    pub fn pages(&self, key: &[u8], range_end: &[u8], keys_only: bool) -> Pages {
+        Pages::new(self.clone(), key, range_end, keys_only)
+    }
+
+    /// Sends a request and reads the answer.
+    pub(super) fn ask<'a, T: Deserialize<'a>>(&'a mut self, request: &Request<'_>) -> Result<T> {
+        let at = self.send(request)?;
+        reply::parse(self.http.reply()).map_err(|kind| self.shared.error(at, request.doing, kind))
+    }
+
+    /// The size of the last answer, in bytes.
+    pub(super) fn reply_bytes(&self) -> usize {
+        self.http.reply().len()
+    }
+
+    fn ask_txn(&mut self, request: &Request<'_>) -> Result<TxnReply> {
+        let at = self.send(request)?;
+        reply::txn(self.http.reply()).map_err(|kind| self.shared.error(at, request.doing, kind))
+    }
+
+    /// Sends a request to one endpoint after the other until one answers, and says which. One
+    /// that may have been carried out and must not be twice goes to no second endpoint.
+    fn send(&mut self, request: &Request<'_>) -> Result<usize> {
+        let first = self.shared.preferred.load(Ordering::Relaxed);
+        let mut at = first;
+        let mut earlier: Option<Error> = None;
+        loop {
+            let Err(error) = self.send_as_user(at, request) else {
+                if let Some(earlier) = earlier {
+                    log::warn!("etcd: {earlier}; {} answered instead", self.shared.endpoints[at]);
+                }
+                return Ok(at);
+            };
+            if !error.endpoint_failed() {
+                return Err(error);
+            }
+            let next = self.shared.move_on(at);
+            if next == first || (error.outcome_open() && !request.repeatable) {
+                return Err(error);
+            }
+            at = next;
+            earlier = Some(error);
+        }
+    }
+
+    /// Sends a request, and once more after a new login if the token is no longer good: tokens
+    /// expire, and a restart or a change of users makes etcd forget them.
+    fn send_as_user(&mut self, at: usize, request: &Request<'_>) -> Result<()> {
+        let token = self.shared.token().clone();
+        match self.post(at, request, token.as_deref()) {
+            Err(error)
+                if error.reason() == Some(Reason::Token)
+                    && self.shared.options.username.is_some() =>
+            {
+                let token = self.renew_token(at, token.as_deref())?;
+                self.post(at, request, Some(&token))
+            }
+            sent => sent,
+        }
+    }
+
+    /// Logs in, unless another clone has done so since `stale` was the token.
+    fn renew_token(&mut self, at: usize, stale: Option<&str>) -> Result<Arc<str>> {
+        let shared = Arc::clone(&self.shared);
+        let mut token = shared.token();
+        if let Some(token) = &*token
+            && Some(&**token) != stale
+        {
+            return Ok(Arc::clone(token));
+        }
+        let new = self.log_in(at)?;
+        *token = Some(Arc::clone(&new));
+        Ok(new)
+    }
+
+    fn log_in(&mut self, at: usize) -> Result<Arc<str>> {
+        #[derive(Serialize)]
+        struct Credentials<'a> {
+            name: &'a str,
+            password: &'a str,
+        }
+
+        const DOING: &str = "logging in";
+        let options = &self.shared.options;
+        let credentials = Credentials {
+            name: options.username.as_deref().unwrap_or_default(),
+            password: options.password.as_deref().unwrap_or_default(),
+        };
+        // Two strings always have a JSON form.
+        let body = serde_json::to_vec(&credentials).unwrap_or_default();
+        let request =
+            Request { doing: DOING, path: "/auth/authenticate", body: &body, repeatable: true };
+        self.post(at, &request, None)?;
+        let login: Login<'_> = reply::parse(self.http.reply())
+            .map_err(|kind| self.shared.error(at, DOING, kind))?;
+        Ok(login.token.into())
+    }
+
+    fn post(&mut self, at: usize, request: &Request<'_>, token: Option<&str>) -> Result<()> {
+        let shared = &self.shared;
+        let url = format!("http://{}{}{}", shared.endpoints[at], shared.prefix, request.path);
+        self.http
+            .post(&url, token, request.body)
+            .map_err(|kind| shared.error(at, request.doing, kind))
+    }
+}
+
+impl Clone for Client {
+    fn clone(&self) -> Self {
+        let options = &self.shared.options;
+        let http = Http::new(options.dial_timeout, options.request_timeout);
+        Self { http, shared: Arc::clone(&self.shared) }
+    }
+}
+
+impl Shared {
+    fn error(&self, at: usize, doing: &'static str, kind: ErrorKind) -> Error {
+        Error { doing, endpoint: self.endpoints[at].clone(), kind }
+    }
+
+    /// Lets requests begin with the endpoint after the one `at` fault, unless another clone has
+    /// done so, and says which one follows.
+    fn move_on(&self, at: usize) -> usize {
+        let next = (at + 1) % self.endpoints.len();
+        let _ = self.preferred.compare_exchange(at, next, Ordering::Relaxed, Ordering::Relaxed);
+        next
+    }
+
+    fn token(&self) -> MutexGuard<'_, Option<Arc<str>>> {
+        // The token is replaced in one assignment: a thread that panicked left it whole.
+        self.token.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The name, `host:port`, of an endpoint given as that or as a URL.
+fn endpoint_name(text: &str) -> Result<String> {
+    let fault = |rule| Error {
+        doing: "reading etcd.endpoints",
+        // What stands before an @ may be a password.
+        endpoint: text.rsplit('@').next().unwrap_or_default().to_owned(),
+        kind: ErrorKind::Endpoint(rule),
+    };
+    let name = text.strip_prefix("http://").unwrap_or(text);
+    let name = name.strip_suffix('/').unwrap_or(name);
+    if name.contains("://") {
+        return Err(fault("only http:// is known"));
+    }
+    if name.contains('@') {
+        return Err(fault("a user is given as etcd.username and etcd.password"));
+    }
+    match name.rsplit_once(':') {
+        Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok() => Ok(name.to_owned()),
+        _ => Err(fault("it is written host:port or http://host:port")),
+    }
+}
+
+/// The index of the first endpoint that answers, and its gateway's path.
+fn find_endpoint(http: &mut Http, endpoints: &[String]) -> Result<(usize, &'static str)> {
+    let mut last = None;
+    for (at, endpoint) in endpoints.iter().enumerate() {
+        let url = format!("http://{endpoint}/version");
+        let prefix = http.get(&url).and_then(|()| prefix(http.reply()));
+        match prefix.map_err(|kind| Error { doing: "connecting", endpoint: endpoint.clone(), kind }) {
+            Ok(prefix) => return Ok((at, prefix)),
+            Err(error) if error.endpoint_failed() => last = Some(error),
+            Err(error) => return Err(error),
+        }
+    }
+    Err(last.unwrap_or(Error {
+        doing: "connecting",
+        endpoint: "etcd.endpoints".to_owned(),
+        kind: ErrorKind::Endpoint("there is none"),
+    }))
+}
+
+/// The gateway's path (etcd manual, "gRPC gateway": "Notes").
+fn prefix(version: &[u8]) -> std::result::Result<&'static str, ErrorKind> {
+    let Version { etcdserver: version } = reply::parse(version)?;
+    let mut numbers = version.split('.').map(str::parse::<u32>);
+    match (numbers.next(), numbers.next()) {
+        (Some(Ok(major)), Some(Ok(minor))) if (major, minor) >= (3, 4) => Ok("/v3"),
+        (Some(Ok(3)), Some(Ok(3))) => Ok("/v3beta"),
+        _ => Err(ErrorKind::TooOld(version.into_owned())),
+    }
+}
+
+#[cfg(test)]
+mod unit_tests {
+    use super::*;
+    use crate::error::Disposition;
+
+    #[test]
+    fn the_prefix_follows_the_version() {
+        for (version, expected) in [
+            ("3.4.0", Some("/v3")),
+            ("3.6.0-rc.1", Some("/v3")),
+            ("3.10.1", Some("/v3")),
+            ("4.0.0", Some("/v3")),
+            ("3.3.27", Some("/v3beta")),
+            ("3.2.0", None),
+            ("2.3.8", None),
+            ("newest", None),
+        ] {
+            let reply = format!("{{\"etcdserver\":\"{version}\",\"etcdcluster\":\"3.0.0\"}}");
+            assert_eq!(prefix(reply.as_bytes()).ok(), expected, "{version}");
+        }
+        assert!(matches!(prefix(b"{}"), Err(ErrorKind::NotEtcd { .. })));
+    }
+
+    #[test]
+    fn endpoints_are_host_and_port_or_urls() {
+        for (text, name) in [
+            ("127.0.0.1:2379", "127.0.0.1:2379"),
+            ("http://etcd.example:2379/", "etcd.example:2379"),
+            ("[::1]:2379", "[::1]:2379"),
+        ] {
+            assert_eq!(endpoint_name(text).unwrap(), name);
+        }
+        for text in ["", "etcd", ":2379", "etcd:port", "https://etcd:2379", "http://etcd:2379/x"] {
+            assert_eq!(endpoint_name(text).unwrap_err().disposition(), Disposition::Fatal, "{text}");
+        }
+        let error = endpoint_name("http://root:secret@etcd:2379").unwrap_err();
+        assert!(!format!("{error} {error:?}").contains("secret"));
+    }
+}

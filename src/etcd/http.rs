@@ -1,0 +1,182 @@
+//! One kept-alive HTTP connection. This file alone knows ureq.
+//!
+//! ureq sends a request in two writes, the header and then the body, with TCP_NODELAY. Before it
+//! takes a kept connection it looks whether the server has closed it, and if so makes a new one.
+
+use std::fmt;
+use std::io::{ErrorKind as IoErrorKind, Read};
+use std::time::Duration;
+
+use ureq::config::Config;
+use ureq::http::Uri;
+use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
+use ureq::unversioned::transport::{
+    ConnectionDetails, Connector, DefaultConnector, NextTimeout, Transport,
+};
+use ureq::{Agent, Body};
+
+use super::error::ErrorKind;
+use super::reply;
+
+/// The most that is read of an answer, in bytes: what a server sends must not fill the memory.
+/// etcd advises against requests, and so values, above 10 MiB, which are 14 MiB in base64.
+const REPLY_LIMIT: usize = 32 << 20;
+/// The size of the buffer that a request's body leaves through, in bytes: a txn of 128 rows fits.
+const OUTPUT_BUFFER: usize = 256 << 10;
+
+/// A connection, made when it is first needed and whenever the one before has broken.
+pub(super) struct Http {
+    agent: Agent,
+    request_timeout: Duration,
+    reply: Vec<u8>,
+}
+
+impl Http {
+    pub(super) fn new(dial_timeout: Duration, request_timeout: Duration) -> Self {
+        let config = Agent::config_builder()
+            // An error of etcd's is told in the body of a status such as 400.
+            .http_status_as_error(false)
+            // Not to be taken from the environment, nor followed: etcd never redirects.
+            .proxy(None)
+            .max_redirects(0)
+            .max_redirects_will_error(false)
+            .user_agent(concat!("pg2etcd/", env!("CARGO_PKG_VERSION")))
+            .timeout_connect(Some(dial_timeout))
+            .timeout_global(Some(request_timeout))
+            .output_buffer_size(OUTPUT_BUFFER)
+            .build();
+        let agent = Agent::with_parts(config, Dial::default(), Unresolved);
+        Self { agent, request_timeout, reply: Vec::new() }
+    }
+
+    /// The last answer.
+    pub(super) fn reply(&self) -> &[u8] {
+        &self.reply
+    }
+
+    /// Asks for a page; the answer is in [`Self::reply`].
+    pub(super) fn get(&mut self, url: &str) -> Result<(), ErrorKind> {
+        let sent = self.agent.get(url).call();
+        self.receive(sent)
+    }
+
+    /// Posts a JSON body; the answer is in [`Self::reply`].
+    pub(super) fn post(
+        &mut self,
+        url: &str,
+        token: Option<&str>,
+        body: &[u8],
+    ) -> Result<(), ErrorKind> {
+        let mut request = self.agent.post(url).content_type("application/json");
+        if let Some(token) = token {
+            request = request.header("Authorization", token);
+        }
+        let sent = request.send(body);
+        self.receive(sent)
+    }
+
+    fn receive(
+        &mut self,
+        sent: Result<ureq::http::Response<Body>, ureq::Error>,
+    ) -> Result<(), ErrorKind> {
+        self.reply.clear();
+        let mut response = sent.map_err(|error| self.failure(error))?;
+        // One byte more than the limit tells an answer that is too large from one that just fits.
+        let mut reader = response.body_mut().as_reader().take(REPLY_LIMIT as u64 + 1);
+        let read = reader.read_to_end(&mut self.reply);
+        read.map_err(|error| self.failure(error.into()))?;
+        if self.reply.len() > REPLY_LIMIT {
+            return Err(ErrorKind::ReplyTooLarge(REPLY_LIMIT));
+        }
+        match response.status().as_u16() {
+            200 => Ok(()),
+            status => Err(reply::failure(status, &self.reply)),
+        }
+    }
+
+    fn failure(&self, error: ureq::Error) -> ErrorKind {
+        match error {
+            ureq::Error::Other(cause) if cause.is::<NoConnection>() => {
+                ErrorKind::NotSent(cause.to_string())
+            }
+            ureq::Error::Timeout(_) => ErrorKind::TimedOut(self.request_timeout),
+            ureq::Error::Io(error) if error.kind() == IoErrorKind::UnexpectedEof => {
+                ErrorKind::Broken("the server closed it".to_owned())
+            }
+            ureq::Error::Io(error) => ErrorKind::Broken(error.to_string()),
+            error => ErrorKind::Broken(error.to_string()),
+        }
+    }
+}
+
+/// Makes connections. It looks the host's name up itself, since ureq does so for each request, in
+/// a thread of its own, and it marks a failure as one before anything was sent.
+#[derive(Debug, Default)]
+struct Dial {
+    connector: DefaultConnector,
+    resolver: DefaultResolver,
+}
+
+impl Connector for Dial {
+    type Out = Box<dyn Transport>;
+
+    fn connect(
+        &self,
+        details: &ConnectionDetails<'_>,
+        chained: Option<()>,
+    ) -> Result<Option<Self::Out>, ureq::Error> {
+        self.resolver
+            .resolve(details.uri, details.config, details.timeout)
+            .and_then(|addrs| self.connector.connect(&with_addrs(details, addrs), chained))
+            .map_err(|error| ureq::Error::Other(Box::new(NoConnection(error))))
+    }
+}
+
+fn with_addrs<'a>(
+    details: &ConnectionDetails<'a>,
+    addrs: ResolvedSocketAddrs,
+) -> ConnectionDetails<'a> {
+    ConnectionDetails {
+        uri: details.uri,
+        addrs,
+        config: details.config,
+        request_level: details.request_level,
+        resolver: details.resolver,
+        now: details.now,
+        timeout: details.timeout,
+        current_time: details.current_time.clone(),
+        run_connector: details.run_connector.clone(),
+        register_shutdown: details.register_shutdown.clone(),
+    }
+}
+
+/// Leaves the looking up to [`Dial`].
+#[derive(Debug)]
+struct Unresolved;
+
+impl Resolver for Unresolved {
+    fn resolve(
+        &self,
+        _: &Uri,
+        _: &Config,
+        _: NextTimeout,
+    ) -> Result<ResolvedSocketAddrs, ureq::Error> {
+        Ok(self.empty())
+    }
+}
+
+/// Why there is no connection.
+#[derive(Debug)]
+struct NoConnection(ureq::Error);
+
+impl fmt::Display for NoConnection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            ureq::Error::Timeout(_) => f.write_str("it was not made within etcd.dial_timeout"),
+            ureq::Error::Io(error) => error.fmt(f),
+            error => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for NoConnection {}

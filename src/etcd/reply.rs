@@ -1,0 +1,241 @@
+//! What the gateway answers. Fields with a zero value are left out of a reply, so each one here
+//! has a default; fields that are not read here are skipped.
+
+use std::borrow::Cow;
+
+use serde::Deserialize;
+
+use super::error::{ErrorKind, Reason};
+use super::json;
+
+/// The answer to a txn.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TxnReply {
+    /// Whether every compare held, so that the operations were carried out.
+    pub succeeded: bool,
+    /// The store's revision after the txn: the one that its changes have, if it made any.
+    pub revision: i64,
+    /// What the gets of the branch that was carried out found, in their order; `None` for a key
+    /// that does not exist.
+    pub gets: Vec<Option<KeyValue>>,
+}
+
+/// A key and what etcd holds for it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+pub struct KeyValue {
+    /// The key.
+    #[serde(default, deserialize_with = "json::bytes")]
+    pub key: Vec<u8>,
+    /// The value; empty if only keys were asked for.
+    #[serde(default, deserialize_with = "json::bytes")]
+    pub value: Vec<u8>,
+    /// The revision that made the key.
+    #[serde(default, deserialize_with = "json::int64")]
+    pub create_revision: i64,
+    /// The revision that changed the key last.
+    #[serde(default, deserialize_with = "json::int64")]
+    pub mod_revision: i64,
+}
+
+/// RangeResponse.
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct RangeReply {
+    #[serde(default)]
+    pub(super) header: Header,
+    #[serde(default)]
+    pub(super) kvs: Vec<KeyValue>,
+    /// Whether the range has more keys than the limit let through.
+    #[serde(default)]
+    pub(super) more: bool,
+}
+
+/// ResponseHeader.
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct Header {
+    /// The store's revision.
+    #[serde(default, deserialize_with = "json::int64")]
+    pub(super) revision: i64,
+}
+
+/// TxnResponse.
+#[derive(Deserialize)]
+struct TxnResponse {
+    #[serde(default)]
+    header: Header,
+    #[serde(default)]
+    succeeded: bool,
+    #[serde(default)]
+    responses: Vec<ResponseOp>,
+}
+
+/// ResponseOp; a put's or a delete's says nothing that is read here.
+#[derive(Deserialize)]
+struct ResponseOp {
+    response_range: Option<RangeReply>,
+}
+
+/// AuthenticateResponse.
+#[derive(Deserialize)]
+pub(super) struct Login<'a> {
+    #[serde(borrow)]
+    pub(super) token: Cow<'a, str>,
+}
+
+/// What `/version` answers.
+#[derive(Deserialize)]
+pub(super) struct Version<'a> {
+    #[serde(borrow)]
+    pub(super) etcdserver: Cow<'a, str>,
+}
+
+/// An error: `error`, `code` and, from 3.4 on, `message`; from 3.6 on without `error`.
+#[derive(Deserialize)]
+struct Failure<'a> {
+    code: u32,
+    #[serde(borrow)]
+    error: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    message: Option<Cow<'a, str>>,
+}
+
+/// Reads a reply.
+///
+/// # Errors
+/// [`ErrorKind::NotEtcd`] if it is not what etcd answers.
+pub(super) fn parse<'a, T: Deserialize<'a>>(reply: &'a [u8]) -> Result<T, ErrorKind> {
+    serde_json::from_slice(reply)
+        .map_err(|error| ErrorKind::NotEtcd { status: 200, problem: error.to_string() })
+}
+
+/// Reads the reply to a txn.
+///
+/// # Errors
+/// [`ErrorKind::NotEtcd`] if it is not what etcd answers.
+pub(super) fn txn(reply: &[u8]) -> Result<TxnReply, ErrorKind> {
+    let TxnResponse { header, succeeded, responses } = parse(reply)?;
+    let ranges = responses.into_iter().filter_map(|response| response.response_range);
+    let gets = ranges.map(|mut range| range.kvs.pop()).collect();
+    Ok(TxnReply { succeeded, revision: header.revision, gets })
+}
+
+/// Reads what came with an HTTP `status` other than 200.
+pub(super) fn failure(status: u16, reply: &[u8]) -> ErrorKind {
+    /// The most of a foreign answer that a message repeats, in bytes.
+    const EXCERPT: usize = 120;
+
+    if let Ok(Failure { code, error, message }) = serde_json::from_slice(reply) {
+        let message = message.or(error).unwrap_or_default().into_owned();
+        return ErrorKind::Answer { reason: Reason::of(code, &message), code, message };
+    }
+    let excerpt = reply[..reply.len().min(EXCERPT)].trim_ascii().escape_ascii();
+    ErrorKind::NotEtcd { status, problem: format!("\"{excerpt}\"") }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn replies_of_every_version_are_read() {
+        for reply in [
+            // 3.4
+            r#"{"header":{"cluster_id":"1","revision":"5"},"succeeded":true,"responses":[
+               {"response_put":{"header":{"revision":"5"}}},
+               {"response_range":{"header":{"revision":"5"},"kvs":[{"key":"aw==","create_revision":"2",
+                "mod_revision":"5","version":"3","value":"dg=="}],"count":"1"}},
+               {"response_range":{"header":{"revision":"5"}}}]}"#,
+            // 3.6 puts white space in
+            r#"{ "header" : {"revision": "5"}, "succeeded": true, "responses": [ {"response_put": {}},
+               {"response_range":{"kvs":[{"mod_revision":5,"key":"aw==","value":"dg==",
+                "create_revision":2,"lease":"0"}]}}, {"response_range":{"kvs":[],"more":false}} ] } "#,
+        ] {
+            let found = KeyValue {
+                key: b"k".to_vec(),
+                value: b"v".to_vec(),
+                create_revision: 2,
+                mod_revision: 5,
+            };
+            let gets = vec![Some(found), None];
+            assert_eq!(
+                txn(reply.as_bytes()),
+                Ok(TxnReply { succeeded: true, revision: 5, gets })
+            );
+        }
+        let refused = TxnReply { succeeded: false, revision: 0, gets: vec![] };
+        assert_eq!(txn(b"{}"), Ok(refused));
+    }
+
+    #[test]
+    fn hostile_replies_are_errors() {
+        let deep = "[".repeat(100_000);
+        for reply in [
+            "",
+            "null",
+            "[1",
+            "<html>",
+            "{\"header\":{\"revision\":\"5\"",
+            "{\"header\":5}",
+            "{\"header\":{\"revision\":1e400}}",
+            "{\"header\":{\"revision\":\"99999999999999999999\"}}",
+            "{\"succeeded\":\"true\"}",
+            "{\"responses\":{}}",
+            "{\"responses\":[{\"response_range\":{\"kvs\":[{\"key\":\"%\"}]}}]}",
+            "{\"succeeded\":true} {}",
+            "{\"succeeded\":true,\"succeeded\":true}",
+            "{\"responses\":[\u{0}]}",
+            &deep,
+        ] {
+            let answer = txn(reply.as_bytes());
+            assert!(matches!(answer, Err(ErrorKind::NotEtcd { .. })), "{reply:.60}: {answer:?}");
+        }
+    }
+
+    #[test]
+    fn errors_are_told_apart() {
+        for (reply, expected) in [
+            (r#"{"error":"etcdserver: mvcc: database space exceeded","code":8,"message":"etcdserver: mvcc: database space exceeded"}"#, Reason::NoSpace),
+            (r#"{"code":8,"message":"etcdserver: too many requests","details":[]}"#, Reason::TooManyRequests),
+            (r#"{"error":"grpc: received message larger than max (5000000 vs. 4194304)","code":8}"#, Reason::MessageTooLarge),
+            (r#"{"code":14,"message":"etcdserver: no leader"}"#, Reason::Unavailable),
+            (r#"{"code":16,"message":"etcdserver: invalid auth token"}"#, Reason::Token),
+            (r#"{"code":3,"message":"etcdserver: revision of auth store is old"}"#, Reason::Token),
+            (r#"{"code":3,"message":"etcdserver: authentication failed, invalid user ID or password"}"#, Reason::WrongPassword),
+            (r#"{"code":9,"message":"etcdserver: authentication is not enabled"}"#, Reason::AuthDisabled),
+            (r#"{"code":7,"message":"etcdserver: permission denied"}"#, Reason::PermissionDenied),
+            (r#"{"code":11,"message":"etcdserver: mvcc: required revision has been compacted"}"#, Reason::Compacted),
+            (r#"{"code":11,"message":"etcdserver: mvcc: required revision is a future revision"}"#, Reason::Other),
+            (r#"{"code":3,"message":"etcdserver: key is not provided"}"#, Reason::Other),
+            (r#"{"code":3}"#, Reason::Other),
+        ] {
+            let ErrorKind::Answer { reason, .. } = failure(400, reply.as_bytes()) else {
+                panic!("{reply}");
+            };
+            assert_eq!(reason, expected, "{reply}");
+        }
+        for foreign in ["404 page not found\n", "<html>\u{1b}[2J", "{}", "{\"code\":-1}", ""] {
+            let kind = failure(404, foreign.as_bytes());
+            assert!(matches!(kind, ErrorKind::NotEtcd { status: 404, .. }), "{foreign}");
+            assert!(!kind.to_string().contains('\u{1b}'));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_panic(reply in any::<Vec<u8>>()) {
+            let _ = txn(&reply);
+            let _ = failure(500, &reply);
+            let _ = parse::<Login<'_>>(&reply).map(drop);
+        }
+
+        #[test]
+        fn no_damage_to_a_reply_panics(at in 0_usize..120, byte in any::<u8>(), cut in 0_usize..120) {
+            let mut reply = br#"{"header":{"revision":"5"},"succeeded":true,"responses":[{"response_range":{"kvs":[{"key":"aw==","mod_revision":"5"}]}}]}"#.to_vec();
+            reply[at] = byte;
+            let _ = txn(&reply);
+            reply.truncate(cut);
+            prop_assert!(txn(&reply).is_err());
+        }
+    }
+}
