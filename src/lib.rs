@@ -2,6 +2,8 @@
 //!
 //! The modules stand in the order in which a start, and then a row, walks through them.
 
+pub mod postgres;
+
 pub mod etcd;
 
 pub mod error;
