@@ -28,7 +28,7 @@ pub enum Error {
         /// What was being done.
         doing: String,
         /// Its answer.
-        answer: ServerAnswer,
+        answer: Box<ServerAnswer>,
     },
     /// PostgreSQL sent bytes that its protocol does not allow here.
     PostgresProtocol {

@@ -1,6 +1,6 @@
 //! The request to stop: one descriptor that becomes readable and stays so.
 
-use std::io;
+use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
@@ -14,8 +14,8 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 /// ever reads it, so that every thread sees it readable from the first signal on.
 #[derive(Debug)]
 pub struct Stop {
-    signalled: UnixStream,
-    _writer: UnixStream,
+    requested: UnixStream,
+    writer: UnixStream,
 }
 
 impl Stop {
@@ -24,12 +24,33 @@ impl Stop {
     /// # Errors
     /// When the system refuses a socket pair or the signal handlers.
     pub fn on_signals() -> io::Result<Self> {
-        let (signalled, writer) = UnixStream::pair()?;
-        writer.set_nonblocking(true)?;
+        let stop = Self::new()?;
         for signal in [SIGTERM, SIGINT] {
-            signal_hook::low_level::pipe::register(signal, writer.try_clone()?)?;
+            signal_hook::low_level::pipe::register(signal, stop.writer.try_clone()?)?;
         }
-        Ok(Self { signalled, _writer: writer })
+        Ok(stop)
+    }
+
+    /// Readable from the first [`Self::request`] on.
+    ///
+    /// # Errors
+    /// When the system refuses a socket pair.
+    pub fn new() -> io::Result<Self> {
+        let (requested, writer) = UnixStream::pair()?;
+        writer.set_nonblocking(true)?;
+        Ok(Self { requested, writer })
+    }
+
+    /// Asks for the stop.
+    ///
+    /// # Errors
+    /// When the system refuses the write. A stop asked for so often that no byte more fits is not
+    /// among them.
+    pub fn request(&self) -> io::Result<()> {
+        match (&self.writer).write(&[0]) {
+            Err(error) if error.kind() != io::ErrorKind::WouldBlock => Err(error),
+            _ => Ok(()),
+        }
     }
 
     /// Whether the stop has been asked for.
@@ -57,7 +78,7 @@ impl Stop {
 
 impl AsFd for Stop {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.signalled.as_fd()
+        self.requested.as_fd()
     }
 }
 

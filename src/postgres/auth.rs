@@ -1,0 +1,131 @@
+//! The client's side of authentication (manual, "Message Flow", "Start-up"; "SASL
+//! Authentication"): bodies of Authentication messages in, answers out.
+
+use bytes::BytesMut;
+use postgres_protocol::authentication::md5_hash;
+use postgres_protocol::authentication::sasl::{ChannelBinding, SCRAM_SHA_256, ScramSha256};
+use postgres_protocol::message::frontend;
+
+use super::connection::{HostPort, Options};
+use super::message::{Wait, take};
+use super::passfile;
+use crate::error::{Error, Result};
+
+/// One authentication. Each step is accepted once and in its place, which bounds the number of
+/// rounds, and a server that did not prove to know the password in SCRAM is not believed.
+pub(super) struct Authentication<'a> {
+    options: &'a Options,
+    address: &'a HostPort,
+    state: State,
+}
+
+enum State {
+    /// Nothing has been asked.
+    New,
+    /// A password has been sent, the server has to decide.
+    Answered,
+    /// The first message of SCRAM has been sent.
+    ScramBegun(ScramSha256),
+    /// The proof has been sent, the server's own proof has to come.
+    ScramProved(ScramSha256),
+    /// The server has accepted the user.
+    Done,
+    /// A step has failed.
+    Failed,
+}
+
+impl<'a> Authentication<'a> {
+    pub(super) fn new(options: &'a Options, address: &'a HostPort) -> Self {
+        Self { options, address, state: State::New }
+    }
+
+    /// Whether the server has accepted the user.
+    pub(super) fn is_done(&self) -> bool {
+        matches!(self.state, State::Done)
+    }
+
+    /// What to send after an Authentication message with this body; empty is nothing.
+    ///
+    /// # Errors
+    /// [`Error::Requirement`] if there is no password, or for a method that pg2etcd does not have.
+    pub(super) fn answer(&mut self, body: &[u8], wait: &Wait<'_>) -> Result<BytesMut> {
+        let mut rest = body;
+        let kind = take::<4>(&mut rest).map(u32::from_be_bytes);
+        let mut answer = BytesMut::new();
+        let state = std::mem::replace(&mut self.state, State::Failed);
+        self.state = match (kind, state) {
+            (Some(0), State::New | State::Answered) => State::Done,
+            (Some(3), State::New) => {
+                frontend::password_message(self.password()?.as_bytes(), &mut answer)
+                    .map_err(|error| wait.io_error(error))?;
+                State::Answered
+            }
+            (Some(5), State::New) => {
+                let salt = take::<4>(&mut rest).ok_or_else(|| wait.protocol_error("no salt"))?;
+                let user = self.options.user.as_bytes();
+                let hash = md5_hash(user, self.password()?.as_bytes(), salt);
+                frontend::password_message(hash.as_bytes(), &mut answer)
+                    .map_err(|error| wait.io_error(error))?;
+                State::Answered
+            }
+            (Some(10), State::New) => self.begin_scram(rest, &mut answer, wait)?,
+            (Some(11), State::ScramBegun(mut scram)) => {
+                scram.update(rest).map_err(|error| wait.protocol_error(error.to_string()))?;
+                frontend::sasl_response(scram.message(), &mut answer)
+                    .map_err(|error| wait.io_error(error))?;
+                State::ScramProved(scram)
+            }
+            (Some(12), State::ScramProved(mut scram)) => {
+                scram.finish(rest).map_err(|error| wait.protocol_error(error.to_string()))?;
+                State::Answered
+            }
+            (Some(2), State::New) => return Err(self.unsupported("Kerberos V5")),
+            (Some(7), State::New) => return Err(self.unsupported("GSSAPI")),
+            (Some(9), State::New) => return Err(self.unsupported("SSPI")),
+            _ => return Err(wait.protocol_error("a step of authentication out of its order")),
+        };
+        Ok(answer)
+    }
+
+    /// `mechanisms` are names, a zero byte after each and one after all.
+    fn begin_scram(
+        &self,
+        mechanisms: &[u8],
+        answer: &mut BytesMut,
+        wait: &Wait<'_>,
+    ) -> Result<State> {
+        if !mechanisms.split(|byte| *byte == 0).any(|name| name == SCRAM_SHA_256.as_bytes()) {
+            let names = String::from_utf8_lossy(mechanisms);
+            return Err(self.unsupported(&names.replace('\0', " ")));
+        }
+        let scram = ScramSha256::new(self.password()?.as_bytes(), ChannelBinding::unsupported());
+        frontend::sasl_initial_response(SCRAM_SHA_256, scram.message(), answer)
+            .map_err(|error| wait.io_error(error))?;
+        Ok(State::ScramBegun(scram))
+    }
+
+    fn password(&self) -> Result<String> {
+        let Options { user, password, passfile, database, .. } = self.options;
+        let from_file = || {
+            let HostPort { host, port } = self.address;
+            passfile::lookup(passfile.as_deref()?, host, *port, database, user)
+        };
+        password.clone().or_else(from_file).ok_or_else(|| {
+            Error::Requirement(format!(
+                "PostgreSQL at {} asks for the password of user {user}: set database.password or \
+                 PGPASSWORD, or put it into ~/.pgpass",
+                self.address
+            ))
+        })
+    }
+
+    fn unsupported(&self, method: &str) -> Error {
+        Error::Requirement(format!(
+            "PostgreSQL at {} asks user {} to authenticate by {}, which pg2etcd does not support: \
+             in its pg_hba.conf, give this user a line with scram-sha-256",
+            self.address,
+            self.options.user,
+            method.trim_end()
+        ))
+    }
+}

@@ -1,0 +1,242 @@
+//! The server's messages, cut out of its bytes (manual, "Message Formats").
+
+use std::io::{self, ErrorKind, Read};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::time::Instant;
+
+use log::debug;
+
+use super::stream::Stream;
+use crate::error::{Error, Result, ServerAnswer};
+use crate::stop::{Stop, poll_readable};
+
+pub(super) const AUTHENTICATION: u8 = b'R';
+pub(super) const BACKEND_KEY_DATA: u8 = b'K';
+pub(super) const COMMAND_COMPLETE: u8 = b'C';
+pub(super) const COPY_BOTH_RESPONSE: u8 = b'W';
+pub(super) const COPY_DATA: u8 = b'd';
+pub(super) const COPY_DONE: u8 = b'c';
+pub(super) const DATA_ROW: u8 = b'D';
+pub(super) const EMPTY_QUERY_RESPONSE: u8 = b'I';
+pub(super) const PARAMETER_STATUS: u8 = b'S';
+pub(super) const READY_FOR_QUERY: u8 = b'Z';
+pub(super) const ROW_DESCRIPTION: u8 = b'T';
+const ERROR_RESPONSE: u8 = b'E';
+const NOTICE_RESPONSE: u8 = b'N';
+
+/// A tag, then a length that counts itself and the body, not the tag.
+const HEADER_BYTES: usize = 5;
+
+/// The longest message other than CopyData while streaming: no row, error or request for
+/// authentication that pg2etcd asks for comes near.
+const MESSAGE_LIMIT: usize = 1 << 20;
+
+/// The longest CopyData while streaming: PostgreSQL makes none above 1 GiB, the rest is slack.
+const STREAMED_LIMIT: usize = (1 << 30) + (1 << 16);
+
+/// The buffer's size, unless a longer message needs more.
+const BUFFER_BYTES: usize = 256 << 10;
+
+/// The buffer is compacted when there is less room than this behind what has arrived, so that one
+/// read takes many messages.
+const READ_BYTES: usize = 64 << 10;
+
+/// The size up to which a grown buffer is kept: rows of a megabyte may come one after the other.
+const KEPT_BYTES: usize = 4 << 20;
+
+/// Reads messages into one reused buffer and lends their bodies out of it.
+#[derive(Debug)]
+pub(super) struct MessageReader {
+    pub(super) stream: Stream,
+    buffer: Vec<u8>,
+    /// Where the body of the current message begins; it ends at `next`.
+    body: usize,
+    /// Where the next message begins.
+    next: usize,
+    /// Where the bytes that have arrived end.
+    end: usize,
+    /// The longest CopyData.
+    copy_data_limit: usize,
+}
+
+impl MessageReader {
+    pub(super) fn new(stream: Stream) -> Self {
+        let buffer = vec![0; BUFFER_BYTES];
+        Self { stream, buffer, body: 0, next: 0, end: 0, copy_data_limit: MESSAGE_LIMIT }
+    }
+
+    /// From here on CopyData may be as long as PostgreSQL makes it.
+    pub(super) fn begin_streaming(&mut self) {
+        self.copy_data_limit = STREAMED_LIMIT;
+    }
+
+    /// Goes on to the next message and returns its tag. Notices are logged and left out.
+    ///
+    /// # Errors
+    /// An ErrorResponse is an error, and so are the connection's end, a message that is too long,
+    /// and the deadline and the stop of `wait`.
+    pub(super) fn advance(&mut self, wait: &Wait<'_>) -> Result<u8> {
+        loop {
+            let length = loop {
+                match self.announced().map_err(|problem| wait.protocol_error(problem))? {
+                    Some(length) if length <= self.end - self.next => break length,
+                    length => self.fill(length.unwrap_or(HEADER_BYTES), wait)?,
+                }
+            };
+            let tag = self.buffer[self.next];
+            self.body = self.next + HEADER_BYTES;
+            self.next += length;
+            match tag {
+                ERROR_RESPONSE => return Err(wait.server_error(server_answer(self.body()))),
+                NOTICE_RESPONSE => debug!("PostgreSQL: {}", server_answer(self.body())),
+                _ => return Ok(tag),
+            }
+        }
+    }
+
+    /// The body of the message that [`Self::advance`] went to.
+    pub(super) fn body(&self) -> &[u8] {
+        &self.buffer[self.body..self.next]
+    }
+
+    /// Whether the next message has arrived whole and is CopyData.
+    pub(super) fn copy_data_buffered(&self) -> bool {
+        let arrived = &self.buffer[self.next..self.end];
+        arrived.first() == Some(&COPY_DATA)
+            && matches!(self.announced(), Ok(Some(length)) if length <= arrived.len())
+    }
+
+    /// The length of the next message with its header, once the header has arrived.
+    fn announced(&self) -> std::result::Result<Option<usize>, String> {
+        let Some(([tag, length @ ..], _)) =
+            self.buffer[self.next..self.end].split_first_chunk::<HEADER_BYTES>()
+        else {
+            return Ok(None);
+        };
+        let length = u32::from_be_bytes(*length) as usize;
+        let limit = if *tag == COPY_DATA { self.copy_data_limit } else { MESSAGE_LIMIT };
+        if (HEADER_BYTES - 1..=limit).contains(&length) {
+            Ok(Some(length + 1))
+        } else {
+            let tag = tag.escape_ascii();
+            Err(format!("a message '{tag}' of {length} bytes, where 4 to {limit} are possible"))
+        }
+    }
+
+    /// Waits for bytes and reads them, for a message of `length` bytes or its header.
+    fn fill(&mut self, length: usize, wait: &Wait<'_>) -> Result<()> {
+        self.make_room(length);
+        wait.until_readable(self.stream.as_fd())?;
+        match self.stream.read(&mut self.buffer[self.end..]) {
+            Ok(0) => {
+                let text = "the server closed the connection";
+                Err(wait.io_error(io::Error::new(ErrorKind::UnexpectedEof, text)))
+            }
+            Ok(count) => {
+                self.end += count;
+                Ok(())
+            }
+            Err(error) if error.kind() == ErrorKind::Interrupted => Ok(()),
+            Err(error) => Err(wait.io_error(error)),
+        }
+    }
+
+    /// Moves what has arrived to the front if it stands too far back, and grows the buffer if an
+    /// unfinished message of `length` bytes fills it: at most twofold, so that memory follows the
+    /// bytes that have really arrived.
+    fn make_room(&mut self, length: usize) {
+        if self.next == self.end || self.buffer.len() - self.end < READ_BYTES {
+            self.buffer.copy_within(self.next..self.end, 0);
+            self.end -= self.next;
+            (self.body, self.next) = (0, 0);
+        }
+        if self.buffer.len() > KEPT_BYTES && self.end < BUFFER_BYTES {
+            self.buffer.truncate(BUFFER_BYTES);
+            self.buffer.shrink_to_fit();
+        }
+        if self.end == self.buffer.len() {
+            let size = length.min(self.buffer.len() * 2);
+            self.buffer.reserve_exact(size - self.end);
+            self.buffer.resize(size, 0);
+        }
+    }
+}
+
+/// What a read is for, and what ends it when no bytes come.
+#[derive(Debug)]
+pub(super) struct Wait<'a> {
+    /// Completes the phrase "while", in errors.
+    pub(super) doing: &'a str,
+    /// Ends the wait with [`Error::Stopped`].
+    pub(super) stop: Option<&'a Stop>,
+    /// Ends the wait with [`ErrorKind::TimedOut`]; `None` waits for ever.
+    pub(super) deadline: Option<Instant>,
+}
+
+impl Wait<'_> {
+    fn until_readable(&self, source: BorrowedFd<'_>) -> Result<()> {
+        loop {
+            let left = match self.deadline.map(|end| end.checked_duration_since(Instant::now())) {
+                Some(None) => return Err(self.io_error(ErrorKind::TimedOut.into())),
+                Some(left) => left,
+                None => None,
+            };
+            let ready = match self.stop {
+                Some(stop) => poll_readable([source, stop.as_fd()], left),
+                None => poll_readable([source], left).map(|[ready]| [ready, false]),
+            };
+            match ready {
+                Ok([_, true]) => return Err(Error::Stopped),
+                Ok([true, _]) => return Ok(()),
+                Ok(_) => {}
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(self.io_error(error)),
+            }
+        }
+    }
+
+    pub(super) fn io_error(&self, source: io::Error) -> Error {
+        Error::PostgresIo { doing: self.doing.to_owned(), source }
+    }
+
+    pub(super) fn protocol_error(&self, problem: impl Into<String>) -> Error {
+        Error::PostgresProtocol { doing: self.doing.to_owned(), problem: problem.into() }
+    }
+
+    pub(super) fn unexpected(&self, tag: u8) -> Error {
+        self.protocol_error(format!("an unexpected message '{}'", tag.escape_ascii()))
+    }
+
+    fn server_error(&self, answer: ServerAnswer) -> Error {
+        Error::PostgresServer { doing: self.doing.to_owned(), answer: Box::new(answer) }
+    }
+}
+
+/// The fields of an ErrorResponse or NoticeResponse (manual, "Error and Notice Message Fields").
+///
+/// A text that is not UTF-8 is made so: before the session begins, a server may use any encoding.
+fn server_answer(body: &[u8]) -> ServerAnswer {
+    let mut answer = ServerAnswer::default();
+    for field in body.split(|byte| *byte == 0) {
+        let Some((kind, text)) = field.split_first() else { continue };
+        let text = String::from_utf8_lossy(text).into_owned();
+        match kind {
+            b'S' if answer.severity.is_empty() => answer.severity = text,
+            // The severity that is not translated, which comes after 'S'.
+            b'V' => answer.severity = text,
+            b'C' => answer.code = text,
+            b'M' => answer.message = text,
+            b'D' => answer.detail = Some(text),
+            b'H' => answer.hint = Some(text),
+            _ => {}
+        }
+    }
+    answer
+}
+
+/// Takes the first `N` bytes off the front of `bytes`.
+pub(super) fn take<const N: usize>(bytes: &mut &[u8]) -> Option<[u8; N]> {
+    let (first, rest) = bytes.split_first_chunk::<N>()?;
+    *bytes = rest;
+    Some(*first)
+}

@@ -1,0 +1,27 @@
+//! The connections to PostgreSQL.
+//!
+//! [`connection`] speaks the wire protocol itself, since logical replication needs its CopyBoth
+//! mode, which no SQL client offers. The modules stand in the order in which a start walks through
+//! them: connect and authenticate, replication commands, then the stream.
+
+pub mod connection;
+
+mod auth;
+pub mod passfile;
+
+pub mod copy_both;
+pub mod replication;
+
+mod message;
+mod stream;
+
+#[cfg(test)]
+mod hostile_peer_tests;
+#[cfg(test)]
+mod real_server_tests;
+#[cfg(test)]
+mod test_server;
+
+pub use connection::{Connection, HostPort, Options, SESSION_SETTINGS};
+pub use copy_both::{Frame, FrameReader, StatusWriter};
+pub use replication::{CreatedSlot, SlotKind, SystemIdentity, TimelineSwitch};

@@ -1,0 +1,353 @@
+//! The connection against a real PostgreSQL.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::test_server::{TestServer, options, server, write_private};
+use super::{Connection, Frame, FrameReader, Options, SlotKind, StatusWriter};
+use crate::error::{Disposition, Error, Result};
+use crate::lsn::Lsn;
+use crate::stop::Stop;
+
+fn stop() -> Stop {
+    Stop::new().expect("a stop")
+}
+
+/// Connects by TCP and asks the server something.
+fn try_login(options: &Options) -> Result<()> {
+    let stop = stop();
+    Connection::connect(options, &server().tcp(), &stop)?.identify_system()?;
+    Ok(())
+}
+
+#[test]
+fn every_method_takes_the_right_password() {
+    for (user, password) in [
+        ("truster", None),
+        ("cleartext", Some("clear")),
+        ("md5er", Some("m'd5")),
+        ("scrammer", Some("scräm")),
+    ] {
+        try_login(&options(user, password)).expect(user);
+    }
+}
+
+#[test]
+fn a_refused_login_names_its_cure() {
+    for (user, password, code, cure) in [
+        ("cleartext", Some("wrong"), "28P01", "database.password"),
+        ("md5er", Some("wrong"), "28P01", "database.password"),
+        ("scrammer", Some("wrong"), "28P01", "database.password"),
+        ("stranger", Some("x"), "28000", "pg_hba.conf"),
+        ("reader", None, "42501", "REPLICATION"),
+    ] {
+        let error = try_login(&options(user, password)).expect_err(user);
+        let text = error.to_string();
+        assert!(text.contains(code) && text.contains(cure), "{text}");
+        assert!(!text.contains("wrong"), "{text}");
+        assert_ne!(error.disposition(), Disposition::Retry, "{text}");
+    }
+    let nowhere = Options { database: "nowhere".to_owned(), ..options("truster", None) };
+    let error = try_login(&nowhere).expect_err("no such database");
+    assert!(error.to_string().contains("database.name"), "{error}");
+}
+
+#[test]
+fn a_missing_password_names_where_to_put_it() {
+    for user in ["cleartext", "md5er", "scrammer"] {
+        let error = try_login(&options(user, None)).expect_err(user);
+        assert!(matches!(error, Error::Requirement(_)), "{error}");
+        for place in ["database.password", "PGPASSWORD", "~/.pgpass"] {
+            assert!(error.to_string().contains(place), "{error}");
+        }
+    }
+}
+
+#[test]
+fn the_password_file_is_used() {
+    let passfile = server().folder.join("passfile");
+    write_private(&passfile, &format!("127.0.0.1:{}:shop:scrammer:scräm\n", server().port));
+    let from_file = Options { passfile: Some(passfile), ..options("scrammer", None) };
+    try_login(&from_file).expect("the password of the file");
+}
+
+#[test]
+fn the_server_says_who_it_is() {
+    let mut sql = server().sql();
+    let number: i32 = sql
+        .query_one("SELECT current_setting('server_version_num')::int", &[])
+        .expect("a version")
+        .get(0);
+    let identifier: String = sql
+        .query_one("SELECT system_identifier::text FROM pg_control_system()", &[])
+        .expect("an identifier")
+        .get(0);
+    let stop = stop();
+    for address in [server().tcp(), server().socket()] {
+        let mut connection =
+            Connection::connect(&options("truster", None), &address, &stop).expect("a connection");
+        assert_eq!(i64::from(connection.server_version_num()), i64::from(number));
+        let identity = connection.identify_system().expect("an identity");
+        assert_eq!(identity.system_identifier, identifier);
+        assert_eq!((identity.timeline, identity.database.as_deref()), (1, Some("shop")));
+        assert!(identity.flushed > Lsn(0));
+        assert_eq!(connection.timeline_history(1).expect("no history"), Vec::new());
+    }
+}
+
+#[test]
+fn the_session_has_its_settings_and_outlives_a_refusal() {
+    let stop = stop();
+    let mut connection =
+        Connection::connect(&options("truster", None), &server().tcp(), &stop).expect("connected");
+    let error = connection.timeline_history(77).expect_err("no such timeline");
+    assert!(matches!(error, Error::PostgresServer { .. }), "{error}");
+    let error = connection.simple_query("selecting", "SELECT nothing").expect_err("no column");
+    assert!(error.to_string().contains("42703"), "{error}");
+    for (name, value) in super::SESSION_SETTINGS {
+        let rows = connection.simple_query("showing", &format!("SHOW {name}")).expect(name);
+        let shown = rows[0][0].as_deref().expect("a setting");
+        assert!(shown.starts_with(value), "{name} is {shown}");
+    }
+}
+
+#[test]
+fn a_stop_ends_a_command_that_waits() {
+    let stop = stop();
+    let mut connection =
+        Connection::connect(&options("truster", None), &server().tcp(), &stop).expect("connected");
+    let result = thread::scope(|scope| {
+        scope.spawn(|| {
+            thread::sleep(Duration::from_millis(100));
+            stop.request().expect("a stop");
+        });
+        connection.simple_query("sleeping", "SELECT pg_sleep(60)")
+    });
+    assert!(matches!(result, Err(Error::Stopped)));
+}
+
+#[test]
+fn a_slot_exports_the_snapshot_of_its_position() {
+    let mut sql = server().sql();
+    sql.batch_execute("CREATE TABLE dumped (n int); INSERT INTO dumped VALUES (1), (2)")
+        .expect("rows");
+    let stop = stop();
+    for kind in [
+        SlotKind::Temporary,
+        SlotKind::Persistent { failover: false },
+        SlotKind::Persistent { failover: true },
+    ] {
+        let mut connection = Connection::connect(&options("truster", None), &server().tcp(), &stop)
+            .expect("connected");
+        let slot = connection.create_slot("snapshot_slot", kind).expect("a slot");
+        sql.batch_execute("INSERT INTO dumped VALUES (3)").expect("a later row");
+        let mut reader = server().sql();
+        let mut transaction = reader
+            .build_transaction()
+            .isolation_level(postgres::IsolationLevel::RepeatableRead)
+            .start()
+            .expect("a transaction");
+        transaction
+            .batch_execute(&format!("SET TRANSACTION SNAPSHOT '{}'", slot.snapshot))
+            .expect("the snapshot");
+        let later: i64 = transaction
+            .query_one("SELECT count(*) FROM dumped WHERE n = 3", &[])
+            .expect("a count")
+            .get(0);
+        assert_eq!(later, 0, "{kind:?} sees what committed after its slot");
+        let failover = connection.server_version_num() >= 170_000
+            && sql
+                .query_one(
+                    "SELECT failover FROM pg_replication_slots WHERE slot_name = 'snapshot_slot'",
+                    &[],
+                )
+                .expect("the slot")
+                .get(0);
+        let wanted = kind == SlotKind::Persistent { failover: true };
+        assert_eq!(failover, wanted && connection.server_version_num() >= 170_000);
+        assert!(
+            connection.identify_system().expect("an identity").flushed >= slot.consistent_point
+        );
+        drop(connection);
+        if kind == SlotKind::Temporary {
+            await_true(
+                &mut sql,
+                "SELECT count(*) = 0 FROM pg_replication_slots WHERE slot_name = 'snapshot_slot'",
+            );
+        } else {
+            sql.batch_execute(
+                "SELECT pg_drop_replication_slot('snapshot_slot'); DELETE FROM dumped WHERE n = 3",
+            )
+            .expect("cleaned up");
+        }
+        sql.batch_execute("DELETE FROM dumped WHERE n = 3").expect("cleaned up");
+    }
+}
+
+/// A table, a publication and a slot of one name, and the stream of them.
+fn stream(server: &TestServer, name: &str) -> (FrameReader, StatusWriter) {
+    server
+        .sql()
+        .batch_execute(&format!(
+            "CREATE TABLE {name} (n int PRIMARY KEY, t text); CREATE PUBLICATION \"{name}'s \"\"own\" FOR TABLE {name}"
+        ))
+        .expect("a publication");
+    let stop = stop();
+    let mut connection =
+        Connection::connect(&options("truster", None), &server.tcp(), &stop).expect("connected");
+    connection.create_slot(name, SlotKind::Persistent { failover: true }).expect("a slot");
+    connection.start_replication(name, Lsn(0), &format!("{name}'s \"own")).expect("a stream")
+}
+
+fn await_true(sql: &mut postgres::Client, condition: &str) {
+    let begun = Instant::now();
+    while !sql.query_one(condition, &[]).expect(condition).get::<_, bool>(0) {
+        assert!(begun.elapsed() < Duration::from_secs(20), "{condition}");
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// The kinds of the messages up to the end of the next transaction, and the end's position.
+fn transaction(reader: &mut FrameReader, stop: &Stop) -> (Vec<u8>, Lsn) {
+    let mut kinds = Vec::new();
+    loop {
+        if let Some(Frame::XlogData { message, wal_start, .. }) =
+            reader.next(stop).expect("a frame")
+        {
+            kinds.push(message[0]);
+            if message[0] == b'C' {
+                return (kinds, wal_start);
+            }
+        }
+    }
+}
+
+#[test]
+fn rows_come_and_statuses_move_the_slot() {
+    let (mut reader, mut writer) = stream(server(), "moved");
+    let mut sql = server().sql();
+    sql.batch_execute("INSERT INTO moved VALUES (1, repeat('x', 3000000)), (2, 'y')")
+        .expect("rows");
+    let stop = stop();
+    let (kinds, end) = transaction(&mut reader, &stop);
+    assert_eq!(kinds, b"BRIIC");
+    writer.send_status(end, end, true).expect("a status");
+    loop {
+        if let Some(Frame::Keepalive { wal_end, sent_at, .. }) =
+            reader.next(&stop).expect("a frame")
+        {
+            assert!(wal_end >= end);
+            assert!(sent_at > 800_000_000_000_000, "microseconds since 2000");
+            break;
+        }
+    }
+    await_true(
+        &mut sql,
+        &format!(
+            "SELECT confirmed_flush_lsn = '{end}' FROM pg_replication_slots WHERE slot_name = 'moved'"
+        ),
+    );
+    writer.finish().expect("finished");
+    reader.drain(Duration::from_secs(10)).expect("a clean end");
+    await_true(&mut sql, "SELECT NOT active FROM pg_replication_slots WHERE slot_name = 'moved'");
+}
+
+#[test]
+fn frames_that_came_with_another_are_buffered() {
+    let (mut reader, _writer) = stream(server(), "many");
+    server()
+        .sql()
+        .batch_execute("INSERT INTO many SELECT generate_series(1, 1000), 'x'")
+        .expect("rows");
+    let stop = stop();
+    let (mut frames, mut buffered) = (0, 0);
+    while frames < 1003 {
+        if let Some(Frame::XlogData { .. }) = reader.next(&stop).expect("a frame") {
+            frames += 1;
+            buffered += usize::from(reader.buffered());
+        }
+    }
+    assert!(buffered > 500, "only {buffered} of 1003 frames came with another");
+    assert!(!reader.buffered(), "the stream is idle");
+}
+
+#[test]
+fn a_stop_ends_the_wait_for_a_frame() {
+    let (mut reader, mut writer) = stream(server(), "stopped");
+    let stop = stop();
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            thread::sleep(Duration::from_millis(100));
+            stop.request().expect("a stop");
+        });
+        while reader.next(&stop).expect("no error").is_some() {}
+    });
+    writer.finish().expect("finished");
+    reader.drain(Duration::from_secs(10)).expect("a clean end");
+}
+
+#[test]
+fn another_thread_can_end_the_wait_for_a_frame() {
+    let (mut reader, writer) = stream(server(), "shut");
+    let stop = stop();
+    let error = thread::scope(|scope| {
+        scope.spawn(|| {
+            thread::sleep(Duration::from_millis(100));
+            writer.shutdown().expect("shut down");
+        });
+        loop {
+            if let Err(error) = reader.next(&stop) {
+                break error;
+            }
+        }
+    });
+    assert!(matches!(error, Error::PostgresIo { .. }), "{error}");
+}
+
+#[test]
+fn a_second_stream_of_a_slot_is_told_who_holds_it() {
+    let (_reader, _writer) = stream(server(), "held");
+    let stop = stop();
+    let connection =
+        Connection::connect(&options("truster", None), &server().tcp(), &stop).expect("connected");
+    match connection.start_replication("held", Lsn(0), "held") {
+        Err(Error::SlotInUse { slot, pid: Some(_) }) => assert_eq!(slot, "held"),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_walsender_that_is_terminated_says_so() {
+    let (mut reader, _writer) = stream(server(), "terminated");
+    server()
+        .sql()
+        .batch_execute("SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE slot_name = 'terminated'")
+        .expect("terminated");
+    let stop = stop();
+    let error = loop {
+        if let Err(error) = reader.next(&stop) {
+            break error;
+        }
+    };
+    assert!(error.to_string().contains("57P01"), "{error}");
+}
+
+#[test]
+fn a_missing_publication_ends_the_drain_with_its_error() {
+    let (mut reader, mut writer) = stream(server(), "unpublished");
+    let mut sql = server().sql();
+    sql.batch_execute(
+        "DROP PUBLICATION \"unpublished's \"\"own\"; INSERT INTO unpublished VALUES (1)",
+    )
+    .expect("a row that nobody publishes");
+    let stop = stop();
+    let error = loop {
+        if let Err(error) = reader.next(&stop) {
+            break error;
+        }
+    };
+    assert!(error.to_string().contains("42704"), "{error}");
+    // The server has ended the stream itself.
+    let _ = writer.finish();
+    reader.drain(Duration::from_secs(10)).expect("nothing more to hear");
+}
