@@ -74,7 +74,7 @@ impl Batch {
         }
         for prefix in later.truncated.drain(..) {
             self.drop_inside(&prefix);
-            self.bytes += Txn::delete_bytes(prefix.len());
+            self.bytes += range_bytes(&prefix);
             self.truncated.push(prefix);
         }
         for (key, operation) in later.operations.drain(..) {
@@ -120,13 +120,7 @@ impl Batch {
         self.position = None;
     }
 
-    fn put(
-        &mut self,
-        key: &[u8],
-        document: &[u8],
-        old_key: Option<&[u8]>,
-        limits: Limits,
-    ) -> Fit {
+    fn put(&mut self, key: &[u8], document: &[u8], old_key: Option<&[u8]>, limits: Limits) -> Fit {
         let bytes = Txn::put_bytes(key.len(), document.len())
             + old_key.map_or(0, |old_key| Txn::delete_bytes(old_key.len()));
         if bytes > limits.bytes {
@@ -158,7 +152,7 @@ impl Batch {
 
     fn truncate(&mut self, prefix: &[u8], limits: Limits) -> Fit {
         self.drop_inside(prefix);
-        let bytes = Txn::delete_bytes(prefix.len());
+        let bytes = range_bytes(prefix);
         if self.len() + 1 > limits.operations || self.bytes + bytes > limits.bytes {
             return Fit::Full;
         }
@@ -202,7 +196,7 @@ impl Batch {
         self.truncated.retain(|truncated| {
             let stays = truncated != prefix;
             if !stays {
-                *bytes -= Txn::delete_bytes(prefix.len());
+                *bytes -= range_bytes(prefix);
             }
             stays
         });
@@ -234,6 +228,11 @@ impl Operation {
             Self::Delete => Txn::delete_bytes(key_length),
         }
     }
+}
+
+/// The size of the operation that empties a table. The range's end is as long as its begin.
+fn range_bytes(prefix: &[u8]) -> usize {
+    Txn::delete_range_bytes(prefix.len(), prefix.len())
 }
 
 /// Whether the key is one of a truncated table's.
@@ -282,9 +281,10 @@ mod tests {
                 Operation::Delete => format!("-{key}"),
             }
         });
-        let ranges = batch.truncated.iter().map(|key| format!("-{}*", String::from_utf8_lossy(key)));
+        let ranges =
+            batch.truncated.iter().map(|key| format!("-{}*", String::from_utf8_lossy(key)));
         let bytes = batch.operations.iter().map(|(key, operation)| operation.bytes(key));
-        let range_bytes = batch.truncated.iter().map(|key| Txn::delete_bytes(key.len()));
+        let range_bytes = batch.truncated.iter().map(|prefix| range_bytes(prefix));
         assert_eq!(batch.bytes, bytes.chain(range_bytes).sum::<usize>());
         ranges.chain(keys).collect()
     }
@@ -306,11 +306,19 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_is_not_added() {
-        let long = "x".repeat(480);
+        let long = "x".repeat(495);
         for (changes, next, expected) in [
-            (vec![put("a", "1"), put("b", "1"), put("c", "1"), put("d", "1")], put("e", "1"), Fit::Full),
+            (
+                vec![put("a", "1"), put("b", "1"), put("c", "1"), put("d", "1")],
+                put("e", "1"),
+                Fit::Full,
+            ),
             (vec![put("a", "1"), put("b", "1"), put("c", "1")], moved("d", "e"), Fit::Full),
-            (vec![put("a", "1"), put("b", "1"), put("c", "1"), put("d", "1")], truncate("t/"), Fit::Full),
+            (
+                vec![put("a", "1"), put("b", "1"), put("c", "1"), put("d", "1")],
+                truncate("t/"),
+                Fit::Full,
+            ),
             (vec![truncate("t/")], put("t/a", "1"), Fit::Full),
             (vec![put("a", &long)], put("b", &long), Fit::Full),
         ] {
@@ -344,7 +352,8 @@ mod tests {
             (vec![truncate("t/")], vec![put("t/a", "1")], true, false),
             (vec![put("a", "1"), put("b", "1"), put("c", "1")], vec![moved("d", "e")], true, false),
         ] {
-            let share = |coalesce| batch(&first, 1).absorb(&mut batch(&second, 2), LIMITS, coalesce);
+            let share =
+                |coalesce| batch(&first, 1).absorb(&mut batch(&second, 2), LIMITS, coalesce);
             assert_eq!(share(false), !kept_apart, "{first:?} {second:?}");
             assert_eq!(share(true), coalesced, "{first:?} {second:?} coalesced");
         }

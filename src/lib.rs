@@ -8,13 +8,15 @@ pub mod logging;
 
 pub mod commands;
 
-pub mod postgres;
-pub mod pgoutput;
-pub mod document;
 pub mod batch;
+pub mod checkpoint;
+pub mod document;
 pub mod etcd;
+pub mod pgoutput;
+pub mod postgres;
 
 pub mod change;
 pub mod error;
 pub mod lsn;
+pub mod retry;
 pub mod stop;

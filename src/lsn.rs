@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
 /// A byte position in the write-ahead log, written `16/B374D848`
 /// (PostgreSQL manual, "pg_lsn Type").
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -32,6 +34,18 @@ impl FromStr for Lsn {
     fn from_str(text: &str) -> Result<Self, InvalidLsn> {
         let (high, low) = text.split_once('/').ok_or(InvalidLsn)?;
         Ok(Self(u64::from(half(high)?) << 32 | u64::from(half(low)?)))
+    }
+}
+
+impl Serialize for Lsn {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Lsn {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
     }
 }
 

@@ -70,29 +70,29 @@ impl Txn {
 
     /// Sets `key` to `value`.
     pub fn put(&mut self, key: &[u8], value: &[u8]) {
-        self.operation("request_put", &[("key", key), ("value", value)]);
+        self.operation("request_put", [("key", key), ("value", value)]);
     }
 
     /// Deletes `key`, if it exists.
     pub fn delete(&mut self, key: &[u8]) {
-        self.operation("request_delete_range", &[("key", key)]);
+        self.operation("request_delete_range", [("key", key)]);
     }
 
     /// Deletes the keys from `key` up to, but not including, `range_end`.
     pub fn delete_range(&mut self, key: &[u8], range_end: &[u8]) {
-        self.operation("request_delete_range", &[("key", key), ("range_end", range_end)]);
+        self.operation("request_delete_range", [("key", key), ("range_end", range_end)]);
     }
 
     /// Reads `key`; what it finds is in [`TxnReply::gets`](super::TxnReply::gets).
     pub fn get(&mut self, key: &[u8]) {
-        self.operation("request_range", &[("key", key)]);
+        self.operation("request_range", [("key", key)]);
     }
 
     /// Reads `key` if a compare fails, in place of the operations.
     pub fn otherwise_get(&mut self, key: &[u8]) {
         push_operation(&mut self.otherwise, "request_range", &[("key", key)]);
         self.otherwise_operations += 1;
-        self.request_bytes += operation_bytes(&[("key", key)]);
+        self.request_bytes += operation_bytes(&[key.len()]);
     }
 
     /// Lets the operations happen only if `key` was last changed by `revision`; 0 means that the
@@ -126,21 +126,43 @@ impl Txn {
         self.request_bytes
     }
 
+    /// What [`Self::request_bytes`] grows by with a [`Self::put`] of a key and a value of these
+    /// lengths, in bytes.
+    #[must_use]
+    pub fn put_bytes(key: usize, value: usize) -> usize {
+        operation_bytes(&[key, value])
+    }
+
+    /// What [`Self::request_bytes`] grows by with a [`Self::delete`] of a key of this length, in
+    /// bytes.
+    #[must_use]
+    pub fn delete_bytes(key: usize) -> usize {
+        operation_bytes(&[key])
+    }
+
+    /// The same for a [`Self::delete_range`] of a key and a range end of these lengths.
+    #[must_use]
+    pub fn delete_range_bytes(key: usize, range_end: usize) -> usize {
+        operation_bytes(&[key, range_end])
+    }
+
     /// The JSON. A misspelt name in it would be skipped by etcd without a word.
     pub(super) fn body(&mut self) -> &[u8] {
         self.body.truncate(self.operations_end);
-        for part in [b"],\"failure\":[", &self.otherwise[..], b"],\"compare\":[", &self.compares, b"]}"] {
+        for part in
+            [b"],\"failure\":[", &self.otherwise[..], b"],\"compare\":[", &self.compares, b"]}"]
+        {
             self.body.extend_from_slice(part);
         }
         &self.body
     }
 
-    fn operation(&mut self, name: &str, fields: &[(&str, &[u8])]) {
+    fn operation<const N: usize>(&mut self, name: &str, fields: [(&str, &[u8]); N]) {
         self.body.truncate(self.operations_end);
-        push_operation(&mut self.body, name, fields);
+        push_operation(&mut self.body, name, &fields);
         self.operations_end = self.body.len();
         self.operations += 1;
-        self.request_bytes += operation_bytes(fields);
+        self.request_bytes += operation_bytes(&fields.map(|(_, bytes)| bytes.len()));
     }
 }
 
@@ -179,9 +201,10 @@ fn push_separator(json: &mut Vec<u8>) {
     }
 }
 
-/// The size of an operation in the protobuf: the request in a RequestOp in the TxnRequest.
-fn operation_bytes(fields: &[(&str, &[u8])]) -> usize {
-    let request = fields.iter().map(|(_, bytes)| field_bytes(bytes.len())).sum();
+/// The size in the protobuf of an operation with fields of these lengths: the request in a
+/// RequestOp in the TxnRequest.
+fn operation_bytes(fields: &[usize]) -> usize {
+    let request = fields.iter().map(|&length| field_bytes(length)).sum();
     field_bytes(field_bytes(request))
 }
 
@@ -242,6 +265,13 @@ mod tests {
         let mut txn = Txn::new();
         txn.put(b"k", b"v");
         assert_eq!(txn.request_bytes() - REQUEST_OVERHEAD, 10);
+        assert_eq!(Txn::put_bytes(1, 1), 10);
+        txn.delete(b"k");
+        txn.delete_range(b"k", b"l");
+        assert_eq!(
+            txn.request_bytes() - REQUEST_OVERHEAD,
+            10 + Txn::delete_bytes(1) + Txn::delete_range_bytes(1, 1)
+        );
     }
 
     #[test]

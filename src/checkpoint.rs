@@ -1,0 +1,198 @@
+//! The position: how far etcd has got, kept in etcd itself beside the rows that it speaks of.
+
+use std::time::{Duration, UNIX_EPOCH};
+
+use serde::{Deserialize, Serialize};
+
+use crate::change::Position;
+use crate::error::{Error, Result};
+use crate::etcd::{Client, KeyValue};
+use crate::lsn::Lsn;
+
+/// The version of the position's form that this program writes, and the latest that it reads.
+pub const VERSION: u32 = 1;
+
+/// The position, a JSON object in etcd.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Checkpoint {
+    /// The version of this form, 1.
+    pub version: u32,
+    /// Whether the rows of all tables are in etcd.
+    pub phase: Phase,
+    /// All that committed up to here is in etcd; in the dump phase, will be once it is done.
+    pub lsn: Lsn,
+    /// The timeline that `lsn` is on.
+    pub timeline: u32,
+    /// The PostgreSQL cluster's identifier, a decimal number.
+    pub system_identifier: String,
+    /// The database's name.
+    pub database: String,
+    /// The replication slot.
+    pub slot: String,
+    /// The publication.
+    pub publication: String,
+    /// Whether pg2etcd made the publication.
+    pub made_publication: bool,
+    /// What the rows' keys are below.
+    pub path: String,
+    /// When the last transaction up to `lsn` committed, RFC 3339 in UTC.
+    pub committed_at: String,
+    /// The commit LSN of an oversized transaction of which parts are in etcd; present only while
+    /// it is being written.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub partial: Option<Lsn>,
+}
+
+/// What pg2etcd does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Phase {
+    /// It loads the tables. Found at a start, it means that a dump was not finished.
+    Dump,
+    /// It follows the stream.
+    Sync,
+}
+
+impl Checkpoint {
+    /// The position's key below `state_path`.
+    #[must_use]
+    pub fn key(state_path: &str) -> String {
+        format!("/{state_path}/checkpoint")
+    }
+
+    /// Reads the position, with its `mod_revision`; `None` if there is none.
+    ///
+    /// # Errors
+    /// [`Error::Checkpoint`] if it cannot be understood; those of etcd.
+    pub fn read(client: &mut Client, key: &str) -> Result<Option<(Self, i64)>> {
+        let Some(KeyValue { value, mod_revision, .. }) = client.get(key.as_bytes())? else {
+            return Ok(None);
+        };
+        Self::parse(&value)
+            .map(|checkpoint| Some((checkpoint, mod_revision)))
+            .map_err(|problem| Error::Checkpoint { key: key.to_owned(), problem })
+    }
+
+    /// The position as it stands in etcd.
+    #[must_use]
+    pub fn to_json(&self) -> Vec<u8> {
+        // Texts and numbers always have a JSON form.
+        serde_json::to_vec(self).unwrap_or_default()
+    }
+
+    /// The position moved to another place in the stream.
+    #[must_use]
+    pub fn at(&self, position: Position, partial: Option<Lsn>) -> Self {
+        Self {
+            lsn: position.lsn,
+            committed_at: rfc3339(position.committed_at),
+            partial,
+            ..self.clone()
+        }
+    }
+
+    /// The place in the stream.
+    #[must_use]
+    pub fn position(&self) -> Position {
+        Position { lsn: self.lsn, committed_at: postgres_time(&self.committed_at) }
+    }
+
+    fn parse(json: &[u8]) -> std::result::Result<Self, String> {
+        /// The one field that every version has.
+        #[derive(Deserialize)]
+        struct Versioned {
+            version: u32,
+        }
+
+        const CURE: &str = "it is left as it is; to begin anew, delete the key";
+        let malformed = |error: serde_json::Error| format!("not a position ({error}); {CURE}");
+        let Versioned { version } = serde_json::from_slice(json).map_err(malformed)?;
+        if version > VERSION {
+            return Err(format!(
+                "a later pg2etcd wrote it (version {version}, this one reads up to {VERSION}); \
+                 run that one, or, {CURE}"
+            ));
+        }
+        serde_json::from_slice(json).map_err(malformed)
+    }
+}
+
+/// Seconds from 1970-01-01, where Unix time begins, to 2000-01-01, where PostgreSQL's does.
+const POSTGRES_EPOCH: Duration = Duration::from_secs(946_684_800);
+
+/// A time of PostgreSQL, in microseconds, as RFC 3339 in UTC.
+#[must_use]
+pub fn rfc3339(postgres_micros: i64) -> String {
+    // A clock before 2000 or past 9999, which RFC 3339 has no form for, is a broken one.
+    const LAST: u64 = 8000 * 365 * 24 * 3600 * 1_000_000;
+    let micros = u64::try_from(postgres_micros).unwrap_or(0).min(LAST);
+    let time = UNIX_EPOCH + POSTGRES_EPOCH + Duration::from_micros(micros);
+    humantime::format_rfc3339_micros(time).to_string()
+}
+
+/// The reverse of [`rfc3339`]; 0 for a text that is no time.
+fn postgres_time(text: &str) -> i64 {
+    humantime::parse_rfc3339(text)
+        .ok()
+        .and_then(|time| time.duration_since(UNIX_EPOCH + POSTGRES_EPOCH).ok())
+        .and_then(|since| i64::try_from(since.as_micros()).ok())
+        .unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn checkpoint() -> Checkpoint {
+        Checkpoint {
+            version: VERSION,
+            phase: Phase::Sync,
+            lsn: Lsn(0x16B_6C50),
+            timeline: 2,
+            system_identifier: "7312345678901234567".to_owned(),
+            database: "shop".to_owned(),
+            slot: "pg2etcd".to_owned(),
+            publication: "pg2etcd".to_owned(),
+            made_publication: true,
+            path: "shop".to_owned(),
+            committed_at: "2026-01-02T03:04:05.678901Z".to_owned(),
+            partial: None,
+        }
+    }
+
+    #[test]
+    fn the_form_is_the_documented_one() {
+        let json = concat!(
+            r#"{"version":1,"phase":"sync","lsn":"0/16B6C50","timeline":2,"#,
+            r#""system_identifier":"7312345678901234567","database":"shop","slot":"pg2etcd","#,
+            r#""publication":"pg2etcd","made_publication":true,"path":"shop","#,
+            r#""committed_at":"2026-01-02T03:04:05.678901Z"}"#
+        );
+        assert_eq!(String::from_utf8_lossy(&checkpoint().to_json()), json);
+        assert_eq!(Checkpoint::parse(json.as_bytes()), Ok(checkpoint()));
+    }
+
+    #[test]
+    fn a_place_in_the_stream_survives() {
+        let position = Position { lsn: Lsn(0x20), committed_at: 820_724_645_678_901 };
+        let moved = checkpoint().at(position, Some(Lsn(0x30)));
+        assert_eq!(moved.committed_at, "2026-01-03T03:04:05.678901Z");
+        assert_eq!(moved.position(), position);
+        let json = moved.to_json();
+        assert!(json.ends_with(br#","partial":"0/30"}"#));
+        assert_eq!(Checkpoint::parse(&json), Ok(moved));
+    }
+
+    #[test]
+    fn what_is_no_position_is_refused() {
+        for (json, expected) in [
+            ("", "not a position"),
+            ("[1]", "not a position"),
+            (r#"{"version":1}"#, "missing field `phase`"),
+            (r#"{"version":2,"whatever":1}"#, "a later pg2etcd wrote it (version 2"),
+        ] {
+            let problem = Checkpoint::parse(json.as_bytes()).expect_err("no position");
+            assert!(problem.contains(expected), "{problem}");
+        }
+    }
+}

@@ -1,0 +1,288 @@
+//! The thread that packs the stream's transactions into txns and gives them to the writers.
+
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Select};
+
+use super::channel::ChunkReceiver;
+use super::lanes::Lanes;
+use super::parts::Parts;
+use super::toast::Stored;
+use super::write::{Job, Step};
+use crate::batch::{Batch, Fit, Limits};
+use crate::change::{Change, Chunk, Event, Position};
+use crate::error::{Error, Result};
+use crate::etcd::{Client, Txn};
+use crate::lsn::Lsn;
+
+/// What the packing follows.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Rules {
+    /// What one txn may hold beside the position.
+    pub(super) limits: Limits,
+    /// Whether a version of a row may be left out when a later one is at hand.
+    pub(super) coalesce: bool,
+    /// The shortest time between two positions while no row changes.
+    pub(super) idle_period: Duration,
+    /// Whether a row that no request can hold is left out.
+    pub(super) skip_oversized: bool,
+    /// Whether a row that etcd should have and lacks is left out: so it is if there never was a
+    /// dump.
+    pub(super) skip_unknown: bool,
+}
+
+/// Packs the stream.
+pub(super) struct Pack {
+    rules: Rules,
+    lanes: Lanes,
+    stored: Stored,
+    /// Transactions that wait for the writer.
+    ready: Batch,
+    /// The transaction that is coming in.
+    open: Batch,
+    /// The commit LSN of the transaction that is coming in.
+    commit_lsn: Option<Lsn>,
+    /// The parts of that transaction, if it is too large for one txn.
+    parts: Option<Parts>,
+    /// Where the stream has come to: where etcd is once everything up to here is written.
+    position: Position,
+    /// Whether `position` is ahead of what the writer was given, though no row changed.
+    idle_step: bool,
+    /// When the next such step may be put.
+    idle_due: Instant,
+}
+
+impl Pack {
+    pub(super) fn new(
+        rules: Rules,
+        lanes: Lanes,
+        client: Client,
+        ending: Receiver<()>,
+        position: Position,
+    ) -> Self {
+        Self {
+            rules,
+            lanes,
+            stored: Stored::new(client, ending),
+            ready: Batch::default(),
+            open: Batch::default(),
+            commit_lsn: None,
+            parts: None,
+            position,
+            idle_step: false,
+            idle_due: Instant::now() + rules.idle_period,
+        }
+    }
+
+    /// Packs what comes, until no more comes; then what is complete still goes, and what is not
+    /// is left.
+    pub(super) fn run(mut self, chunks: &ChunkReceiver) -> Result<()> {
+        loop {
+            match self.next(chunks)? {
+                Next::Chunk(chunk) => self.take(&chunk)?,
+                Next::Given => {}
+                Next::End => break,
+            }
+        }
+        if self.idle_step {
+            self.ready.position = Some(self.position);
+        }
+        self.give_ready()
+    }
+
+    /// Waits for a chunk and, if there is something for it, for the writer: a txn is closed when
+    /// etcd is ready for it, so that it waits for nothing else and a loaded system fills it.
+    fn next(&mut self, chunks: &ChunkReceiver) -> Result<Next> {
+        if self.idle_step && self.ready.is_empty() && self.idle_due <= Instant::now() {
+            self.ready.position = Some(self.position);
+        }
+        let mut select = Select::new();
+        let chunk = chunks.select(&mut select);
+        if !self.ready.is_empty() {
+            select.send(self.lanes.ordered());
+        }
+        let due = self.idle_step && self.ready.is_empty();
+        let operation = match due {
+            true => select.select_deadline(self.idle_due).ok(),
+            false => Some(select.select()),
+        };
+        let Some(operation) = operation else { return Ok(Next::Given) };
+        if operation.index() == chunk {
+            return Ok(chunks.complete(operation).map_or(Next::End, Next::Chunk));
+        }
+        let job = self.lanes.job(&mut self.ready);
+        self.note_given(&job);
+        operation.send(self.lanes.ordered(), job).map_err(|_| Error::Stopped)?;
+        Ok(Next::Given)
+    }
+
+    fn take(&mut self, chunk: &Chunk) -> Result<()> {
+        let events: Vec<_> = chunk.events().collect();
+        for (index, event) in events.iter().enumerate() {
+            match *event {
+                Event::Begin { final_lsn } => self.commit_lsn = Some(final_lsn),
+                Event::Change(change) => self.change(change, &events[index..])?,
+                Event::Commit(position) => self.commit(position)?,
+                Event::Keepalive { wal_end, reply_requested } => {
+                    self.keepalive(wal_end, reply_requested);
+                }
+            }
+        }
+        self.stored.forget();
+        Ok(())
+    }
+
+    /// Adds a change to the transaction; `events` are it and what follows it.
+    fn change(&mut self, change: Change<'_>, events: &[Event<'_>]) -> Result<()> {
+        let mut filled = Vec::new();
+        let change = match self.fill(change, events, &mut filled) {
+            Err(Error::RedumpNeeded(reason)) if self.rules.skip_unknown => {
+                log::warn!("{reason}: leaving the row out");
+                without_row(change)
+            }
+            change => change?,
+        };
+        self.stored.changed(change);
+        self.add(change)
+    }
+
+    /// The change with its holes filled, from the newest version of the row that is at hand, else
+    /// from etcd.
+    fn fill<'a>(
+        &mut self,
+        change: Change<'a>,
+        events: &[Event<'_>],
+        filled: &'a mut Vec<u8>,
+    ) -> Result<Change<'a>> {
+        let Self { stored, lanes, parts, open, ready, .. } = self;
+        let pending = |key: &[u8]| {
+            let part = parts.as_ref().and_then(|parts| parts.get(key));
+            part.or_else(|| open.get(key)).or_else(|| ready.get(key))
+        };
+        stored.fill(change, events, pending, || lanes.settle(), filled)
+    }
+
+    fn add(&mut self, change: Change<'_>) -> Result<()> {
+        let Self { parts, lanes, .. } = self;
+        let fit = match parts {
+            Some(parts) => parts.add(change, lanes)?,
+            None => self.open.add(change, self.rules.limits),
+        };
+        match fit {
+            Fit::Added => Ok(()),
+            Fit::Full => {
+                self.begin_parts()?;
+                self.add(change)
+            }
+            Fit::TooLarge { bytes } => self.too_large(change, bytes),
+        }
+    }
+
+    /// Goes over to writing the transaction in parts: all before it goes first, then a position
+    /// that says so, then what has come of it.
+    fn begin_parts(&mut self) -> Result<()> {
+        self.give_ready()?;
+        if let Some(commit_lsn) = self.commit_lsn {
+            let step = Some(Step::Partial { position: self.position, commit_lsn });
+            self.lanes.send(0, Job { txn: Txn::new(), step })?;
+            self.idle_step = false;
+        }
+        let job = self.lanes.job(&mut self.open);
+        self.lanes.send(0, job)?;
+        self.lanes.settle()?;
+        self.parts = Some(Parts::new(self.rules.limits, self.lanes.count()));
+        Ok(())
+    }
+
+    fn too_large(&mut self, change: Change<'_>, bytes: usize) -> Result<()> {
+        let Change::Put { key, .. } = change else { return Ok(()) };
+        let error = Error::OversizedRow {
+            key: String::from_utf8_lossy(key).into_owned(),
+            bytes,
+            limit: self.rules.limits.bytes,
+            lsn: self.commit_lsn,
+        };
+        if !self.rules.skip_oversized {
+            return Err(error);
+        }
+        log::error!("Leaving a row out: {error}");
+        self.add(without_row(change))
+    }
+
+    fn commit(&mut self, position: Position) -> Result<()> {
+        self.commit_lsn = None;
+        self.position = position;
+        if let Some(parts) = self.parts.take() {
+            self.ready = parts.finish(&self.lanes)?;
+            self.ready.position = Some(position);
+            return Ok(());
+        }
+        if self.open.is_empty() {
+            self.idle_step = true;
+            return Ok(());
+        }
+        self.open.position = Some(position);
+        let Rules { limits, coalesce, .. } = self.rules;
+        if !self.ready.absorb(&mut self.open, limits, coalesce) {
+            self.give_ready()?;
+            std::mem::swap(&mut self.ready, &mut self.open);
+        }
+        Ok(())
+    }
+
+    /// Takes note that the log has grown with nothing for us in it. Inside a transaction this
+    /// says nothing: the LSN may be beyond its commit.
+    fn keepalive(&mut self, wal_end: Lsn, reply_requested: bool) {
+        if self.commit_lsn.is_some() {
+            return;
+        }
+        if wal_end > self.position.lsn {
+            self.position.lsn = wal_end;
+            self.idle_step = true;
+        }
+        // The server asks when it wants to shut down, and then waits for all to be flushed.
+        if self.idle_step && (reply_requested || !self.ready.is_empty()) {
+            self.ready.position = Some(self.position);
+        }
+    }
+
+    /// Gives the ready transactions to the writer, when it is free.
+    fn give_ready(&mut self) -> Result<()> {
+        if self.ready.is_empty() {
+            return Ok(());
+        }
+        let job = self.lanes.job(&mut self.ready);
+        self.note_given(&job);
+        self.lanes.send(0, job)
+    }
+
+    fn note_given(&mut self, job: &Job) {
+        if job.step == Some(Step::To(self.position)) {
+            self.idle_step = false;
+        }
+        if job.txn.operations() == 0 {
+            self.idle_due = Instant::now() + self.rules.idle_period;
+        }
+    }
+}
+
+/// What there is to be done next.
+enum Next {
+    /// A chunk has come.
+    Chunk(Chunk),
+    /// Something was given to the writer, or is due to be.
+    Given,
+    /// No more chunks come.
+    End,
+}
+
+/// The change that leaves no version of the row in etcd.
+fn without_row(change: Change<'_>) -> Change<'_> {
+    match change {
+        // The new key cannot be there: etcd has the row, if at all, under the old one.
+        Change::Put { old_key: Some(key), .. } | Change::Put { key, old_key: None, .. } => {
+            Change::Delete { key }
+        }
+        other => other,
+    }
+}

@@ -1,0 +1,122 @@
+//! Values that an update left as they were and that the server did not send: found in what is on
+//! its way to etcd, else read back from etcd, many at once.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use crossbeam_channel::Receiver;
+
+use super::write::has_ended;
+use crate::batch::Operation;
+use crate::change::{Change, Event};
+use crate::document::{fill, has_holes};
+use crate::error::{Error, Result};
+use crate::etcd::Client;
+use crate::retry::Retry;
+
+/// How many keys are read at once: enough to spare round trips, few enough to hold their values.
+const READ_AHEAD: usize = 32;
+/// The first pause after a request that failed.
+const RETRY_PERIOD: Duration = Duration::from_millis(100);
+
+/// What etcd holds of rows that have holes.
+pub(super) struct Stored {
+    client: Client,
+    ending: Receiver<()>,
+    /// The documents that were read, as long as they are the newest; `None` where there is none.
+    documents: HashMap<Vec<u8>, Option<Vec<u8>>>,
+}
+
+impl Stored {
+    pub(super) fn new(client: Client, ending: Receiver<()>) -> Self {
+        Self { client, ending, documents: HashMap::new() }
+    }
+
+    /// The change with its holes filled.
+    ///
+    /// `pending` looks a key up in what was not given to a writer yet. If the newest version is
+    /// not there, `settle` waits until all that was given is in etcd, and it is read from there,
+    /// together with what `events`, the change and those after it, will want next.
+    pub(super) fn fill<'a, 'p>(
+        &mut self,
+        change: Change<'a>,
+        events: &[Event<'_>],
+        pending: impl Fn(&[u8]) -> Option<&'p Operation>,
+        settle: impl FnOnce() -> Result<()>,
+        filled: &'a mut Vec<u8>,
+    ) -> Result<Change<'a>> {
+        let (Some(source), Change::Put { key, document, old_key }) = (source(change), change)
+        else {
+            return Ok(change);
+        };
+        if pending(source).is_none() && !self.documents.contains_key(source) {
+            settle()?;
+            let wanted = events.iter().filter_map(|event| match event {
+                Event::Change(change) => self::source(*change),
+                _ => None,
+            });
+            self.read(wanted.filter(|key| pending(key).is_none()))?;
+        }
+        let newest = match pending(source) {
+            Some(Operation::Put(document)) => Some(document),
+            Some(Operation::Delete) => None,
+            None => self.documents.get(source).and_then(Option::as_ref),
+        };
+        let reason = |problem: &str| {
+            let key = String::from_utf8_lossy(source);
+            Error::RedumpNeeded(format!("an update left out a column of {key}, and {problem}"))
+        };
+        let newest = newest.ok_or_else(|| reason("etcd does not have the row"))?;
+        fill(document, newest, filled).map_err(|missing| reason(&missing.to_string()))?;
+        Ok(Change::Put { key, document: filled, old_key })
+    }
+
+    /// Takes note of a change: what was read of its keys is no longer the newest.
+    pub(super) fn changed(&mut self, change: Change<'_>) {
+        if self.documents.is_empty() {
+            return;
+        }
+        match change {
+            Change::Put { key, old_key, .. } => {
+                self.documents.remove(key);
+                old_key.map(|old_key| self.documents.remove(old_key));
+            }
+            Change::Delete { key } => {
+                self.documents.remove(key);
+            }
+            Change::Truncate { prefix } => {
+                self.documents.retain(|key, _| !key.starts_with(prefix));
+            }
+        }
+    }
+
+    /// Lets go of all that was read.
+    pub(super) fn forget(&mut self) {
+        self.documents.clear();
+    }
+
+    fn read<'k>(&mut self, wanted: impl Iterator<Item = &'k [u8]>) -> Result<()> {
+        self.documents.clear();
+        let mut keys: Vec<&[u8]> = wanted.take(READ_AHEAD).collect();
+        keys.sort_unstable();
+        keys.dedup();
+        let Self { client, ending, .. } = self;
+        let found = Retry::new(RETRY_PERIOD).despite_refusals(true).until_done(
+            || client.get_many(&keys).map_err(Error::from),
+            |pause| has_ended(ending, pause),
+        )?;
+        let documents = found.into_iter().map(|found| found.map(|found| found.value));
+        self.documents.extend(keys.into_iter().map(<[u8]>::to_vec).zip(documents));
+        Ok(())
+    }
+}
+
+/// The key under which the row of a change with holes was before.
+fn source(change: Change<'_>) -> Option<&[u8]> {
+    match change {
+        Change::Put { key, document, old_key } if has_holes(document) => {
+            Some(old_key.unwrap_or(key))
+        }
+        _ => None,
+    }
+}

@@ -1,0 +1,150 @@
+//! Pauses between attempts, and a word about each cause only once.
+
+use std::hash::{BuildHasher, RandomState};
+use std::time::Duration;
+
+use crate::error::{Disposition, Error, Result};
+
+/// The longest pause between two attempts.
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
+/// Attempts at something that fails.
+#[derive(Debug)]
+pub struct Retry {
+    first_pause: Duration,
+    pause: Duration,
+    attempts: usize,
+    cause: Option<String>,
+    despite_refusals: bool,
+}
+
+impl Retry {
+    /// No attempt has failed yet; the pause after the first is `first_pause`.
+    #[must_use]
+    pub fn new(first_pause: Duration) -> Self {
+        Self { first_pause, pause: first_pause, attempts: 0, cause: None, despite_refusals: false }
+    }
+
+    /// Whether a refused login is tried again: one that was accepted before may be so again.
+    #[must_use]
+    pub fn despite_refusals(mut self, despite_refusals: bool) -> Self {
+        self.despite_refusals = despite_refusals;
+        self
+    }
+
+    /// Does `attempt` until it succeeds, or fails in a way that another attempt does not cure, or
+    /// `wait`, which is given the pause, says that it has to end.
+    ///
+    /// # Errors
+    /// That of the last attempt.
+    pub fn until_done<T>(
+        &mut self,
+        mut attempt: impl FnMut() -> Result<T>,
+        mut wait: impl FnMut(Duration) -> bool,
+    ) -> Result<T> {
+        loop {
+            match attempt() {
+                Ok(done) => {
+                    self.succeeded();
+                    return Ok(done);
+                }
+                Err(error) if self.is_worth(&error) => {
+                    if wait(self.failed(&error)) {
+                        return Err(error);
+                    }
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Takes note of a failure, logs its cause unless that was the last one's cause too, and says
+    /// how long to wait.
+    ///
+    /// Pauses double, so that a server that is down is not kept busy. Where the server only says
+    /// "not yet" they do not: what is waited for may be there in the next second.
+    pub fn failed(&mut self, error: &Error) -> Duration {
+        self.attempts += 1;
+        let cause = error.to_string();
+        if self.cause.as_ref() == Some(&cause) {
+            log::debug!("{cause} (attempt {})", self.attempts);
+        } else {
+            log::warn!("{cause}");
+            self.cause = Some(cause);
+        }
+        if matches!(error, Error::InRecovery { .. } | Error::SlotInUse { .. }) {
+            self.pause = self.first_pause;
+            return jittered(self.first_pause);
+        }
+        let pause = jittered(self.pause);
+        self.pause = (self.pause * 2).min(LONGEST_PAUSE.max(self.first_pause));
+        pause
+    }
+
+    /// Takes note that it worked: the next failure is a new one.
+    pub fn succeeded(&mut self) {
+        if self.attempts > 0 {
+            log::info!("Works again after {} failed attempts", self.attempts);
+        }
+        *self = Self::new(self.first_pause).despite_refusals(self.despite_refusals);
+    }
+
+    /// Whether another attempt may succeed after this failure, all else left as it is.
+    #[must_use]
+    pub fn is_worth(&self, error: &Error) -> bool {
+        match error.disposition() {
+            Disposition::Retry => true,
+            Disposition::Refused => self.despite_refusals,
+            Disposition::Redump | Disposition::Fatal => false,
+        }
+    }
+
+    /// How many attempts have failed in a row.
+    #[must_use]
+    pub fn attempts(&self) -> usize {
+        self.attempts
+    }
+}
+
+/// The pause, shorter by up to a quarter, so that many daemons do not come back all at once.
+fn jittered(pause: Duration) -> Duration {
+    // Each RandomState has keys of its own: what it makes of nothing is a random number.
+    let random = RandomState::new().hash_one(()) % 256;
+    pause - pause * u32::try_from(random).unwrap_or(0) / 1024
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn down() -> Error {
+        Error::PostgresProtocol { doing: "testing".to_owned(), problem: "none".to_owned() }
+    }
+
+    #[test]
+    fn pauses_double_up_to_the_longest() {
+        let mut retry = Retry::new(Duration::from_secs(1));
+        for expected in [1, 2, 4, 8, 16, 30, 30] {
+            let pause = retry.failed(&down());
+            let expected = Duration::from_secs(expected);
+            assert!(pause <= expected && pause >= expected * 3 / 4, "{pause:?} {expected:?}");
+        }
+        assert_eq!(retry.attempts(), 7);
+        retry.succeeded();
+        assert_eq!(retry.attempts(), 0);
+        assert!(retry.failed(&down()) <= Duration::from_secs(1));
+    }
+
+    #[test]
+    fn a_server_that_says_not_yet_is_asked_steadily() {
+        let mut retry = Retry::new(Duration::from_secs(1));
+        for _ in 0..9 {
+            retry.failed(&down());
+        }
+        for _ in 0..9 {
+            let pause = retry.failed(&Error::InRecovery { servers: "a:1".to_owned() });
+            assert!(pause <= Duration::from_secs(1));
+        }
+        assert!(retry.failed(&down()) <= Duration::from_secs(1));
+    }
+}
