@@ -149,6 +149,7 @@ impl<'a> Connection<'a> {
         loop {
             match self.messages.advance(wait)? {
                 message::PARAMETER_STATUS => self.note_parameter(wait)?,
+                message::NOTICE_RESPONSE => debug!("PostgreSQL: {}", self.messages.answer()),
                 tag => return Ok(tag),
             }
         }

@@ -58,6 +58,7 @@ const SHELL: &str = r#"
 set -eu
 as= ; if [ "$(id -u)" = 0 ]; then as="setpriv --reuid=postgres --regid=postgres --clear-groups"; chown postgres "$1"; fi
 $as "$2/initdb" -D "$1/data" -U postgres -A trust -E UTF8 --locale=C -N > "$1/initdb.log"
+: > "$1/server.log"
 cat > "$1/data/pg_hba.conf" <<END
 local all all trust
 host all postgres,truster,reader 127.0.0.1/32 trust
