@@ -18,7 +18,8 @@ use crate::stop::Stop;
 pub enum Frame<'a> {
     /// One message of the output plugin.
     XlogData {
-        /// Where it begins in the write-ahead log; 0 for messages that have no place in it.
+        /// Its position in the write-ahead log; 0 for one that only prepares the next message,
+        /// such as Relation.
         wal_start: Lsn,
         /// The same position as `wal_start`: a logical walsender does not know the log's end.
         wal_end: Lsn,

@@ -141,6 +141,8 @@ fn a_slot_exports_the_snapshot_of_its_position() {
             .expect("connected");
         let slot = connection.create_slot("snapshot_slot", kind).expect("a slot");
         sql.batch_execute("INSERT INTO dumped VALUES (3)").expect("a later row");
+        // Longer than the time-outs of the role allow a transaction to idle, or to take at all.
+        thread::sleep(Duration::from_millis(300));
         let mut reader = server().sql();
         let mut transaction = reader
             .build_transaction()

@@ -119,6 +119,12 @@ fn populate(server: &TestServer) {
     let mut sql = server.sql();
     sql.batch_execute(
         "CREATE ROLE truster LOGIN REPLICATION;
+         ALTER ROLE truster SET idle_in_transaction_session_timeout = '100ms';
+         ALTER ROLE truster SET client_min_messages = 'error';
+         DO $$ BEGIN
+             ALTER ROLE truster SET transaction_timeout = '100ms';
+         EXCEPTION WHEN undefined_object THEN NULL;
+         END $$;
          CREATE ROLE reader LOGIN;
          SET password_encryption = 'md5';
          CREATE ROLE md5er LOGIN REPLICATION PASSWORD 'm''d5';
