@@ -255,24 +255,6 @@ fn rows_come_and_statuses_move_the_slot() {
 }
 
 #[test]
-fn frames_that_came_with_another_are_buffered() {
-    let (mut reader, _writer) = stream(server(), "many");
-    server()
-        .sql()
-        .batch_execute("INSERT INTO many SELECT generate_series(1, 1000), 'x'")
-        .expect("rows");
-    let stop = stop();
-    let (mut frames, mut buffered) = (0, 0);
-    while frames < 1003 {
-        if let Some(Frame::XlogData { .. }) = reader.next(&stop).expect("a frame") {
-            frames += 1;
-            buffered += usize::from(reader.buffered());
-        }
-    }
-    assert!(buffered > 500, "only {buffered} of 1003 frames came with another");
-}
-
-#[test]
 fn a_stop_ends_the_wait_for_a_frame() {
     let (mut reader, mut writer) = stream(server(), "stopped");
     let stop = stop();
