@@ -6,8 +6,8 @@ use postgres_protocol::authentication::md5_hash;
 use postgres_protocol::authentication::sasl::{ChannelBinding, SCRAM_SHA_256, ScramSha256};
 use postgres_protocol::message::frontend;
 
-use super::connection::{HostPort, Options};
 use super::message::{Wait, take};
+use super::options::{HostPort, Options};
 use super::passfile;
 use crate::error::{Error, Result};
 
@@ -128,4 +128,28 @@ impl<'a> Authentication<'a> {
             method.trim_end()
         ))
     }
+}
+
+/// Puts a hint at the cure into a refusal that comes without one.
+pub(super) fn with_cure(mut error: Error) -> Error {
+    if let Error::PostgresServer { answer, .. } = &mut error
+        && answer.hint.is_none()
+    {
+        let cure = match answer.code.as_str() {
+            "28P01" => "correct database.password, PGPASSWORD or the line in ~/.pgpass",
+            // The file's name is in the message in every language; what else has this code is a
+            // role that is missing or may not log in.
+            "28000" if answer.message.contains("pg_hba.conf") => {
+                "add a line for this database, user and client address to the server's pg_hba.conf \
+                 and reload it"
+            }
+            "28000" => "set database.user to a role that may log in",
+            "3D000" => "set database.name to a database that exists",
+            "42501" => "let the role replicate: ALTER ROLE ... REPLICATION",
+            "53300" => "raise max_wal_senders or max_connections on the server",
+            _ => return error,
+        };
+        answer.hint = Some(cure.to_owned());
+    }
+    error
 }

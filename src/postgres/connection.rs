@@ -1,16 +1,15 @@
 //! A replication connection: from connecting to the point where it takes commands.
 
-use std::fmt;
 use std::io::Write;
-use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::BytesMut;
 use log::debug;
 use postgres_protocol::message::frontend;
 
-use super::auth::Authentication;
+use super::auth::{Authentication, with_cure};
 use super::message::{self, MessageReader, Wait, take};
+use super::options::{HostPort, Options};
 use super::stream::Stream;
 use crate::error::{Error, Result};
 use crate::stop::Stop;
@@ -27,34 +26,19 @@ pub const SESSION_SETTINGS: &[(&str, &str)] = &[
     ("client_encoding", "UTF8"),
 ];
 
+/// The settings of this connection alone, against others that a role or a database may have: the
+/// exported snapshot needs a transaction that idles while the tables are copied, and a warning
+/// says that changes are left out (see [`super::copy_both`]).
+const WALSENDER_SETTINGS: &[(&str, &str)] =
+    &[("idle_in_transaction_session_timeout", "0"), ("client_min_messages", "warning")];
+
+/// The first version with `transaction_timeout`, which would end the snapshot's transaction, and
+/// the stream in the middle of a long transaction.
+const TRANSACTION_TIMEOUT_VERSION: u32 = 170_000;
+
 /// The most that the rows of one answer may have, in bytes: those of replication commands, and of
 /// the few queries beside them, are short.
 const RESULT_LIMIT: usize = 4 << 20;
-
-/// Who connects, to which database.
-#[derive(Clone)]
-pub struct Options {
-    /// The role.
-    pub user: String,
-    /// Its password; `None` to look it up in `passfile`, and only if the server asks for one.
-    pub password: Option<String>,
-    /// The password file (see [`super::passfile`]), if there is one.
-    pub passfile: Option<PathBuf>,
-    /// The database.
-    pub database: String,
-    /// The longest time for connecting, startup and authentication together. Resolving the
-    /// host's name is not bounded by it.
-    pub connect_timeout: Duration,
-}
-
-/// Where a server listens. Prints as `host:port`, or as the path of its socket.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HostPort {
-    /// A name, an address, or, if it begins with a slash, the directory of a Unix socket.
-    pub host: String,
-    /// The TCP port, which is part of a Unix socket's name too.
-    pub port: u16,
-}
 
 /// A connection to a walsender of one database, which takes replication commands and SQL
 /// (manual, "Streaming Replication Protocol").
@@ -103,12 +87,40 @@ impl<'a> Connection<'a> {
     /// unless it said FATAL. [`Error::PostgresProtocol`] if the result has more than 4 MiB, too.
     pub fn simple_query(&mut self, doing: &str, sql: &str) -> Result<Vec<Vec<Option<String>>>> {
         let wait = self.wait(doing);
-        self.send_query(sql, &wait)?;
+        self.query(sql, &wait)
+    }
+
+    pub(super) fn wait<'w>(&self, doing: &'w str) -> Wait<'w>
+    where
+        'a: 'w,
+    {
+        Wait { doing, stop: Some(self.stop), deadline: None }
+    }
+
+    pub(super) fn send_query(&mut self, sql: &str, wait: &Wait<'_>) -> Result<()> {
+        let mut query = BytesMut::new();
+        frontend::query(sql, &mut query).map_err(|error| wait.io_error(error))?;
+        self.send(&query, wait)
+    }
+
+    /// Goes on to the next message that is not a mere report, and returns its tag.
+    pub(super) fn receive(&mut self, wait: &Wait<'_>) -> Result<u8> {
+        loop {
+            match self.messages.advance(wait)? {
+                message::PARAMETER_STATUS => self.note_parameter(wait)?,
+                message::NOTICE_RESPONSE => debug!("PostgreSQL: {}", self.messages.answer()),
+                tag => return Ok(tag),
+            }
+        }
+    }
+
+    fn query(&mut self, sql: &str, wait: &Wait<'_>) -> Result<Vec<Vec<Option<String>>>> {
+        self.send_query(sql, wait)?;
         let mut rows = Vec::new();
         let mut bytes = 0;
         let mut refusal = None;
         loop {
-            match self.receive(&wait) {
+            match self.receive(wait) {
                 Ok(message::DATA_ROW) => {
                     let body = self.messages.body();
                     bytes += body.len();
@@ -131,29 +143,6 @@ impl<'a> Connection<'a> {
         }
     }
 
-    pub(super) fn wait<'w>(&self, doing: &'w str) -> Wait<'w>
-    where
-        'a: 'w,
-    {
-        Wait { doing, stop: Some(self.stop), deadline: None }
-    }
-
-    pub(super) fn send_query(&mut self, sql: &str, wait: &Wait<'_>) -> Result<()> {
-        let mut query = BytesMut::new();
-        frontend::query(sql, &mut query).map_err(|error| wait.io_error(error))?;
-        self.send(&query, wait)
-    }
-
-    /// Goes on to the next message that is not a mere report, and returns its tag.
-    pub(super) fn receive(&mut self, wait: &Wait<'_>) -> Result<u8> {
-        loop {
-            match self.messages.advance(wait)? {
-                message::PARAMETER_STATUS => self.note_parameter(wait)?,
-                tag => return Ok(tag),
-            }
-        }
-    }
-
     fn send(&mut self, message: &[u8], wait: &Wait<'_>) -> Result<()> {
         self.messages.stream.write_all(message).map_err(|error| wait.io_error(error))
     }
@@ -166,7 +155,8 @@ impl<'a> Connection<'a> {
             ("application_name", "pg2etcd"),
         ];
         let mut startup = BytesMut::new();
-        frontend::startup_message(identity.iter().chain(SESSION_SETTINGS).copied(), &mut startup)
+        let parameters = identity.iter().chain(SESSION_SETTINGS).chain(WALSENDER_SETTINGS);
+        frontend::startup_message(parameters.copied(), &mut startup)
             .map_err(|error| wait.io_error(error))?;
         self.send(&startup, wait)?;
         let mut authentication = Authentication::new(options, address);
@@ -184,6 +174,10 @@ impl<'a> Connection<'a> {
         if self.server_version_num == 0 {
             return Err(wait.protocol_error("the server did not say its version"));
         }
+        // An older server would refuse a startup message with a setting that it does not have.
+        if self.server_version_num >= TRANSACTION_TIMEOUT_VERSION {
+            self.query("SET transaction_timeout = 0", wait)?;
+        }
         Ok(())
     }
 
@@ -197,35 +191,6 @@ impl<'a> Connection<'a> {
                 .ok_or_else(|| wait.protocol_error(format!("server_version is {value}")))?;
         }
         Ok(())
-    }
-}
-
-impl HostPort {
-    /// The path of the Unix socket, if it is one.
-    pub(super) fn socket_path(&self) -> Option<String> {
-        let Self { host, port } = self;
-        host.starts_with('/').then(|| format!("{}/.s.PGSQL.{port}", host.trim_end_matches('/')))
-    }
-}
-
-impl fmt::Display for HostPort {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { host, port } = self;
-        match self.socket_path() {
-            Some(path) => f.write_str(&path),
-            None if host.contains(':') => write!(f, "[{host}]:{port}"),
-            None => write!(f, "{host}:{port}"),
-        }
-    }
-}
-
-/// Leaves the password out.
-impl fmt::Debug for Options {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Options")
-            .field("user", &self.user)
-            .field("database", &self.database)
-            .finish_non_exhaustive()
     }
 }
 
@@ -264,30 +229,6 @@ fn version_num(text: &str) -> Option<u32> {
     })
 }
 
-/// Puts a hint at the cure into a refusal that comes without one.
-fn with_cure(mut error: Error) -> Error {
-    if let Error::PostgresServer { answer, .. } = &mut error
-        && answer.hint.is_none()
-    {
-        let cure = match answer.code.as_str() {
-            "28P01" => "correct database.password, PGPASSWORD or the line in ~/.pgpass",
-            // The file's name is in the message in every language; what else has this code is a
-            // role that is missing or may not log in.
-            "28000" if answer.message.contains("pg_hba.conf") => {
-                "add a line for this database, user and client address to the server's pg_hba.conf \
-                 and reload it"
-            }
-            "28000" => "set database.user to a role that may log in",
-            "3D000" => "set database.name to a database that exists",
-            "42501" => "let the role replicate: ALTER ROLE ... REPLICATION",
-            "53300" => "raise max_wal_senders or max_connections on the server",
-            _ => return error,
-        };
-        answer.hint = Some(cure.to_owned());
-    }
-    error
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -309,29 +250,6 @@ mod tests {
         ] {
             assert_eq!(version_num(text), number, "{text}");
         }
-    }
-
-    #[test]
-    fn addresses_print_as_one_writes_them() {
-        for (host, text) in [
-            ("localhost", "localhost:5432"),
-            ("::1", "[::1]:5432"),
-            ("/run/postgresql/", "/run/postgresql/.s.PGSQL.5432"),
-        ] {
-            assert_eq!(HostPort { host: host.to_owned(), port: 5432 }.to_string(), text);
-        }
-    }
-
-    #[test]
-    fn options_do_not_print_the_password() {
-        let options = Options {
-            user: "someone".to_owned(),
-            password: Some("secret".to_owned()),
-            passfile: None,
-            database: "shop".to_owned(),
-            connect_timeout: Duration::ZERO,
-        };
-        assert!(!format!("{options:?}").contains("secret"));
     }
 
     #[test]

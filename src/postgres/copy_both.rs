@@ -4,9 +4,11 @@
 use std::io::{self, ErrorKind, Write};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use log::debug;
+
 use super::message::{self, MessageReader, Wait, take};
 use super::stream::Stream;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, ServerAnswer};
 use crate::lsn::Lsn;
 use crate::stop::Stop;
 
@@ -16,7 +18,8 @@ use crate::stop::Stop;
 pub enum Frame<'a> {
     /// One message of the output plugin.
     XlogData {
-        /// Where it begins in the write-ahead log; 0 for messages that have no place in it.
+        /// Its position in the write-ahead log; 0 for one that only prepares the next message,
+        /// such as Relation.
         wal_start: Lsn,
         /// The same position as `wal_start`: a logical walsender does not know the log's end.
         wal_end: Lsn,
@@ -60,7 +63,8 @@ impl FrameReader {
     ///
     /// # Errors
     /// [`Error::PostgresServer`] if the server ends the stream with an error (57P01 when it shuts
-    /// down), [`Error::PostgresIo`] of kind `UnexpectedEof` when it ends it without one.
+    /// down), [`Error::PostgresIo`] of kind `UnexpectedEof` when it ends it without one;
+    /// [`Error::RedumpNeeded`] if the publication was missing when a change was made.
     pub fn next(&mut self, stop: &Stop) -> Result<Option<Frame<'_>>> {
         let wait = Wait { doing: &self.doing, stop: Some(stop), deadline: None };
         loop {
@@ -71,6 +75,7 @@ impl FrameReader {
                         None => Err(wait.protocol_error("a malformed frame")),
                     };
                 }
+                Ok(message::NOTICE_RESPONSE) => heed(&self.messages.answer())?,
                 Ok(message::PARAMETER_STATUS) => {}
                 Ok(message::COPY_DONE | message::COMMAND_COMPLETE) => {
                     let text = "the server ended the stream";
@@ -78,6 +83,9 @@ impl FrameReader {
                 }
                 Ok(tag) => return Err(wait.unexpected(tag)),
                 Err(Error::Stopped) => return Ok(None),
+                Err(Error::PostgresServer { answer, .. }) if answer.code == UNDEFINED_OBJECT => {
+                    return Err(unpublished(&answer));
+                }
                 Err(error) => return Err(error),
             }
         }
@@ -106,6 +114,25 @@ impl FrameReader {
             }
         }
     }
+}
+
+/// The SQLSTATE with which the server refuses to go on without a publication, up to version 17.
+const UNDEFINED_OBJECT: &str = "42704";
+
+/// The SQLSTATE of the warning with which it leaves changes out instead, from version 18 on.
+const OBJECT_NOT_IN_PREREQUISITE_STATE: &str = "55000";
+
+/// Logs a notice, unless it says that changes are left out.
+fn heed(notice: &ServerAnswer) -> Result<()> {
+    if notice.severity == "WARNING" && notice.code == OBJECT_NOT_IN_PREREQUISITE_STATE {
+        return Err(unpublished(notice));
+    }
+    debug!("PostgreSQL: {notice}");
+    Ok(())
+}
+
+fn unpublished(answer: &ServerAnswer) -> Error {
+    Error::RedumpNeeded(format!("the stream has not every change: {answer}"))
 }
 
 impl StatusWriter {
@@ -208,6 +235,8 @@ fn failed(doing: &str, source: io::Error) -> Error {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::net::UnixStream;
+
     use proptest::prelude::*;
 
     use super::*;
@@ -236,6 +265,22 @@ mod tests {
         let fields =
             [&[0; 7][..], &[7], &[0; 7], &[5], &[0; 7], &[5], &[0; 7], &[3], &[1]].concat();
         assert_eq!(status[..], [&b"d\0\0\0\x26r"[..], &fields].concat());
+    }
+
+    #[test]
+    fn a_server_that_reads_nothing_ends_a_write() {
+        let (client, _peer) = UnixStream::pair().expect("a pair");
+        client.set_write_timeout(Some(Duration::from_millis(100))).expect("a time-out");
+        let mut writer = StatusWriter::new(Stream::Unix(client));
+        let error = loop {
+            if let Err(error) = writer.send_status(Lsn(2), Lsn(1), false) {
+                break error;
+            }
+        };
+        match error {
+            Error::PostgresIo { source, .. } => assert_eq!(source.kind(), ErrorKind::TimedOut),
+            other => panic!("{other}"),
+        }
     }
 
     proptest! {

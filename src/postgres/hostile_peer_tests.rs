@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::os::unix::net::UnixStream;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -146,6 +147,25 @@ fn frames_of_every_size_come_whole() {
 }
 
 #[test]
+fn only_a_whole_frame_counts_as_buffered() {
+    let (client, mut peer) = UnixStream::pair().expect("a pair");
+    let mut reader =
+        FrameReader::new(MessageReader::new(Stream::Unix(client)), "reading".to_owned());
+    let stop = Stop::new().expect("a stop");
+    let frame = xlog_data(b"row");
+    for (behind, buffered) in
+        [(&frame[..], true), (&b"N\0\0\0\x04"[..], false), (&frame[..31], false)]
+    {
+        peer.write_all(&[&frame, behind].concat()).expect("written");
+        assert!(reader.next(&stop).expect("a frame").is_some());
+        assert_eq!(reader.buffered(), buffered, "{behind:?}");
+        if buffered {
+            assert!(reader.next(&stop).expect("a frame").is_some());
+        }
+    }
+}
+
+#[test]
 fn a_stream_refuses_what_no_server_sends() {
     for bytes in
         [&b"d\x40\x01\0\x01"[..], b"E\0\x20\0\0", b"d\0\0\0\x05?", b"d\0\0\0\x04", b"?\0\0\0\x04"]
@@ -156,17 +176,16 @@ fn a_stream_refuses_what_no_server_sends() {
 }
 
 #[test]
-fn an_announced_gigabyte_takes_no_memory_until_it_comes() {
-    let before = resident_kilobytes();
-    let (_, error) = stream_of([b"d\x40\0\0\0w", &[0; 1000][..]].concat());
+fn a_port_where_nobody_listens_is_named() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = listener.local_addr().expect("an address").port();
+    drop(listener);
+    let stop = Stop::new().expect("a stop");
+    let address = HostPort { host: "localhost".to_owned(), port };
+    let error =
+        Connection::connect(&options("someone", None), &address, &stop).expect_err("nobody");
     assert!(matches!(error, Error::PostgresIo { .. }), "{error}");
-    assert!(resident_kilobytes() < before + 100_000);
-}
-
-fn resident_kilobytes() -> usize {
-    let status = std::fs::read_to_string("/proc/self/status").expect("the process's status");
-    let line = status.lines().find(|line| line.starts_with("VmHWM:")).expect("the peak");
-    line.split_whitespace().nth(1).expect("a number").parse().expect("a number")
+    assert!(error.to_string().contains(&format!("localhost:{port}")), "{error}");
 }
 
 proptest! {

@@ -4,8 +4,6 @@ use std::io::{self, ErrorKind, Read};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Instant;
 
-use log::debug;
-
 use super::stream::Stream;
 use crate::error::{Error, Result, ServerAnswer};
 use crate::stop::{Stop, poll_readable};
@@ -18,11 +16,11 @@ pub(super) const COPY_DATA: u8 = b'd';
 pub(super) const COPY_DONE: u8 = b'c';
 pub(super) const DATA_ROW: u8 = b'D';
 pub(super) const EMPTY_QUERY_RESPONSE: u8 = b'I';
+pub(super) const NOTICE_RESPONSE: u8 = b'N';
 pub(super) const PARAMETER_STATUS: u8 = b'S';
 pub(super) const READY_FOR_QUERY: u8 = b'Z';
 pub(super) const ROW_DESCRIPTION: u8 = b'T';
 const ERROR_RESPONSE: u8 = b'E';
-const NOTICE_RESPONSE: u8 = b'N';
 
 /// A tag, then a length that counts itself and the body, not the tag.
 const HEADER_BYTES: usize = 5;
@@ -70,33 +68,35 @@ impl MessageReader {
         self.copy_data_limit = STREAMED_LIMIT;
     }
 
-    /// Goes on to the next message and returns its tag. Notices are logged and left out.
+    /// Goes on to the next message and returns its tag.
     ///
     /// # Errors
     /// An ErrorResponse is an error, and so are the connection's end, a message that is too long,
     /// and the deadline and the stop of `wait`.
     pub(super) fn advance(&mut self, wait: &Wait<'_>) -> Result<u8> {
-        loop {
-            let length = loop {
-                match self.announced().map_err(|problem| wait.protocol_error(problem))? {
-                    Some(length) if length <= self.end - self.next => break length,
-                    length => self.fill(length.unwrap_or(HEADER_BYTES), wait)?,
-                }
-            };
-            let tag = self.buffer[self.next];
-            self.body = self.next + HEADER_BYTES;
-            self.next += length;
-            match tag {
-                ERROR_RESPONSE => return Err(wait.server_error(server_answer(self.body()))),
-                NOTICE_RESPONSE => debug!("PostgreSQL: {}", server_answer(self.body())),
-                _ => return Ok(tag),
+        let length = loop {
+            match self.announced().map_err(|problem| wait.protocol_error(problem))? {
+                Some(length) if length <= self.end - self.next => break length,
+                length => self.fill(length.unwrap_or(HEADER_BYTES), wait)?,
             }
+        };
+        let tag = self.buffer[self.next];
+        self.body = self.next + HEADER_BYTES;
+        self.next += length;
+        match tag {
+            ERROR_RESPONSE => Err(wait.server_error(self.answer())),
+            _ => Ok(tag),
         }
     }
 
     /// The body of the message that [`Self::advance`] went to.
     pub(super) fn body(&self) -> &[u8] {
         &self.buffer[self.body..self.next]
+    }
+
+    /// The fields of the message, which is an ErrorResponse or a NoticeResponse.
+    pub(super) fn answer(&self) -> ServerAnswer {
+        server_answer(self.body())
     }
 
     /// Whether the next message has arrived whole and is CopyData.
@@ -239,4 +239,70 @@ pub(super) fn take<const N: usize>(bytes: &mut &[u8]) -> Option<[u8; N]> {
     let (first, rest) = bytes.split_first_chunk::<N>()?;
     *bytes = rest;
     Some(*first)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::os::unix::net::UnixStream;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const WAIT: Wait<'_> = Wait { doing: "reading", stop: None, deadline: None };
+
+    fn pair() -> (MessageReader, UnixStream) {
+        let (client, peer) = UnixStream::pair().expect("a pair");
+        (MessageReader::new(Stream::Unix(client)), peer)
+    }
+
+    #[test]
+    fn memory_follows_what_arrives_not_what_is_announced() {
+        let (mut reader, mut peer) = pair();
+        reader.begin_streaming();
+        peer.write_all(&[&b"d\x40\0\0\0"[..], &[0; 1000]].concat()).expect("written");
+        drop(peer);
+        assert!(matches!(reader.advance(&WAIT), Err(Error::PostgresIo { .. })));
+        assert_eq!(reader.buffer.capacity(), BUFFER_BYTES);
+    }
+
+    #[test]
+    fn a_grown_buffer_shrinks_after_the_message() {
+        let (mut reader, mut peer) = pair();
+        reader.begin_streaming();
+        std::thread::scope(|scope| {
+            scope.spawn(move || {
+                peer.write_all(b"d\0\x80\0\0").expect("written");
+                peer.write_all(&vec![0; (8 << 20) - 4]).expect("written");
+                peer.write_all(b"c\0\0\0\x04").expect("written");
+            });
+            assert_eq!(reader.advance(&WAIT).expect("a message"), COPY_DATA);
+            assert_eq!(reader.body().len(), (8 << 20) - 4);
+            assert_eq!(reader.buffer.capacity(), (8 << 20) + 1, "no more than the message takes");
+            assert_eq!(reader.advance(&WAIT).expect("a message"), COPY_DONE);
+            assert!(reader.buffer.capacity() <= KEPT_BYTES);
+        });
+    }
+
+    #[test]
+    fn an_answer_has_its_fields() {
+        let answer = server_answer(b"SFEHLER\0VERROR\0C42P01\0Mno table\0Ddetail\0Hhint\0P15\0\0");
+        let expected = ServerAnswer {
+            severity: "ERROR".to_owned(),
+            code: "42P01".to_owned(),
+            message: "no table".to_owned(),
+            detail: Some("detail".to_owned()),
+            hint: Some("hint".to_owned()),
+        };
+        assert_eq!(answer, expected);
+        assert_eq!(server_answer(b"SFATAL\0\0").severity, "FATAL", "before 9.6 there is no V");
+    }
+
+    proptest! {
+        #[test]
+        fn no_answer_panics(body: Vec<u8>) {
+            let _ = server_answer(&body);
+        }
+    }
 }

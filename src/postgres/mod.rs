@@ -4,14 +4,16 @@
 //! mode, which no SQL client offers. The modules stand in the order in which a start walks through
 //! them: connect and authenticate, replication commands, then the stream.
 
-pub mod connection;
+pub mod options;
 
-mod auth;
+pub mod connection;
 pub mod passfile;
 
-pub mod copy_both;
 pub mod replication;
 
+pub mod copy_both;
+
+mod auth;
 mod message;
 mod stream;
 
@@ -22,6 +24,7 @@ mod real_server_tests;
 #[cfg(test)]
 mod test_server;
 
-pub use connection::{Connection, HostPort, Options, SESSION_SETTINGS};
+pub use connection::{Connection, SESSION_SETTINGS};
 pub use copy_both::{Frame, FrameReader, StatusWriter};
+pub use options::{HostPort, Options};
 pub use replication::{CreatedSlot, SlotKind, SystemIdentity, TimelineSwitch};

@@ -101,25 +101,22 @@ impl Connection<'_> {
     pub fn create_slot(&mut self, slot: &str, kind: SlotKind) -> Result<CreatedSlot> {
         let doing = format!("making the replication slot {slot}");
         let slot = quoted(slot, '"');
-        let rows = self.simple_query(
-            &doing,
-            &match kind {
-                SlotKind::Temporary => format!(
-                    "CREATE_REPLICATION_SLOT {slot} TEMPORARY LOGICAL pgoutput EXPORT_SNAPSHOT"
-                ),
-                SlotKind::Persistent { failover: true }
-                    if self.server_version_num() >= FAILOVER_VERSION =>
-                {
-                    format!(
-                        "CREATE_REPLICATION_SLOT {slot} LOGICAL pgoutput \
-                         (SNAPSHOT 'export', FAILOVER)"
-                    )
-                }
-                SlotKind::Persistent { .. } => {
-                    format!("CREATE_REPLICATION_SLOT {slot} LOGICAL pgoutput EXPORT_SNAPSHOT")
-                }
-            },
-        )?;
+        let command = match kind {
+            SlotKind::Temporary => {
+                format!("CREATE_REPLICATION_SLOT {slot} TEMPORARY LOGICAL pgoutput EXPORT_SNAPSHOT")
+            }
+            SlotKind::Persistent { failover: true }
+                if self.server_version_num() >= FAILOVER_VERSION =>
+            {
+                format!(
+                    "CREATE_REPLICATION_SLOT {slot} LOGICAL pgoutput (SNAPSHOT 'export', FAILOVER)"
+                )
+            }
+            SlotKind::Persistent { .. } => {
+                format!("CREATE_REPLICATION_SLOT {slot} LOGICAL pgoutput EXPORT_SNAPSHOT")
+            }
+        };
+        let rows = self.simple_query(&doing, &command)?;
         let created = match rows.into_iter().next().as_deref() {
             Some([_, Some(consistent_point), Some(snapshot), ..]) => {
                 consistent_point.parse().ok().map(|consistent_point| CreatedSlot {

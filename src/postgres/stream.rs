@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use rustix::net::sockopt;
 
-use super::connection::HostPort;
+use super::options::HostPort;
 
 /// A connected socket. Clones share the socket, so that one thread can read and another write.
 ///

@@ -58,6 +58,7 @@ const SHELL: &str = r#"
 set -eu
 as= ; if [ "$(id -u)" = 0 ]; then as="setpriv --reuid=postgres --regid=postgres --clear-groups"; chown postgres "$1"; fi
 $as "$2/initdb" -D "$1/data" -U postgres -A trust -E UTF8 --locale=C -N > "$1/initdb.log"
+: > "$1/server.log"
 cat > "$1/data/pg_hba.conf" <<END
 local all all trust
 host all postgres,truster,reader 127.0.0.1/32 trust
@@ -118,6 +119,12 @@ fn populate(server: &TestServer) {
     let mut sql = server.sql();
     sql.batch_execute(
         "CREATE ROLE truster LOGIN REPLICATION;
+         ALTER ROLE truster SET idle_in_transaction_session_timeout = '100ms';
+         ALTER ROLE truster SET client_min_messages = 'error';
+         DO $$ BEGIN
+             ALTER ROLE truster SET transaction_timeout = '100ms';
+         EXCEPTION WHEN undefined_object THEN NULL;
+         END $$;
          CREATE ROLE reader LOGIN;
          SET password_encryption = 'md5';
          CREATE ROLE md5er LOGIN REPLICATION PASSWORD 'm''d5';

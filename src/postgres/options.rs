@@ -1,0 +1,87 @@
+//! Whom to connect to, and as whom.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Who connects, to which database.
+#[derive(Clone)]
+pub struct Options {
+    /// The role.
+    pub user: String,
+    /// Its password; `None` to look it up in `passfile`, and only if the server asks for one.
+    pub password: Option<String>,
+    /// The password file (see [`super::passfile`]), if there is one.
+    pub passfile: Option<PathBuf>,
+    /// The database.
+    pub database: String,
+    /// The longest time for connecting, startup and authentication together. Resolving the
+    /// host's name is not bounded by it.
+    pub connect_timeout: Duration,
+}
+
+/// Where a server listens. Prints as `host:port`, or as the path of its socket.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostPort {
+    /// A name, an address, or, if it begins with a slash, the directory of a Unix socket.
+    pub host: String,
+    /// The TCP port, which is part of a Unix socket's name too.
+    pub port: u16,
+}
+
+impl HostPort {
+    /// The path of the Unix socket, if it is one.
+    pub(super) fn socket_path(&self) -> Option<String> {
+        let Self { host, port } = self;
+        host.starts_with('/').then(|| format!("{}/.s.PGSQL.{port}", host.trim_end_matches('/')))
+    }
+}
+
+impl fmt::Display for HostPort {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { host, port } = self;
+        match self.socket_path() {
+            Some(path) => f.write_str(&path),
+            None if host.contains(':') => write!(f, "[{host}]:{port}"),
+            None => write!(f, "{host}:{port}"),
+        }
+    }
+}
+
+/// Leaves the password out.
+impl fmt::Debug for Options {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Options")
+            .field("user", &self.user)
+            .field("database", &self.database)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_print_as_one_writes_them() {
+        for (host, text) in [
+            ("localhost", "localhost:5432"),
+            ("::1", "[::1]:5432"),
+            ("/run/postgresql/", "/run/postgresql/.s.PGSQL.5432"),
+        ] {
+            assert_eq!(HostPort { host: host.to_owned(), port: 5432 }.to_string(), text);
+        }
+    }
+
+    #[test]
+    fn options_do_not_print_the_password() {
+        let options = Options {
+            user: "someone".to_owned(),
+            password: Some("secret".to_owned()),
+            passfile: None,
+            database: "shop".to_owned(),
+            connect_timeout: Duration::ZERO,
+        };
+        assert!(!format!("{options:?}").contains("secret"));
+    }
+}
