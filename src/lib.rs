@@ -13,3 +13,6 @@ pub mod etcd;
 pub mod error;
 pub mod lsn;
 pub mod stop;
+
+#[cfg(test)]
+mod manual_tests;
