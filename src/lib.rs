@@ -20,3 +20,6 @@ pub mod error;
 pub mod lsn;
 pub mod retry;
 pub mod stop;
+
+#[cfg(test)]
+mod manual_tests;

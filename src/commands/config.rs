@@ -16,7 +16,7 @@ pub fn to_toml(loaded: &Loaded) -> String {
             toml.push_str(&format!("\n[{table}]\n"));
         }
         toml.push_str(&match (key.field)(&mut settings).to_toml() {
-            Some(value) => format!("{name} = {value}  # {}\n", loaded.origin(key)),
+            Some(value) => format!("{name} = {value}  # {}\n", loaded.origin(key.name)),
             None => format!("# {name} is not set\n"),
         });
     }

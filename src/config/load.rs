@@ -100,10 +100,10 @@ pub(super) struct Given {
 }
 
 impl Loaded {
-    /// Where the value of `key` is from.
+    /// Where the value of the key of this name is from.
     #[must_use]
-    pub fn origin(&self, key: &Key) -> &Origin {
-        self.origins.get(key.name).unwrap_or(&Origin::Default)
+    pub fn origin(&self, name: &str) -> &Origin {
+        self.origins.get(name).unwrap_or(&Origin::Default)
     }
 
     fn with_fixed_defaults() -> Result<Self> {
@@ -121,7 +121,7 @@ impl Loaded {
     fn compute_defaults(&mut self) -> Result<()> {
         for key in KEYS {
             if let (Fallback::Computed(_, compute), Origin::Default) =
-                (&key.default, self.origin(key))
+                (&key.default, self.origin(key.name))
             {
                 let text = compute(&self.settings)?;
                 self.set_default(key, text)?;
@@ -149,14 +149,17 @@ impl Loaded {
         if ports != 1 && ports != hosts {
             return Err(self.problem(
                 "database.port",
-                &format!("has {ports} ports for the {hosts} of database.host: give one, or one for each host"),
+                &format!(
+                    "has {ports} ports for the {hosts} of database.host: give one, or one for \
+                     each host"
+                ),
             ));
         }
         if is_below(&etcd.path, &etcd.state_path) || is_below(&etcd.state_path, &etcd.path) {
             return Err(self.problem(
                 "etcd.state_path",
                 &format!(
-                    "{} and etcd.path {} must not be one below the other, nor the same",
+                    "{} and etcd.path {} overlap: neither may be the other or below it",
                     etcd.state_path, etcd.path
                 ),
             ));
@@ -169,7 +172,7 @@ impl Loaded {
 
     /// What is wrong with the value that a key has.
     fn problem(&self, name: &str, problem: &str) -> Error {
-        self.origins.get(name).unwrap_or(&Origin::Default).problem(name, problem)
+        self.origin(name).problem(name, problem)
     }
 }
 
@@ -185,7 +188,7 @@ fn parse_option(option: &str) -> Result<Given> {
     Ok(Given { key, value: Written::Untyped(value.to_owned()), origin: Origin::Option })
 }
 
-/// Whether a key below `/path/` may be one of those below `/other/`.
+/// Whether `path` is `other` or below it.
 fn is_below(path: &str, other: &str) -> bool {
     path.strip_prefix(other).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
@@ -197,10 +200,11 @@ mod tests {
     use super::*;
     use crate::config::{HostPort, Oversized, TableName};
 
-    /// Settings without a file, and with variables and options that are `name=value`.
+    /// Settings without a file, with a user, and with variables and options that are `name=value`.
     fn loaded(variables: &[&str], options: &[&str]) -> Result<Loaded> {
-        let environment = variables
+        let environment = ["PGUSER=alice"]
             .iter()
+            .chain(variables)
             .map(|variable| variable.split_once('=').unwrap())
             .map(|(name, value)| (name.into(), value.into()))
             .collect();
@@ -215,7 +219,7 @@ mod tests {
     #[test]
     fn defaults_follow_from_each_other() {
         let Settings { log_level, database, etcd, sync } =
-            loaded(&["PGUSER=alice"], &["sync.slot=s1"]).unwrap().settings;
+            loaded(&[], &["sync.slot=s1"]).unwrap().settings;
         assert_eq!(log_level, "info");
         assert_eq!(database.hosts(), [HostPort { host: "localhost".into(), port: 5432 }]);
         assert_eq!((&*database.user, &*database.name), ("alice", "alice"));
@@ -250,7 +254,8 @@ mod tests {
         std::fs::remove_file(&path).unwrap();
         let database = &loaded.settings.database;
         assert_eq!((&*database.user, &*database.name, &*database.host[0]), ("o1", "e", "f"));
-        let origins: Vec<String> = KEYS.iter().map(|key| loaded.origin(key).to_string()).collect();
+        let origins: Vec<String> =
+            KEYS.iter().map(|key| loaded.origin(key.name).to_string()).collect();
         let file = format!("{}:4", path.display());
         assert_eq!(origins[1..6], [&*file, "default", "-o", "default", "environment PGDATABASE"]);
     }
@@ -271,7 +276,7 @@ mod tests {
     #[test]
     fn lists_and_words_reach_their_fields() {
         let options = ["sync.tables=public.a,x.b", "sync.oversized=skip", "etcd.path=/a/b/"];
-        let Settings { etcd, sync, .. } = loaded(&["PGUSER=u"], &options).unwrap().settings;
+        let Settings { etcd, sync, .. } = loaded(&[], &options).unwrap().settings;
         let table =
             |schema: &str, name: &str| TableName { schema: schema.into(), name: name.into() };
         assert_eq!(sync.tables, [table("public", "a"), table("x", "b")]);
@@ -325,7 +330,7 @@ mod tests {
             ("a/b", "a/c", true),
         ] {
             let options = [format!("etcd.path={path}"), format!("etcd.state_path={state_path}")];
-            let loaded = loaded(&["PGUSER=u"], &options.each_ref().map(String::as_str));
+            let loaded = loaded(&[], &options.each_ref().map(String::as_str));
             assert_eq!(loaded.is_ok(), apart, "{path} {state_path}");
         }
     }

@@ -22,7 +22,8 @@ impl FromStr for TableName {
     fn from_str(text: &str) -> Result<Self, String> {
         let malformed = || {
             format!(
-                "expected schema.table, with a name that has a dot or a comma in double quotes, got {text:?}"
+                "expected schema.table, with a name that has a dot or a comma in double \
+                 quotes, got {text:?}"
             )
         };
         let (schema, rest) = part(text.trim()).ok_or_else(malformed)?;

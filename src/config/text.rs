@@ -34,7 +34,8 @@ pub(super) fn slot_name(text: &str) -> Result<String, String> {
     let allowed = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_');
     if text.is_empty() || text.len() > LONGEST_IDENTIFIER || !text.bytes().all(allowed) {
         return Err(format!(
-            "a slot's name is 1 to {LONGEST_IDENTIFIER} lower-case letters, digits and underscores, got {text:?}"
+            "a slot's name is 1 to {LONGEST_IDENTIFIER} lower-case letters, digits and \
+             underscores, got {text:?}"
         ));
     }
     Ok(text.to_owned())

@@ -1,0 +1,59 @@
+//! The man pages say what the tables of keys, options and commands say.
+
+use crate::cli::{COMMANDS, Command, OPTIONS, Opt};
+use crate::config::{KEYS, Key};
+
+const PROGRAM: &str = include_str!("../man/pg2etcd.8");
+const FILE: &str = include_str!("../man/pg2etcd.toml.5");
+
+/// The items of a page's lists that begin with a macro.
+fn items<'p>(page: &'p str, of: &str) -> Vec<&'p str> {
+    let prefix = format!(".It {of} ");
+    page.lines().filter(|line| line.starts_with(&prefix)).collect()
+}
+
+#[test]
+fn every_key_is_an_item_with_its_default_and_its_variables() {
+    let expected: Vec<String> = KEYS
+        .iter()
+        .map(|Key { name, default, environment, .. }| {
+            let variables: Vec<String> =
+                environment.iter().map(|name| format!(" , Ev {name}")).collect();
+            format!(".It Va {name} Pq {default}{}", variables.concat())
+        })
+        .collect();
+    assert_eq!(items(FILE, "Va"), expected);
+}
+
+#[test]
+fn every_option_and_command_is_an_item() {
+    let with = |words: String, argument: &str, of: &str| match argument {
+        "" => words,
+        argument => format!("{words} {of}{argument}"),
+    };
+    let options: Vec<String> = OPTIONS
+        .iter()
+        .map(|Opt { short, long, argument, .. }| {
+            with(format!(".It Fl {short} , Fl -{long}"), argument, "Ar ")
+        })
+        .collect();
+    assert_eq!(items(PROGRAM, "Fl"), options);
+    let commands: Vec<String> = COMMANDS
+        .iter()
+        .map(|Command { name, arguments, .. }| with(format!(".It Cm {name}"), arguments, ""))
+        .collect();
+    assert_eq!(items(PROGRAM, "Cm"), commands);
+}
+
+#[test]
+fn no_page_names_a_key_that_is_not_there() {
+    for page in [PROGRAM, FILE] {
+        let words: Vec<&str> = page.split_whitespace().collect();
+        let named =
+            words.windows(2).filter(|pair| matches!(pair[0], ".Va" | "Va")).map(|pair| pair[1]);
+        for name in named {
+            assert!(KEYS.iter().any(|key| key.name == name), "{name}");
+        }
+        assert!(words.contains(&".Va"), "the search finds nothing");
+    }
+}
