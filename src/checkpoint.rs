@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::change::Position;
 use crate::error::{Error, Result};
-use crate::etcd::{Client, KeyValue};
+use crate::etcd::{Client, KeyValue, Txn};
 use crate::lsn::Lsn;
 
 /// The version of the position's form that this program writes, and the latest that it reads.
@@ -71,6 +71,22 @@ impl Checkpoint {
         Self::parse(&value)
             .map(|checkpoint| Some((checkpoint, mod_revision)))
             .map_err(|problem| Error::Checkpoint { key: key.to_owned(), problem })
+    }
+
+    /// Puts the position if the one before it still has this `mod_revision`, and returns the new
+    /// one.
+    ///
+    /// # Errors
+    /// [`Error::Fenced`] if it has not; those of etcd, after which it may have been put.
+    pub fn put(&self, client: &mut Client, key: &str, mod_revision: i64) -> Result<i64> {
+        let mut txn = Txn::new();
+        txn.put(key.as_bytes(), &self.to_json());
+        txn.compare_mod_revision(key.as_bytes(), mod_revision);
+        let reply = client.txn(&mut txn)?;
+        match reply.succeeded {
+            true => Ok(reply.revision),
+            false => Err(Error::Fenced { key: key.to_owned() }),
+        }
     }
 
     /// The position as it stands in etcd.

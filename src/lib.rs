@@ -2,19 +2,33 @@
 //!
 //! The modules stand in the order in which a start, and then a row, walks through them.
 
+// How it is told what to do.
 pub mod cli;
 pub mod config;
 pub mod logging;
 
+// What it does.
 pub mod commands;
+pub mod supervisor;
 
-pub mod batch;
-pub mod checkpoint;
-pub mod document;
-pub mod etcd;
-pub mod pgoutput;
+// How the parts are put together.
+mod dump;
+mod pipeline;
+
+// The parts, from PostgreSQL to etcd.
 pub mod postgres;
 
+pub mod pgoutput;
+
+pub mod document;
+
+pub mod batch;
+
+pub mod checkpoint;
+
+pub mod etcd;
+
+// What all of them speak of.
 pub mod change;
 pub mod error;
 pub mod lsn;

@@ -198,7 +198,8 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::config::{HostPort, Oversized, TableName};
+    use crate::config::{Oversized, TableName};
+    use crate::postgres::HostPort;
 
     /// Settings without a file, with a user, and with variables and options that are `name=value`.
     fn loaded(variables: &[&str], options: &[&str]) -> Result<Loaded> {

@@ -21,6 +21,8 @@ pub use load::{DEFAULT_FILE, Loaded, Origin, load};
 pub use secret::Secret;
 pub use table_name::TableName;
 
+use crate::postgres::HostPort;
+
 /// What pg2etcd is told to do. pg2etcd.toml(5) says what each key means.
 ///
 /// The values that [`load`] gives are checked: no text is empty, no duration is zero, no list but
@@ -60,15 +62,6 @@ pub struct DatabaseSettings {
     pub retry_period: Duration,
     /// The longest time between two standby statuses.
     pub replication_status_timeout: Duration,
-}
-
-/// One server to try.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HostPort {
-    /// A name, an address or, if it begins with a slash, the directory of a Unix socket.
-    pub host: String,
-    /// The port.
-    pub port: u16,
 }
 
 impl DatabaseSettings {

@@ -26,8 +26,9 @@ pub struct TableColumn {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct DocumentColumn {
+    name: String,
     /// The name as JSON, quotes included.
-    name: Vec<u8>,
+    json_name: Vec<u8>,
     kind: Kind,
 }
 
@@ -48,7 +49,10 @@ impl Table {
             .collect::<Option<_>>()?;
         let columns = columns
             .into_iter()
-            .map(|column| DocumentColumn { name: json_string(&column.name), kind: column.kind })
+            .map(|TableColumn { name, kind }| {
+                let json_name = json_string(&name);
+                DocumentColumn { name, json_name, kind }
+            })
             .collect();
         Some(Self { prefix: table_prefix(path, schema, name), columns, key })
     }
@@ -57,6 +61,11 @@ impl Table {
     #[must_use]
     pub fn width(&self) -> usize {
         self.columns.len()
+    }
+
+    /// The names of the key's columns, in key order.
+    pub fn key_names(&self) -> impl Iterator<Item = &str> {
+        self.key.iter().map(|&column| self.columns[column].name.as_str())
     }
 
     /// Writes the key of a row. A key column that an update left out is in its old tuple.
@@ -81,13 +90,13 @@ impl Table {
                 out.push(b',');
             }
             match cell(cells, old, position) {
-                Cell::UnchangedToast => write_hole(out, &column.name),
+                Cell::UnchangedToast => write_hole(out, &column.json_name),
                 Cell::Null => {
-                    out.extend_from_slice(&column.name);
+                    out.extend_from_slice(&column.json_name);
                     out.extend_from_slice(b":null");
                 }
                 Cell::Text(text) => {
-                    out.extend_from_slice(&column.name);
+                    out.extend_from_slice(&column.json_name);
                     out.push(b':');
                     write_value(out, &column.kind, text);
                 }
@@ -107,7 +116,8 @@ fn cell<'a>(cells: &[Cell<'a>], old: Option<&[Cell<'a>]>, column: usize) -> Cell
     }
 }
 
-fn json_string(text: &str) -> Vec<u8> {
+/// A text as a JSON string.
+pub fn json_string(text: &str) -> Vec<u8> {
     let mut out = Vec::with_capacity(text.len() + 2);
     write_string(&mut out, text.as_bytes());
     out

@@ -111,8 +111,9 @@ impl Pack {
             return Ok(chunks.complete(operation).map_or(Next::End, Next::Chunk));
         }
         let job = self.lanes.job(&mut self.ready);
-        self.note_given(&job);
+        let (step, operations) = (job.step, job.txn.operations());
         operation.send(self.lanes.ordered(), job).map_err(|_| Error::Stopped)?;
+        self.note_given(step, operations);
         Ok(Next::Given)
     }
 
@@ -218,7 +219,7 @@ impl Pack {
             return Ok(());
         }
         if self.open.is_empty() {
-            self.idle_step = true;
+            self.idle(false);
             return Ok(());
         }
         self.open.position = Some(position);
@@ -240,8 +241,17 @@ impl Pack {
             self.position.lsn = wal_end;
             self.idle_step = true;
         }
-        // The server asks when it wants to shut down, and then waits for all to be flushed.
-        if self.idle_step && (reply_requested || !self.ready.is_empty()) {
+        if self.idle_step {
+            self.idle(reply_requested);
+        }
+    }
+
+    /// Takes note that the position moved though no row changed: it goes with the transactions
+    /// that wait for the writer, else when it is due. The server asks for a reply when it wants to
+    /// shut down, and then waits for all to be flushed: that is at once.
+    fn idle(&mut self, at_once: bool) {
+        self.idle_step = true;
+        if at_once || !self.ready.is_empty() {
             self.ready.position = Some(self.position);
         }
     }
@@ -252,15 +262,15 @@ impl Pack {
             return Ok(());
         }
         let job = self.lanes.job(&mut self.ready);
-        self.note_given(&job);
+        self.note_given(job.step, job.txn.operations());
         self.lanes.send(0, job)
     }
 
-    fn note_given(&mut self, job: &Job) {
-        if job.step == Some(Step::To(self.position)) {
+    fn note_given(&mut self, step: Option<Step>, operations: usize) {
+        if step == Some(Step::To(self.position)) {
             self.idle_step = false;
         }
-        if job.txn.operations() == 0 {
+        if operations == 0 {
             self.idle_due = Instant::now() + self.rules.idle_period;
         }
     }

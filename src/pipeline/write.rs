@@ -53,6 +53,11 @@ impl Fence {
     pub(crate) fn new(key: String, mod_revision: i64) -> Self {
         Self { key, mod_revision: AtomicI64::new(mod_revision) }
     }
+
+    /// The position's `mod_revision`.
+    pub(crate) fn mod_revision(&self) -> i64 {
+        self.mod_revision.load(Ordering::Acquire)
+    }
 }
 
 /// Posts txns, one after the other.
@@ -90,7 +95,7 @@ impl Writer {
         if let Some(json) = &json {
             txn.put(self.fence.key.as_bytes(), json);
         }
-        let expected = self.fence.mod_revision.load(Ordering::Acquire);
+        let expected = self.fence.mod_revision();
         txn.compare_mod_revision(self.fence.key.as_bytes(), expected);
         let revision = self.deliver(txn, json.as_deref())?;
         if let Some(position) = position {

@@ -11,6 +11,9 @@ pub mod passfile;
 
 pub mod replication;
 
+pub mod catalog;
+pub mod session;
+
 pub mod copy_both;
 
 mod auth;
@@ -24,7 +27,9 @@ mod real_server_tests;
 #[cfg(test)]
 mod test_server;
 
+pub use catalog::PublishedTable;
 pub use connection::{Connection, SESSION_SETTINGS};
 pub use copy_both::{Frame, FrameReader, StatusWriter};
 pub use options::{HostPort, Options};
 pub use replication::{CreatedSlot, SlotKind, SystemIdentity, TimelineSwitch};
+pub use session::{Session, SlotFacts};

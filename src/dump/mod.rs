@@ -1,0 +1,220 @@
+//! The snapshot load: every published row as of the slot's consistent point, in etcd.
+//!
+//! A table of which etcd has nothing is copied. One of which it has something is compared: rows
+//! and keys, both in the order of the keys, and only what differs is written.
+
+mod copy_text;
+mod progress;
+mod rows;
+mod stored;
+
+use std::cmp::Ordering;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::thread;
+
+use crossbeam_channel::bounded;
+
+use self::progress::Progress;
+use self::rows::Rows;
+use self::stored::StoredRows;
+use crate::batch::{Batch, Fit, Limits};
+use crate::change::Change;
+use crate::checkpoint::Checkpoint;
+use crate::config::{Oversized, Settings};
+use crate::document::Table;
+use crate::error::{Error, Result};
+use crate::etcd::{Client, Txn};
+use crate::pipeline::lanes::{LaneEnd, Lanes};
+use crate::pipeline::write::{Fence, Job, Step, Writer};
+use crate::pipeline::{Failure, limits};
+use crate::postgres::{PublishedTable, Session};
+use crate::stop::Stop;
+
+/// Loads the tables of the publication, as `session`, whose snapshot has begun, sees them.
+///
+/// `checkpoint` is the position as `mod_revision` put it, in the dump phase. Once all is in etcd
+/// it is in the sync phase, and its new `mod_revision` is returned.
+///
+/// # Errors
+/// Those of both servers; [`Error::Stopped`] if a stop was requested; [`Error::OversizedRow`].
+pub(crate) fn run(
+    settings: &Settings,
+    session: &mut Session,
+    client: &Client,
+    (checkpoint, mod_revision): (&Checkpoint, i64),
+    stop: &Stop,
+) -> Result<i64> {
+    let fence = Fence::new(Checkpoint::key(&settings.etcd.state_path), mod_revision);
+    let fence = Arc::new(fence);
+    let (lanes, lane_ends) = Lanes::new(settings.sync.writers);
+    // Nothing is ever sent on it: that the load has dropped its end is the message.
+    let (loading, ending) = bounded(0);
+    let failure = Failure::default();
+    let loaded = thread::scope(|scope| {
+        for (lane, LaneEnd { jobs, used }) in lane_ends.into_iter().enumerate() {
+            let writer = Writer {
+                client: client.clone(),
+                fence: Arc::clone(&fence),
+                checkpoint: checkpoint.clone(),
+                flushed: Arc::new(AtomicU64::new(0)),
+                ending: ending.clone(),
+                // The position was written just before.
+                accepted: true,
+            };
+            failure.spawn(scope, &format!("write {lane}"), move || writer.run(&jobs, &used));
+        }
+        let _loading = loading;
+        Load {
+            lanes,
+            client,
+            stop,
+            path: &settings.etcd.path,
+            limits: limits(&settings.etcd),
+            skip_oversized: settings.sync.oversized == Oversized::Skip,
+            batch: Batch::default(),
+            progress: Progress::new(),
+        }
+        .run(session, &settings.sync.publication)
+    });
+    failure.into_result()?;
+    loaded.map(|()| fence.mod_revision())
+}
+
+/// A load under way.
+struct Load<'a> {
+    lanes: Lanes,
+    client: &'a Client,
+    stop: &'a Stop,
+    path: &'a str,
+    limits: Limits,
+    skip_oversized: bool,
+    batch: Batch,
+    progress: Progress,
+}
+
+impl Load<'_> {
+    fn run(mut self, session: &mut Session, publication: &str) -> Result<()> {
+        let tables = session.published_tables(publication)?;
+        self.progress.expect(tables.iter().map(|table| table.estimated_rows).sum());
+        for published in &tables {
+            let PublishedTable { oid, schema, name, columns, .. } = published;
+            match session.table(self.path, *oid, (schema, name), columns)? {
+                Ok(table) => self.table(session, published, &table)?,
+                Err(reason) => log::warn!("Leaving table {schema}.{name} out: {reason}"),
+            }
+        }
+        self.give()?;
+        self.lanes.settle()?;
+        let step = Some(Step::Dumped);
+        self.lanes.send(0, Job { txn: Txn::new(), step })?;
+        self.lanes.settle()?;
+        self.progress.finish();
+        Ok(())
+    }
+
+    fn table(
+        &mut self,
+        session: &mut Session,
+        published: &PublishedTable,
+        table: &Table,
+    ) -> Result<()> {
+        let mut stored = StoredRows::new(self.client, &table.prefix, self.stop);
+        match stored.next()? {
+            None => self.copy(Rows::unordered(session, published, table)?),
+            Some(first) => self.compare(Rows::by_key(session, published, table)?, first, stored),
+        }
+    }
+
+    /// Puts every row.
+    fn copy(&mut self, mut rows: Rows<'_>) -> Result<()> {
+        while rows.advance()? {
+            self.add(Change::Put { key: rows.key(), document: rows.document(), old_key: None })?;
+            self.progress.put += 1;
+            self.row_done()?;
+        }
+        Ok(())
+    }
+
+    /// Puts what etcd lacks or has otherwise, and deletes what has no row.
+    fn compare(
+        &mut self,
+        mut rows: Rows<'_>,
+        first: (Vec<u8>, Vec<u8>),
+        mut stored: StoredRows<'_>,
+    ) -> Result<()> {
+        let mut found = Some(first);
+        let mut row = rows.advance()?;
+        loop {
+            let order = match &found {
+                Some((key, _)) if row => rows.key().cmp(key),
+                Some(_) => Ordering::Greater,
+                None if row => Ordering::Less,
+                None => return Ok(()),
+            };
+            let put = Change::Put { key: rows.key(), document: rows.document(), old_key: None };
+            match (order, &found) {
+                (Ordering::Greater, Some((key, _))) => {
+                    self.add(Change::Delete { key })?;
+                    self.progress.deleted += 1;
+                }
+                (Ordering::Equal, Some((_, value))) if value == rows.document() => {
+                    self.progress.same += 1;
+                }
+                _ => {
+                    self.add(put)?;
+                    self.progress.put += 1;
+                }
+            }
+            if order.is_le() {
+                self.row_done()?;
+                row = rows.advance()?;
+            }
+            if order.is_ge() {
+                found = stored.next()?;
+            }
+        }
+    }
+
+    fn add(&mut self, change: Change<'_>) -> Result<()> {
+        match self.batch.add(change, self.limits) {
+            Fit::Added => Ok(()),
+            Fit::Full => {
+                self.give()?;
+                self.add(change)
+            }
+            Fit::TooLarge { bytes } => self.too_large(change, bytes),
+        }
+    }
+
+    fn too_large(&mut self, change: Change<'_>, bytes: usize) -> Result<()> {
+        let Change::Put { key, .. } = change else { return Ok(()) };
+        let error = Error::OversizedRow {
+            key: String::from_utf8_lossy(key).into_owned(),
+            bytes,
+            limit: self.limits.bytes,
+            lsn: None,
+        };
+        if !self.skip_oversized {
+            return Err(error);
+        }
+        log::error!("Leaving a row out: {error}");
+        self.add(Change::Delete { key })
+    }
+
+    fn give(&mut self) -> Result<()> {
+        self.lanes.send_to_any(self.lanes.job(&mut self.batch))
+    }
+
+    fn row_done(&mut self) -> Result<()> {
+        /// How many rows are read between two looks at the clock and the stop.
+        const ROWS: u64 = 256;
+        if self.progress.row() % ROWS == 0 {
+            self.progress.report();
+            if self.stop.requested() {
+                return Err(Error::Stopped);
+            }
+        }
+        Ok(())
+    }
+}

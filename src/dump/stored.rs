@@ -1,0 +1,59 @@
+//! What etcd has of a table, in the order of the keys.
+
+use std::time::Duration;
+use std::vec;
+
+use crate::error::{Error, Result};
+use crate::etcd::{Client, KeyValue, Pages, Reason, prefix_end};
+use crate::retry::Retry;
+use crate::stop::Stop;
+
+/// The first pause after a request that failed.
+const RETRY_PERIOD: Duration = Duration::from_millis(100);
+
+/// The keys and values below a table's prefix.
+pub(super) struct StoredRows<'a> {
+    client: &'a Client,
+    stop: &'a Stop,
+    range_end: Vec<u8>,
+    pages: Pages,
+    page: vec::IntoIter<KeyValue>,
+    /// The first key that was not read yet.
+    next: Vec<u8>,
+}
+
+impl<'a> StoredRows<'a> {
+    pub(super) fn new(client: &'a Client, prefix: &[u8], stop: &'a Stop) -> Self {
+        let range_end = prefix_end(prefix);
+        let pages = client.pages(prefix, &range_end, false);
+        let page = Vec::new().into_iter();
+        Self { client, stop, range_end, pages, page, next: prefix.to_vec() }
+    }
+
+    /// The next key and its value.
+    pub(super) fn next(&mut self) -> Result<Option<(Vec<u8>, Vec<u8>)>> {
+        if self.page.len() == 0 {
+            self.page = self.next_page()?.into_iter();
+            if let Some(last) = self.page.as_slice().last() {
+                self.next = [&last.key[..], b"\0"].concat();
+            }
+        }
+        Ok(self.page.next().map(|found| (found.key, found.value)))
+    }
+
+    fn next_page(&mut self) -> Result<Vec<KeyValue>> {
+        let Self { client, stop, range_end, pages, next, .. } = self;
+        Retry::new(RETRY_PERIOD).despite_refusals(true).until_done(
+            || match pages.next_page() {
+                Ok(page) => Ok(page.unwrap_or_default()),
+                // Nobody else writes these keys, so the rest of a newer revision does as well.
+                Err(error) if error.reason() == Some(Reason::Compacted) => {
+                    *pages = client.pages(next, range_end, false);
+                    Ok(pages.next_page()?.unwrap_or_default())
+                }
+                Err(error) => Err(Error::from(error)),
+            },
+            |pause| stop.wait(pause),
+        )
+    }
+}

@@ -1,0 +1,150 @@
+//! A running sync: its threads and the channels between them.
+//!
+//! ```text
+//! walsender ==CopyBoth==> receive --bytes--> pack --one txn a lane--> write (lane 0) ==txn==> etcd
+//!     ^                     | reply requested   \-------------------> write (lane n) ==txn==> etcd
+//!     +==standby status== feedback <--flushed LSN-------------------- write (lane 0)
+//! ```
+//!
+//! `receive` decodes and makes documents, `pack` puts transactions together, `write` posts them.
+//! Lane 0 takes the ordered stream, and with it the position; the others take parts of oversized
+//! transactions. Each thread ends when the one before it does, and when one after it has failed.
+
+mod channel;
+mod feedback;
+pub(crate) mod lanes;
+mod pack;
+mod parts;
+mod receive;
+mod threads;
+mod toast;
+pub(crate) mod write;
+
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use crossbeam_channel::bounded;
+
+use self::channel::chunk_channel;
+use self::feedback::Feedback;
+use self::lanes::Lanes;
+use self::pack::{Pack, Rules};
+use self::receive::{Progress, Receive, Translation};
+pub(crate) use self::threads::Failure;
+use self::write::{Fence, Writer};
+use crate::batch::Limits;
+use crate::checkpoint::Checkpoint;
+use crate::config::{EtcdSettings, Oversized, Settings};
+use crate::error::Result;
+use crate::etcd::{Client, Txn};
+use crate::postgres::{FrameReader, Session, StatusWriter};
+use crate::stop::Stop;
+
+/// How much of the stream may wait for etcd, in bytes.
+const BACKLOG_BYTES: usize = 4 << 20;
+/// How long the server's last word is waited for at a stop.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// What a sync starts from.
+pub(crate) struct Start {
+    /// The stream.
+    pub(crate) frames: FrameReader,
+    /// The way back.
+    pub(crate) statuses: StatusWriter,
+    /// For questions to the catalog.
+    pub(crate) session: Session,
+    /// The etcd that is written.
+    pub(crate) client: Client,
+    /// The position, as it stands in etcd.
+    pub(crate) checkpoint: Checkpoint,
+    /// Its `mod_revision`.
+    pub(crate) mod_revision: i64,
+    /// The longest time between two standby statuses.
+    pub(crate) status_interval: Duration,
+}
+
+/// Follows the stream until a stop is requested or something fails.
+pub(crate) fn run(settings: &Settings, start: Start, stop: &Stop) -> Result<()> {
+    let Start { frames, statuses, session, client, checkpoint, mod_revision, status_interval } =
+        start;
+    let position = checkpoint.position();
+    let progress = Progress::starting_at(position.lsn);
+    let fence = Fence::new(Checkpoint::key(&settings.etcd.state_path), mod_revision);
+    let fence = Arc::new(fence);
+
+    let (chunk_sender, chunk_receiver) = chunk_channel(BACKLOG_BYTES);
+    let (lanes, lane_ends) = Lanes::new(settings.sync.writers);
+    let (request_sender, requests) = bounded(1);
+    // Nothing is ever sent on these two: that a thread has dropped its end is the message.
+    let (receiving, ending) = bounded(0);
+    let (writing, written) = bounded(0);
+
+    let translation = Translation::new(session, &settings.etcd.path);
+    let received = Arc::clone(&progress.received);
+    let receive = Receive {
+        frames,
+        stop,
+        translation,
+        chunks: chunk_sender,
+        status_requests: request_sender,
+        received,
+    };
+    let pack = Pack::new(rules(settings), lanes, client.clone(), ending.clone(), position);
+    let flushed = Arc::clone(&progress.flushed);
+    let feedback = Feedback { statuses, progress, interval: status_interval, requests, written };
+    let writer = |lane: usize| Writer {
+        client: client.clone(),
+        fence: Arc::clone(&fence),
+        checkpoint: checkpoint.clone(),
+        flushed: Arc::clone(&flushed),
+        ending: ending.clone(),
+        // The others write only after it has.
+        accepted: lane > 0,
+    };
+
+    let failure = Failure::default();
+    let frames = thread::scope(|scope| {
+        for (lane, end) in lane_ends.into_iter().enumerate() {
+            let (writer, writing) = (writer(lane), (lane == 0).then(|| writing.clone()));
+            failure.spawn(scope, &format!("write {lane}"), move || {
+                let _writing = writing;
+                writer.run(&end.jobs, &end.used)
+            });
+        }
+        drop(writing);
+        failure.spawn(scope, "pack", move || pack.run(&chunk_receiver));
+        failure.spawn(scope, "feedback", move || feedback.run());
+        let received = failure.spawn(scope, "receive", move || {
+            let _receiving = receiving;
+            receive.run()
+        });
+        received.and_then(|thread| thread.join().ok().flatten())
+    });
+    failure.into_result()?;
+    frames.map_or(Ok(()), |frames| frames.drain(DRAIN_TIMEOUT))
+}
+
+fn rules(settings: &Settings) -> Rules {
+    let sync = &settings.sync;
+    Rules {
+        limits: limits(&settings.etcd),
+        coalesce: sync.coalesce,
+        idle_period: sync.idle_period,
+        skip_oversized: sync.oversized == Oversized::Skip,
+        skip_unknown: !sync.dump,
+    }
+}
+
+/// What a txn may hold beside the position and the compare on it.
+pub(crate) fn limits(etcd: &EtcdSettings) -> Limits {
+    /// What the position may take, in bytes, beside the names in it: they are short, since
+    /// PostgreSQL's are at most 63 bytes.
+    const POSITION_BYTES: usize = 2048;
+    let names = 4 * (etcd.path.len() + etcd.state_path.len());
+    let taken = Txn::new().request_bytes() + POSITION_BYTES + names;
+    Limits {
+        operations: etcd.max_txn_ops.saturating_sub(1),
+        bytes: etcd.max_request_bytes.saturating_sub(taken),
+    }
+}

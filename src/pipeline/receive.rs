@@ -1,0 +1,169 @@
+//! The thread that reads the stream and turns it into chunks of changes.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crossbeam_channel::Sender;
+
+use super::channel::ChunkSender;
+use crate::change::{Chunk, Position};
+use crate::document::Table;
+use crate::error::{Error, Result};
+use crate::lsn::Lsn;
+use crate::pgoutput::{Message, OldTuple, Relation, Tuple, decode};
+use crate::postgres::{Frame, FrameReader, Session};
+use crate::stop::Stop;
+
+/// A chunk is handed on when it has this size, in bytes, or nothing more has come.
+const CHUNK_BYTES: usize = 64 * 1024;
+
+/// Reads the stream.
+pub(super) struct Receive<'a> {
+    pub(super) frames: FrameReader,
+    pub(super) stop: &'a Stop,
+    pub(super) translation: Translation<'a>,
+    pub(super) chunks: ChunkSender,
+    /// Asks for a standby status at once.
+    pub(super) status_requests: Sender<()>,
+    /// Up to where the stream has been received.
+    pub(super) received: Arc<AtomicU64>,
+}
+
+impl Receive<'_> {
+    /// Reads until a stop is requested, and returns the stream to be read to its end.
+    pub(super) fn run(mut self) -> Result<FrameReader> {
+        let mut chunk = Chunk::default();
+        while let Some(frame) = self.frames.next(self.stop)? {
+            let (Frame::XlogData { wal_end, .. } | Frame::Keepalive { wal_end, .. }) = frame;
+            self.received.fetch_max(wal_end.0, Ordering::Relaxed);
+            match frame {
+                Frame::XlogData { message, .. } => self.translation.add(message, &mut chunk)?,
+                Frame::Keepalive { reply_requested, .. } => {
+                    chunk.keepalive(wal_end, reply_requested);
+                    if reply_requested {
+                        // A request that is not answered yet counts for this one too.
+                        let _ = self.status_requests.try_send(());
+                    }
+                }
+            }
+            if chunk.size() >= CHUNK_BYTES || !self.frames.buffered() {
+                self.chunks.send(std::mem::take(&mut chunk))?;
+            }
+        }
+        Ok(self.frames)
+    }
+}
+
+/// Turns messages into changes.
+pub(super) struct Translation<'a> {
+    session: Session,
+    path: &'a str,
+    /// The tables by OID, as their last `Relation` message and the catalog describe them; `None`
+    /// for one that is left out.
+    tables: HashMap<u32, Option<Table>>,
+}
+
+impl<'a> Translation<'a> {
+    pub(super) fn new(session: Session, path: &'a str) -> Self {
+        Self { session, path, tables: HashMap::new() }
+    }
+
+    fn add(&mut self, message: &[u8], chunk: &mut Chunk) -> Result<()> {
+        let message = decode(message).map_err(|error| protocol_error(error.to_string()))?;
+        match message {
+            Message::Begin { final_lsn, .. } => chunk.begin(final_lsn),
+            Message::Commit { commit_end_lsn, commit_time, .. } => {
+                chunk.commit(Position { lsn: commit_end_lsn, committed_at: commit_time });
+            }
+            Message::Relation(relation) => self.learn(relation)?,
+            Message::Insert { relation, new } => {
+                if let Some(table) = self.table(relation, new.len())? {
+                    put(table, None, &new, chunk);
+                }
+            }
+            Message::Update { relation, old, new } => {
+                if let Some(table) = self.table(relation, new.len())? {
+                    put(table, old.as_ref(), &new, chunk);
+                }
+            }
+            Message::Delete { relation, old } => {
+                if let Some(table) = self.table(relation, old.cells().len())? {
+                    chunk.delete(|out| table.write_key(old.cells(), None, out));
+                }
+            }
+            Message::Truncate { relations, .. } => {
+                for relation in relations {
+                    if let Some(table) = known(&self.tables, relation)? {
+                        chunk.truncate(&table.prefix);
+                    }
+                }
+            }
+            // Types are asked of the catalog; origins and logical messages change no row.
+            Message::Type { .. } | Message::Origin { .. } | Message::Message { .. } => {}
+        }
+        Ok(())
+    }
+
+    /// Takes note of a table's columns, and asks the catalog for its key and types.
+    fn learn(&mut self, relation: Relation) -> Result<()> {
+        let Relation { oid, schema, name, columns, .. } = relation;
+        let columns: Vec<_> =
+            columns.into_iter().map(|column| (column.name, column.type_oid)).collect();
+        let table = self.session.table(self.path, oid, (&schema, &name), &columns)?;
+        let table = table.map_err(|reason| {
+            if !matches!(self.tables.get(&oid), Some(None)) {
+                log::warn!("Leaving table {schema}.{name} out: {reason}");
+            }
+        });
+        self.tables.insert(oid, table.ok());
+        Ok(())
+    }
+
+    /// The table of a row of so many columns; `None` for one that is left out.
+    fn table(&self, relation: u32, width: usize) -> Result<Option<&Table>> {
+        let table = known(&self.tables, relation)?;
+        if table.is_some_and(|table| table.width() != width) {
+            return Err(protocol_error(format!("a row of table {relation} has {width} columns")));
+        }
+        Ok(table)
+    }
+}
+
+fn put(table: &Table, old: Option<&OldTuple<'_>>, new: &Tuple<'_>, chunk: &mut Chunk) {
+    // Of an old key only the key's columns are known.
+    let whole = match old {
+        Some(OldTuple::Full(cells)) => Some(&cells[..]),
+        _ => None,
+    };
+    let old = old.map(OldTuple::cells);
+    chunk.put(
+        |out| table.write_key(new, old, out),
+        |out| table.write_document(new, whole, out),
+        old.map(|old| move |out: &mut Vec<u8>| table.write_key(old, None, out)),
+    );
+}
+
+fn known(tables: &HashMap<u32, Option<Table>>, relation: u32) -> Result<Option<&Table>> {
+    let table = tables.get(&relation).map(Option::as_ref);
+    table.ok_or_else(|| protocol_error(format!("a change of table {relation}, never described")))
+}
+
+fn protocol_error(problem: String) -> Error {
+    Error::PostgresProtocol { doing: "reading the stream".to_owned(), problem }
+}
+
+/// The positions that a standby status speaks of.
+#[derive(Clone, Debug)]
+pub(super) struct Progress {
+    /// Up to where the stream has been received.
+    pub(super) received: Arc<AtomicU64>,
+    /// Up to where it is in etcd.
+    pub(super) flushed: Arc<AtomicU64>,
+}
+
+impl Progress {
+    pub(super) fn starting_at(lsn: Lsn) -> Self {
+        Self { received: Arc::new(AtomicU64::new(lsn.0)), flushed: Arc::new(AtomicU64::new(lsn.0)) }
+    }
+}

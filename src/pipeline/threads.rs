@@ -1,0 +1,41 @@
+//! Threads of which the first to fail tells why all of them end.
+
+use std::sync::{Mutex, PoisonError};
+use std::thread::{Builder, Scope, ScopedJoinHandle};
+
+use crate::error::{Error, Result};
+
+/// The first failure among threads. The others only see their channels disconnected, say
+/// [`Error::Stopped`], and are not asked for more.
+#[derive(Debug, Default)]
+pub(crate) struct Failure(Mutex<Option<Error>>);
+
+impl Failure {
+    /// Starts a thread of this name, of 15 bytes at most.
+    pub(crate) fn spawn<'scope, 'env, T: Send + 'scope>(
+        &'env self,
+        scope: &'scope Scope<'scope, 'env>,
+        name: &str,
+        body: impl FnOnce() -> Result<T> + Send + 'scope,
+    ) -> Option<ScopedJoinHandle<'scope, Option<T>>> {
+        let recorded = move || body().map_err(|error| self.record(error)).ok();
+        Builder::new()
+            .name(name.to_owned())
+            .spawn_scoped(scope, recorded)
+            .map_err(|source| {
+                self.record(Error::System { doing: format!("starting thread {name}"), source });
+            })
+            .ok()
+    }
+
+    /// The first failure, if there was one.
+    pub(crate) fn into_result(self) -> Result<()> {
+        self.0.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
+    }
+
+    fn record(&self, error: Error) {
+        if !matches!(error, Error::Stopped) {
+            self.0.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+        }
+    }
+}

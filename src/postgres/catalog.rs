@@ -1,0 +1,194 @@
+//! What the catalog says of tables and types.
+
+use super::session::{Session, failed, quoted};
+use crate::document::{Kind, Table, TableColumn, json_string};
+use crate::error::{Error, Result};
+
+/// A table as its publication publishes it.
+#[derive(Clone, Debug)]
+pub struct PublishedTable {
+    /// Its OID.
+    pub oid: u32,
+    /// Its schema.
+    pub schema: String,
+    /// Its name.
+    pub name: String,
+    /// The published columns, in order: name and type's OID.
+    pub columns: Vec<(String, u32)>,
+    /// What a row must be for it to be published, as SQL; `None` for every row.
+    pub row_filter: Option<String>,
+    /// Whether its rows are those of its partitions.
+    pub partitioned: bool,
+    /// The planner's estimate of its rows, 0 if it has none.
+    pub estimated_rows: u64,
+}
+
+impl PublishedTable {
+    /// Its name as SQL.
+    #[must_use]
+    pub fn sql_name(&self) -> String {
+        format!("{}.{}", quoted(&self.schema), quoted(&self.name))
+    }
+
+    /// The published columns as SQL.
+    #[must_use]
+    pub fn sql_columns(&self) -> String {
+        let columns: Vec<_> = self.columns.iter().map(|(name, _)| quoted(name)).collect();
+        columns.join(", ")
+    }
+}
+
+impl Session {
+    /// The tables of a publication, by schema and name.
+    ///
+    /// # Errors
+    /// As for every query.
+    pub fn published_tables(&mut self, publication: &str) -> Result<Vec<PublishedTable>> {
+        // From 15 on the view knows the columns and the rows that are published.
+        let (is_published, row_filter) = match self.version {
+            150_000.. => ("a.attname = ANY (p.attnames)", "p.rowfilter"),
+            120_000.. => ("a.attgenerated = ''", "NULL"),
+            _ => ("true", "NULL"),
+        };
+        let sql = format!(
+            "SELECT c.oid, n.nspname::text, c.relname::text, c.relkind = 'p', {row_filter}::text, \
+                    greatest(c.reltuples, 0)::bigint, \
+                    array_agg(a.attname::text ORDER BY a.attnum), \
+                    array_agg(a.atttypid ORDER BY a.attnum) \
+               FROM pg_publication_tables p \
+               JOIN pg_namespace n ON n.nspname = p.schemaname \
+               JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = p.tablename \
+               JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 \
+                                  AND NOT a.attisdropped AND {is_published} \
+              WHERE p.pubname = $1::text \
+              GROUP BY 1, 2, 3, 4, 5, 6 ORDER BY 2, 3"
+        );
+        let rows = self.client.query(&sql, &[&publication]);
+        let rows = rows.map_err(|error| failed("looking at the published tables", error))?;
+        let table = |row: &::postgres::Row| {
+            let (names, types): (Vec<String>, Vec<u32>) = (row.get(6), row.get(7));
+            let estimated_rows: i64 = row.get(5);
+            PublishedTable {
+                oid: row.get(0),
+                schema: row.get(1),
+                name: row.get(2),
+                partitioned: row.get(3),
+                row_filter: row.get(4),
+                estimated_rows: u64::try_from(estimated_rows).unwrap_or(0),
+                columns: names.into_iter().zip(types).collect(),
+            }
+        };
+        Ok(rows.iter().map(table).collect())
+    }
+
+    /// How the rows of a table with these columns, names and types' OIDs, become keys and
+    /// documents. `None`, with a reason, for a table that is left out.
+    ///
+    /// # Errors
+    /// As for every query.
+    pub fn table(
+        &mut self,
+        path: &str,
+        oid: u32,
+        (schema, name): (&str, &str),
+        columns: &[(String, u32)],
+    ) -> Result<std::result::Result<Table, String>> {
+        let Some(key) = self.key(oid)? else {
+            return Ok(Err("it has neither a primary key nor an identity index".to_owned()));
+        };
+        let columns = columns
+            .iter()
+            .map(|(name, oid)| Ok(TableColumn { name: name.clone(), kind: self.kind(*oid)? }))
+            .collect::<Result<Vec<_>>>()?;
+        let table = Table::new(path, schema, name, columns, &key);
+        Ok(table.ok_or_else(|| {
+            format!("not all columns of its key ({}) are published", key.join(", "))
+        }))
+    }
+
+    /// The names of the columns of a table's key, in key order: those of the identity index, else
+    /// of the primary key. A deferrable primary key is none: it can be violated for a while, and
+    /// PostgreSQL does not take it for an identity either.
+    fn key(&mut self, oid: u32) -> Result<Option<Vec<String>>> {
+        let key_columns = if self.version >= 110_000 { "i.indnkeyatts" } else { "i.indnatts" };
+        let sql = format!(
+            "SELECT array_agg(a.attname::text ORDER BY k.place) \
+               FROM pg_class c \
+               JOIN pg_index i ON i.indrelid = c.oid AND i.indisvalid AND i.indimmediate \
+                    AND CASE c.relreplident WHEN 'i' THEN i.indisreplident ELSE i.indisprimary END \
+              CROSS JOIN unnest(i.indkey::int2[]) WITH ORDINALITY k (number, place) \
+               JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = k.number \
+              WHERE c.oid = $1 AND k.place <= {key_columns}"
+        );
+        let row = self.client.query_one(&sql, &[&oid]);
+        Ok(row.map_err(|error| failed("looking for a table's key", error))?.get(0))
+    }
+
+    /// What `to_json` makes of a type (PostgreSQL, `json_categorize_type`): what counts is the
+    /// type below its domains.
+    fn kind(&mut self, oid: u32) -> Result<Kind> {
+        if let Some(kind) = Kind::of_builtin(oid) {
+            return Ok(kind);
+        }
+        let doing = "looking at a type";
+        let sql = "SELECT t.typtype::text, t.typbasetype, t.typrelid, t.typelem, \
+                          t.typlen = -1 AND t.typelem <> 0, e.typdelim::text \
+                     FROM pg_type t LEFT JOIN pg_type e ON e.oid = t.typelem WHERE t.oid = $1";
+        let rows = self.client.query(sql, &[&oid]).map_err(|error| failed(doing, error))?;
+        // A type that is gone has no values any more that would matter.
+        let Some(row) = rows.first() else { return Ok(Kind::Text) };
+        let typtype: String = row.get(0);
+        match (typtype.as_str(), row.get(4)) {
+            ("d", _) => self.kind(row.get(1)),
+            ("c", _) => self.composite(row.get(2)),
+            (_, true) => {
+                let delimiter: String = row.get(5);
+                let delimiter = delimiter.bytes().next().unwrap_or(b',');
+                Ok(Kind::Array { element: Box::new(self.kind(row.get(3))?), delimiter })
+            }
+            _ => Ok(Kind::Text),
+        }
+    }
+
+    fn composite(&mut self, relation: u32) -> Result<Kind> {
+        let sql = "SELECT attname::text, atttypid FROM pg_attribute \
+                    WHERE attrelid = $1 AND attnum > 0 AND NOT attisdropped ORDER BY attnum";
+        let rows = self.client.query(sql, &[&relation]);
+        let rows = rows.map_err(|error| failed("looking at a composite type", error))?;
+        let attributes = rows.iter().map(|row| {
+            let (name, oid): (String, u32) = (row.get(0), row.get(1));
+            Ok((json_string(&name), self.kind(oid)?))
+        });
+        attributes.collect::<Result<_>>().map(Kind::Composite)
+    }
+
+    /// The tables, of those named and what inherits from them, or of all, that PostgreSQL would
+    /// refuse to update once they are published.
+    pub(super) fn tables_without_identity(&mut self, names: &[String]) -> Result<Vec<String>> {
+        let doing = "looking for tables without a replica identity";
+        let sql = "WITH RECURSIVE named AS (\
+                 SELECT name, to_regclass(name)::oid AS oid FROM unnest($1::text[]) name), \
+             wanted AS (\
+                 SELECT oid FROM named \
+                 UNION SELECT i.inhrelid FROM pg_inherits i JOIN wanted w ON w.oid = i.inhparent) \
+             SELECT name, true FROM named WHERE oid IS NULL \
+             UNION ALL \
+             SELECT c.oid::regclass::text, false FROM pg_class c \
+              WHERE c.relkind = 'r' AND c.relpersistence = 'p' AND c.oid >= 16384 \
+                AND c.relnamespace <> 'information_schema'::regnamespace \
+                AND (cardinality($1::text[]) = 0 OR c.oid IN (SELECT oid FROM wanted)) \
+                AND c.relreplident <> 'f' \
+                AND NOT EXISTS (SELECT FROM pg_index i WHERE i.indrelid = c.oid AND i.indisvalid \
+                        AND CASE c.relreplident WHEN 'd' THEN i.indisprimary AND i.indimmediate \
+                            WHEN 'i' THEN i.indisreplident ELSE false END) \
+              ORDER BY 2 DESC, 1";
+        let rows = self.client.query(sql, &[&names]).map_err(|error| failed(doing, error))?;
+        if let Some(missing) = rows.iter().find(|row| row.get(1)) {
+            let name: String = missing.get(0);
+            return Err(Error::Requirement(format!(
+                "sync.tables names {name}, and there is no such table in the database"
+            )));
+        }
+        Ok(rows.iter().map(|row| row.get(0)).collect())
+    }
+}

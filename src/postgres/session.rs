@@ -1,0 +1,310 @@
+//! An SQL session: what the server is, its publications and slots, and the snapshot to copy from.
+
+use std::io::{self, BufRead};
+use std::time::Duration;
+
+use ::postgres::{Client, Config, NoTls, Row};
+
+use super::connection::SESSION_SETTINGS;
+use super::options::{HostPort, Options};
+use super::passfile;
+use crate::config::TableName;
+use crate::error::{Error, Result, ServerAnswer};
+use crate::lsn::Lsn;
+
+/// A session on one database.
+pub struct Session {
+    pub(super) client: Client,
+    pub(super) version: u32,
+}
+
+/// What the server says of a replication slot (manual, "pg_replication_slots").
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SlotFacts {
+    /// The output plugin; `None` for a physical slot.
+    pub plugin: Option<String>,
+    /// The database; `None` for a physical slot.
+    pub database: Option<String>,
+    /// The process that streams from it, if one does.
+    pub active_pid: Option<i32>,
+    /// Up to where the server may have forgotten; `None` before the slot was complete.
+    pub confirmed_flush_lsn: Option<Lsn>,
+    /// Why nothing can be streamed from it any more, in words; `None` for a slot in order.
+    pub invalidated: Option<String>,
+}
+
+impl Session {
+    /// Connects to `address`.
+    ///
+    /// # Errors
+    /// [`Error::PostgresIo`] and [`Error::PostgresServer`].
+    pub fn connect(options: &Options, address: &HostPort) -> Result<Self> {
+        let mut config = Config::new();
+        if address.host.starts_with('/') {
+            config.host_path(&address.host);
+        } else {
+            config.host(&address.host);
+        }
+        let settings: Vec<String> = SESSION_SETTINGS
+            .iter()
+            // A dump may wait for etcd as long as it takes.
+            .chain(&[("idle_in_transaction_session_timeout", "0"), ("statement_timeout", "0")])
+            .map(|(name, value)| format!("-c {name}={value}"))
+            .collect();
+        config
+            .port(address.port)
+            .user(&options.user)
+            .dbname(&options.database)
+            .application_name("pg2etcd")
+            .connect_timeout(options.connect_timeout)
+            .keepalives_idle(Duration::from_secs(30))
+            .tcp_user_timeout(Duration::from_secs(60))
+            .options(&settings.join(" "));
+        let password = options.password.clone().or_else(|| {
+            let HostPort { host, port } = address;
+            let Options { passfile, database, user, .. } = options;
+            passfile::lookup(passfile.as_deref()?, host, *port, database, user)
+        });
+        if let Some(password) = password {
+            config.password(password);
+        }
+        let doing = || format!("opening an SQL session at {address}");
+        let client = config.connect(NoTls).map_err(|error| failed(doing(), error))?;
+        let mut session = Self { client, version: 0 };
+        session.version = session.server_version()?;
+        if session.version >= 170_000 {
+            session.execute("opening an SQL session", "SET transaction_timeout = 0")?;
+        }
+        Ok(session)
+    }
+
+    /// The server's `wal_level`.
+    ///
+    /// # Errors
+    /// As for every query: [`Error::PostgresIo`] and [`Error::PostgresServer`].
+    pub fn wal_level(&mut self) -> Result<String> {
+        Ok(self.row("reading wal_level", "SELECT current_setting('wal_level')")?.get(0))
+    }
+
+    /// The time after which the server takes a silent stream for dead; `None` for never.
+    ///
+    /// # Errors
+    /// As for every query.
+    pub fn wal_sender_timeout(&mut self) -> Result<Option<Duration>> {
+        let sql = "SELECT setting::bigint FROM pg_settings WHERE name = 'wal_sender_timeout'";
+        let milliseconds: i64 = self.row("reading wal_sender_timeout", sql)?.get(0);
+        Ok(u64::try_from(milliseconds).ok().filter(|&time| time > 0).map(Duration::from_millis))
+    }
+
+    /// The time of the server's clock, in microseconds since 2000-01-01 UTC.
+    ///
+    /// # Errors
+    /// As for every query.
+    pub fn clock(&mut self) -> Result<i64> {
+        let sql = "SELECT floor(1e6 * (extract(epoch FROM clock_timestamp()) - 946684800))::bigint";
+        Ok(self.row("reading the clock", sql)?.get(0))
+    }
+
+    /// What the server says of a slot; `None` if there is none of this name.
+    ///
+    /// # Errors
+    /// As for every query.
+    pub fn slot(&mut self, slot: &str) -> Result<Option<SlotFacts>> {
+        // Each column with the first version that has it.
+        let lost = if self.version >= 130_000 { "wal_status = 'lost'" } else { "false" };
+        let conflicting = if self.version >= 160_000 { "conflicting" } else { "false" };
+        let reason = if self.version >= 170_000 { "invalidation_reason" } else { "NULL" };
+        let sql = format!(
+            "SELECT plugin::text, database::text, active_pid, confirmed_flush_lsn::text, \
+                    restart_lsn IS NULL, coalesce({lost}, false), coalesce({conflicting}, false), \
+                    {reason}::text \
+               FROM pg_replication_slots WHERE slot_name = $1::text"
+        );
+        let doing = "looking at the replication slot";
+        let rows = self.client.query(&sql, &[&slot]).map_err(|error| failed(doing, error))?;
+        let Some(row) = rows.first() else { return Ok(None) };
+        let confirmed: Option<String> = row.get(3);
+        let (unreserved, lost, conflicting): (bool, bool, bool) =
+            (row.get(4), row.get(5), row.get(6));
+        let reason: Option<String> = row.get(7);
+        let invalidated = reason.map(|reason| format!("the server invalidated it ({reason})"));
+        Ok(Some(SlotFacts {
+            plugin: row.get(0),
+            database: row.get(1),
+            active_pid: row.get(2),
+            confirmed_flush_lsn: confirmed.and_then(|lsn| lsn.parse().ok()),
+            invalidated: invalidated
+                .or(conflicting.then(|| "it conflicted with recovery".to_owned()))
+                .or(lost.then(|| "the server has removed WAL that it needs".to_owned()))
+                .or(unreserved.then(|| "it holds no WAL".to_owned())),
+        }))
+    }
+
+    /// Drops a slot.
+    ///
+    /// # Errors
+    /// As for every query; [`Error::SlotInUse`] if a process streams from it.
+    pub fn drop_slot(&mut self, slot: &str) -> Result<()> {
+        let doing = format!("dropping the replication slot {slot}");
+        match self.client.execute("SELECT pg_drop_replication_slot($1::text::name)", &[&slot]) {
+            Ok(_) => Ok(()),
+            // object_in_use
+            Err(error) if error.code().is_some_and(|code| code.code() == "55006") => {
+                Err(Error::SlotInUse { slot: slot.to_owned(), pid: None })
+            }
+            Err(error) => Err(failed(doing, error)),
+        }
+    }
+
+    /// Makes this session the one that dumps for the slot, until it ends. While a dump goes on
+    /// the slot itself is idle, and would not keep a second daemon from dropping it.
+    ///
+    /// # Errors
+    /// As for every query; [`Error::SlotInUse`] if another session dumps for it.
+    pub fn lock_dump(&mut self, slot: &str) -> Result<()> {
+        let sql = "SELECT pg_try_advisory_lock(hashtext('pg2etcd dump'), hashtext($1))";
+        let doing = "taking the lock of the dump";
+        let row = self.client.query_one(sql, &[&slot]).map_err(|error| failed(doing, error))?;
+        if row.get(0) {
+            return Ok(());
+        }
+        let sql = "SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND granted \
+                      AND classid::bigint = hashtext('pg2etcd dump')::bit(32)::bigint \
+                      AND objid::bigint = hashtext($1)::bit(32)::bigint";
+        let rows = self.client.query(sql, &[&slot]).map_err(|error| failed(doing, error))?;
+        Err(Error::SlotInUse { slot: slot.to_owned(), pid: rows.first().map(|row| row.get(0)) })
+    }
+
+    /// Gives up what [`Self::lock_dump`] took.
+    ///
+    /// # Errors
+    /// As for every query.
+    pub fn unlock_dump(&mut self) -> Result<()> {
+        self.execute("giving up the lock of the dump", "SELECT pg_advisory_unlock_all()")
+    }
+
+    /// Whether there is a publication of this name.
+    ///
+    /// # Errors
+    /// As for every query.
+    pub fn has_publication(&mut self, publication: &str) -> Result<bool> {
+        let sql = "SELECT EXISTS (SELECT FROM pg_publication WHERE pubname = $1::text)";
+        let row = self.client.query_one(sql, &[&publication]);
+        Ok(row.map_err(|error| failed("looking for the publication", error))?.get(0))
+    }
+
+    /// Makes a publication of these tables, of all if none is named.
+    ///
+    /// # Errors
+    /// [`Error::Requirement`] if PostgreSQL would refuse updates of one of the tables because it
+    /// has no replica identity, or if a table is missing; else as for every query.
+    pub fn create_publication(&mut self, publication: &str, tables: &[TableName]) -> Result<()> {
+        let names: Vec<String> = tables.iter().map(quoted_name).collect();
+        let without = self.tables_without_identity(&names)?;
+        if !without.is_empty() {
+            return Err(Error::Requirement(format!(
+                "cannot publish {}: no replica identity, and PostgreSQL would refuse every UPDATE \
+                 and DELETE on a published table that has none. Give each a primary key; or name \
+                 an index with ALTER TABLE ... REPLICA IDENTITY USING INDEX; or list the tables \
+                 to publish, without these, in sync.tables",
+                without.join(", ")
+            )));
+        }
+        let publication = quoted(publication);
+        let what = match names.is_empty() {
+            true => "ALL TABLES".to_owned(),
+            false => format!("TABLE {}", names.join(", ")),
+        };
+        let sql = format!("CREATE PUBLICATION {publication} FOR {what}");
+        self.client.batch_execute(&sql).map_err(|error| match error.code() {
+            // insufficient_privilege
+            Some(code) if code.code() == "42501" => Error::Requirement(format!(
+                "the role may not make the publication ({error}): let its owner, or a superuser, \
+                 run {sql}"
+            )),
+            _ => failed(format!("making the publication ({sql})"), error),
+        })
+    }
+
+    /// Reads from the snapshot, and from nothing newer, from now on.
+    ///
+    /// # Errors
+    /// As for every query.
+    pub fn begin_snapshot(&mut self, snapshot: &str) -> Result<()> {
+        let snapshot = snapshot.replace('\'', "''");
+        let sql = format!(
+            "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; \
+             SET TRANSACTION SNAPSHOT '{snapshot}'"
+        );
+        self.execute("importing the snapshot", &sql)
+    }
+
+    /// Ends what [`Self::begin_snapshot`] began.
+    ///
+    /// # Errors
+    /// As for every query.
+    pub fn end_snapshot(&mut self) -> Result<()> {
+        self.execute("ending the snapshot's transaction", "COMMIT")
+    }
+
+    /// The lines of a `COPY ... TO STDOUT`. Errors of the server come as [`io::Error`]s: see
+    /// [`copy_error`].
+    ///
+    /// # Errors
+    /// As for every query.
+    pub fn copy_out(&mut self, doing: &str, sql: &str) -> Result<impl BufRead + '_> {
+        self.client.copy_out(sql).map_err(|error| failed(doing, error))
+    }
+
+    pub(super) fn rows(&mut self, doing: &str, sql: &str) -> Result<Vec<Row>> {
+        self.client.query(sql, &[]).map_err(|error| failed(doing, error))
+    }
+
+    fn row(&mut self, doing: &str, sql: &str) -> Result<Row> {
+        self.client.query_one(sql, &[]).map_err(|error| failed(doing, error))
+    }
+
+    fn execute(&mut self, doing: &str, sql: &str) -> Result<()> {
+        self.client.batch_execute(sql).map_err(|error| failed(doing, error))
+    }
+
+    fn server_version(&mut self) -> Result<u32> {
+        let sql = "SELECT current_setting('server_version_num')::int";
+        let version: i32 = self.row("reading the server's version", sql)?.get(0);
+        Ok(u32::try_from(version).unwrap_or(0))
+    }
+}
+
+/// An error of the server, or of the connection to it, that came while reading a copy.
+#[must_use]
+pub fn copy_error(doing: &str, error: io::Error) -> Error {
+    match error.downcast::<::postgres::Error>() {
+        Ok(error) => failed(doing, error),
+        Err(source) => Error::PostgresIo { doing: doing.to_owned(), source },
+    }
+}
+
+pub(super) fn failed(doing: impl Into<String>, error: ::postgres::Error) -> Error {
+    let doing = doing.into();
+    let Some(answer) = error.as_db_error() else {
+        return Error::PostgresIo { doing, source: io::Error::other(error) };
+    };
+    let answer = ServerAnswer {
+        severity: answer.severity().to_owned(),
+        code: answer.code().code().to_owned(),
+        message: answer.message().to_owned(),
+        detail: answer.detail().map(str::to_owned),
+        hint: answer.hint().map(str::to_owned),
+    };
+    Error::PostgresServer { doing, answer: Box::new(answer) }
+}
+
+/// An identifier as SQL.
+#[must_use]
+pub fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+fn quoted_name(table: &TableName) -> String {
+    format!("{}.{}", quoted(&table.schema), quoted(&table.name))
+}

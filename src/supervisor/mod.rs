@@ -1,0 +1,351 @@
+//! The life of the daemon: connect, decide, dump if needed, follow the stream, and again after
+//! every lost connection.
+
+mod decision;
+
+use self::decision::{Decision, Facts, decide};
+use crate::checkpoint::{Checkpoint, Phase, VERSION, rfc3339};
+use crate::config::Settings;
+use crate::error::{Disposition, Error, Result};
+use crate::etcd::{self, Client};
+use crate::lsn::Lsn;
+use crate::pipeline::{self, Start};
+use crate::postgres::{self, Connection, Session, SlotKind, SystemIdentity};
+use crate::retry::Retry;
+use crate::stop::Stop;
+use crate::{config, dump};
+
+/// The oldest PostgreSQL that publishes.
+const OLDEST_VERSION: u32 = 100_000;
+
+/// Keeps etcd a copy of the database until a stop is requested.
+///
+/// # Errors
+/// What trying again cannot cure.
+pub fn run(settings: &Settings, stop: &Stop) -> Result<()> {
+    let mut supervisor = Supervisor {
+        settings,
+        stop,
+        retry: Retry::new(settings.database.retry_period),
+        client: None,
+        connected: false,
+        redump: None,
+    };
+    loop {
+        let Err(error) = supervisor.attempt() else { return Ok(()) };
+        if stop.requested() {
+            log::info!("Stopped: {error}");
+            return Ok(());
+        }
+        let pause = supervisor.pause_after(error)?;
+        if stop.wait(pause) {
+            return Ok(());
+        }
+    }
+}
+
+struct Supervisor<'a> {
+    settings: &'a Settings,
+    stop: &'a Stop,
+    retry: Retry,
+    client: Option<Client>,
+    /// Whether there ever was a connection to PostgreSQL.
+    connected: bool,
+    /// Why the stream that has ended cannot be gone on with.
+    redump: Option<String>,
+}
+
+/// Both connections to the primary, and who it is.
+struct Primary<'a> {
+    connection: Connection<'a>,
+    session: Session,
+    identity: SystemIdentity,
+}
+
+/// The position in etcd, with its `mod_revision`.
+type Found = Option<(Checkpoint, i64)>;
+
+impl<'a> Supervisor<'a> {
+    /// One life: from connecting to the first failure, or to the stop.
+    fn attempt(&mut self) -> Result<()> {
+        let mut client = self.client()?;
+        let mut primary = self.primary()?;
+        let found = Checkpoint::read(&mut client, &self.key())?;
+        let decision =
+            self.decide(&mut primary, found.as_ref().map(|(checkpoint, _)| checkpoint))?;
+        let (checkpoint, mod_revision) = match (decision, found) {
+            (Decision::Resume, Some((checkpoint, mod_revision))) => {
+                let timeline = primary.identity.timeline;
+                (Checkpoint { timeline, ..checkpoint }, mod_revision)
+            }
+            (Decision::Renew { reason, slot }, found) => {
+                self.renew(&mut primary, &mut client, found, &reason, slot)?
+            }
+            (Decision::Refuse(text), _) => return Err(Error::Requirement(text)),
+            (Decision::StandBy { pid }, _) => {
+                let slot = self.settings.sync.slot.clone();
+                return Err(Error::SlotInUse { slot, pid });
+            }
+            (Decision::Resume, None) => return Err(Error::Fenced { key: self.key() }),
+        };
+        self.redump = None;
+        self.stream(primary, client, checkpoint, mod_revision)
+    }
+
+    /// Follows the stream from the position.
+    fn stream(
+        &mut self,
+        primary: Primary<'a>,
+        mut client: Client,
+        checkpoint: Checkpoint,
+        mod_revision: i64,
+    ) -> Result<()> {
+        let Primary { connection, mut session, .. } = primary;
+        let sync = &self.settings.sync;
+        let status_interval = self.status_interval(&mut session)?;
+        let (frames, statuses) =
+            connection.start_replication(&sync.slot, checkpoint.lsn, &sync.publication)?;
+        // The slot is ours from here on. Whoever had it until now may have moved the position.
+        let key = self.key();
+        let now = Checkpoint::read(&mut client, &key)?.map(|(_, mod_revision)| mod_revision);
+        if now != Some(mod_revision) {
+            return Err(Error::Fenced { key });
+        }
+        log::info!("Resuming from {}", checkpoint.lsn);
+        self.retry.succeeded();
+        self.retry = Retry::new(self.settings.database.retry_period).despite_refusals(true);
+        let start =
+            Start { frames, statuses, session, client, checkpoint, mod_revision, status_interval };
+        pipeline::run(self.settings, start, self.stop)
+    }
+
+    /// Begins anew: publication, slot and, unless the settings say no, a dump.
+    fn renew(
+        &self,
+        primary: &mut Primary<'_>,
+        client: &mut Client,
+        found: Found,
+        reason: &str,
+        slot: SlotUse,
+    ) -> Result<(Checkpoint, i64)> {
+        let Settings { sync, .. } = self.settings;
+        let Primary { connection, session, .. } = primary;
+        session.lock_dump(&sync.slot)?;
+        match (sync.dump, &found) {
+            (true, None) => log::info!("Dumping: {reason}"),
+            (true, Some(_)) => log::info!("Redumping: {reason}"),
+            (false, None) => log::info!("Starting without a dump: {reason}"),
+            (false, Some(_)) => log::warn!("Going on without a dump: {reason}"),
+        }
+        let made_publication = self.ensure_publication(session, found.as_ref())?;
+        let mut snapshot = None;
+        let lsn = match slot {
+            SlotUse::From(lsn) => lsn,
+            SlotUse::New { drop } => {
+                if drop {
+                    session.drop_slot(&sync.slot)?;
+                }
+                let kind = SlotKind::Persistent { failover: true };
+                let created = connection.create_slot(&sync.slot, kind)?;
+                snapshot = Some(created.snapshot);
+                created.consistent_point
+            }
+        };
+        let dumping = Checkpoint {
+            version: VERSION,
+            phase: if sync.dump { Phase::Dump } else { Phase::Sync },
+            lsn,
+            timeline: primary.identity.timeline,
+            system_identifier: primary.identity.system_identifier.clone(),
+            database: self.settings.database.name.clone(),
+            slot: sync.slot.clone(),
+            publication: sync.publication.clone(),
+            made_publication,
+            path: self.settings.etcd.path.clone(),
+            committed_at: rfc3339(session.clock()?),
+            partial: None,
+        };
+        let before = found.map_or(0, |(_, mod_revision)| mod_revision);
+        let mut mod_revision = dumping.put(client, &self.key(), before)?;
+        if let (true, Some(snapshot)) = (sync.dump, snapshot) {
+            session.begin_snapshot(&snapshot)?;
+            let position = (&dumping, mod_revision);
+            mod_revision = dump::run(self.settings, session, client, position, self.stop)?;
+            session.end_snapshot()?;
+        }
+        session.unlock_dump()?;
+        Ok((Checkpoint { phase: Phase::Sync, ..dumping }, mod_revision))
+    }
+
+    /// Makes the publication if it is missing, before the slot: decoding looks it up as of each
+    /// change. Says whether pg2etcd made it, now or earlier.
+    fn ensure_publication(
+        &self,
+        session: &mut Session,
+        found: Option<&(Checkpoint, i64)>,
+    ) -> Result<bool> {
+        let config::SyncSettings { publication, tables, .. } = &self.settings.sync;
+        if session.has_publication(publication)? {
+            return Ok(found.is_some_and(|(checkpoint, _)| {
+                checkpoint.made_publication && checkpoint.publication == *publication
+            }));
+        }
+        session.create_publication(publication, tables)?;
+        log::info!("Made publication {publication}");
+        Ok(true)
+    }
+
+    fn decide(
+        &self,
+        primary: &mut Primary<'_>,
+        checkpoint: Option<&Checkpoint>,
+    ) -> Result<Decision> {
+        let Settings { sync, database, etcd, .. } = self.settings;
+        let Primary { connection, session, identity } = primary;
+        let history = match checkpoint {
+            Some(checkpoint) if checkpoint.timeline != identity.timeline => {
+                connection.timeline_history(identity.timeline)?
+            }
+            _ => Vec::new(),
+        };
+        Ok(decide(&Facts {
+            checkpoint,
+            system_identifier: &identity.system_identifier,
+            timeline: identity.timeline,
+            history: &history,
+            slot: session.slot(&sync.slot)?.as_ref(),
+            has_publication: session.has_publication(&sync.publication)?,
+            database: &database.name,
+            path: &etcd.path,
+            slot_name: &sync.slot,
+            publication: &sync.publication,
+            dump: sync.dump,
+            redump: self.redump.as_deref(),
+        }))
+    }
+
+    /// Connects to the first server that is not in recovery.
+    fn primary(&mut self) -> Result<Primary<'a>> {
+        let database = &self.settings.database;
+        let options = postgres::Options {
+            user: database.user.clone(),
+            password: database.password.as_ref().map(|password| password.reveal().to_owned()),
+            passfile: database.passfile.clone(),
+            database: database.name.clone(),
+            connect_timeout: database.connect_timeout,
+        };
+        let mut in_recovery = Vec::new();
+        let mut failure = None;
+        for address in database.hosts() {
+            match self.connect(&options, &address) {
+                Ok(Some(primary)) => return Ok(primary),
+                Ok(None) => in_recovery.push(address.to_string()),
+                Err(error) if error.disposition() == Disposition::Retry => failure = Some(error),
+                Err(error) => return Err(error),
+            }
+        }
+        match failure {
+            Some(error) if in_recovery.is_empty() => Err(error),
+            _ => Err(Error::InRecovery { servers: in_recovery.join(", ") }),
+        }
+    }
+
+    /// Connects to a server; `None` if it is in recovery.
+    fn connect(
+        &mut self,
+        options: &postgres::Options,
+        address: &postgres::HostPort,
+    ) -> Result<Option<Primary<'a>>> {
+        let mut connection = match Connection::connect(options, address, self.stop) {
+            // cannot_connect_now: a standby that takes no queries, or a server that starts
+            Err(Error::PostgresServer { answer, .. }) if answer.code == "57P03" => return Ok(None),
+            connection => connection?,
+        };
+        self.connected = true;
+        let doing = "asking whether the server is in recovery";
+        let rows = connection.simple_query(doing, "SELECT pg_is_in_recovery()")?;
+        if rows.first().and_then(|row| row.first()) != Some(&Some("f".to_owned())) {
+            return Ok(None);
+        }
+        let mut session = Session::connect(options, address)?;
+        require(connection.server_version_num(), &session.wal_level()?)?;
+        let identity = connection.identify_system()?;
+        Ok(Some(Primary { connection, session, identity }))
+    }
+
+    /// The etcd client, connected once.
+    fn client(&mut self) -> Result<Client> {
+        if let Some(client) = &self.client {
+            return Ok(client.clone());
+        }
+        let settings = &self.settings.etcd;
+        let client = Client::connect(etcd::Options {
+            endpoints: settings.endpoints.clone(),
+            username: settings.username.clone(),
+            password: settings.password.as_ref().map(|password| password.reveal().to_owned()),
+            dial_timeout: settings.dial_timeout,
+            request_timeout: settings.request_timeout,
+        })?;
+        Ok(self.client.insert(client).clone())
+    }
+
+    /// How long to wait after a failure.
+    fn pause_after(&mut self, error: Error) -> Result<std::time::Duration> {
+        if error.disposition() == Disposition::Redump {
+            self.redump = Some(error.to_string());
+        } else if !self.retry.is_worth(&error) {
+            return Err(error);
+        }
+        let pause = self.retry.failed(&error);
+        let retries = self.settings.database.connection_retries;
+        let unreachable = matches!(error, Error::PostgresIo { .. }) && !self.connected;
+        if unreachable && self.retry.attempts() >= retries {
+            return Err(Error::Requirement(format!(
+                "{error}; given up after {retries} attempts (database.connection_retries): is the \
+                 server up, and are database.host and database.port right?"
+            )));
+        }
+        Ok(pause)
+    }
+
+    /// The time between two standby statuses: well below what the server takes for silence.
+    fn status_interval(&self, session: &mut Session) -> Result<std::time::Duration> {
+        let interval = self.settings.database.replication_status_timeout;
+        let limit = session.wal_sender_timeout()?.map(|timeout| timeout / 3);
+        Ok(limit.map_or(interval, |limit| limit.min(interval)))
+    }
+
+    fn key(&self) -> String {
+        Checkpoint::key(&self.settings.etcd.state_path)
+    }
+}
+
+/// Where the stream begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum SlotUse {
+    /// With a new slot.
+    New {
+        /// Whether one of that name has to go first.
+        drop: bool,
+    },
+    /// With what the slot has, from this position on.
+    From(Lsn),
+}
+
+/// Refuses a server that cannot do it.
+fn require(version: u32, wal_level: &str) -> Result<()> {
+    if version < OLDEST_VERSION {
+        return Err(Error::Requirement(format!(
+            "PostgreSQL {}.{} cannot publish: version 10 or later is needed",
+            version / 10_000,
+            version / 100 % 100
+        )));
+    }
+    if wal_level != "logical" {
+        return Err(Error::Requirement(format!(
+            "wal_level is {wal_level}: set wal_level = logical in postgresql.conf (ALTER SYSTEM \
+             SET wal_level = logical) and restart the server"
+        )));
+    }
+    Ok(())
+}
