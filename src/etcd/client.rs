@@ -235,8 +235,8 @@ impl Client {
         let request =
             Request { doing: DOING, path: "/auth/authenticate", body: &body, repeatable: true };
         self.post(at, &request, None)?;
-        let login: Login<'_> = reply::parse(self.http.reply())
-            .map_err(|kind| self.shared.error(at, DOING, kind))?;
+        let login: Login<'_> =
+            reply::parse(self.http.reply()).map_err(|kind| self.shared.error(at, DOING, kind))?;
         Ok(login.token.into())
     }
 
@@ -293,7 +293,9 @@ fn endpoint_name(text: &str) -> Result<String> {
         return Err(fault("a user is given as etcd.username and etcd.password"));
     }
     match name.rsplit_once(':') {
-        Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok() => Ok(name.to_owned()),
+        Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok() => {
+            Ok(name.to_owned())
+        }
         _ => Err(fault("it is written host:port or http://host:port")),
     }
 }
@@ -304,7 +306,8 @@ fn find_endpoint(http: &mut Http, endpoints: &[String]) -> Result<(usize, &'stat
     for (at, endpoint) in endpoints.iter().enumerate() {
         let url = format!("http://{endpoint}/version");
         let prefix = http.get(&url).and_then(|()| prefix(http.reply()));
-        match prefix.map_err(|kind| Error { doing: "connecting", endpoint: endpoint.clone(), kind }) {
+        match prefix.map_err(|kind| Error { doing: "connecting", endpoint: endpoint.clone(), kind })
+        {
             Ok(prefix) => return Ok((at, prefix)),
             Err(error) if error.endpoint_failed() => last = Some(error),
             Err(error) => return Err(error),
@@ -361,7 +364,11 @@ mod unit_tests {
             assert_eq!(endpoint_name(text).unwrap(), name);
         }
         for text in ["", "etcd", ":2379", "etcd:port", "https://etcd:2379", "http://etcd:2379/x"] {
-            assert_eq!(endpoint_name(text).unwrap_err().disposition(), Disposition::Fatal, "{text}");
+            assert_eq!(
+                endpoint_name(text).unwrap_err().disposition(),
+                Disposition::Fatal,
+                "{text}"
+            );
         }
         let error = endpoint_name("http://root:secret@etcd:2379").unwrap_err();
         assert!(!format!("{error} {error:?}").contains("secret"));

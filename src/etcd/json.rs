@@ -70,9 +70,12 @@ mod tests {
 
     #[test]
     fn bytes_are_appended_as_padded_base64() {
-        for (input, text) in
-            [(&b""[..], "\"\""), (b"f", "\"Zg==\""), (b"fo", "\"Zm8=\""), (b"\xff\xfe\xfd", "\"//79\"")]
-        {
+        for (input, text) in [
+            (&b""[..], "\"\""),
+            (b"f", "\"Zg==\""),
+            (b"fo", "\"Zm8=\""),
+            (b"\xff\xfe\xfd", "\"//79\""),
+        ] {
             let mut body = b"x".to_vec();
             push_bytes(&mut body, input);
             assert_eq!(body, format!("x{text}").as_bytes());

@@ -158,10 +158,7 @@ mod tests {
                 mod_revision: 5,
             };
             let gets = vec![Some(found), None];
-            assert_eq!(
-                txn(reply.as_bytes()),
-                Ok(TxnReply { succeeded: true, revision: 5, gets })
-            );
+            assert_eq!(txn(reply.as_bytes()), Ok(TxnReply { succeeded: true, revision: 5, gets }));
         }
         let refused = TxnReply { succeeded: false, revision: 0, gets: vec![] };
         assert_eq!(txn(b"{}"), Ok(refused));
@@ -195,17 +192,38 @@ mod tests {
     #[test]
     fn errors_are_told_apart() {
         for (reply, expected) in [
-            (r#"{"error":"etcdserver: mvcc: database space exceeded","code":8,"message":"etcdserver: mvcc: database space exceeded"}"#, Reason::NoSpace),
-            (r#"{"code":8,"message":"etcdserver: too many requests","details":[]}"#, Reason::TooManyRequests),
-            (r#"{"error":"grpc: received message larger than max (5000000 vs. 4194304)","code":8}"#, Reason::MessageTooLarge),
+            (
+                r#"{"error":"etcdserver: mvcc: database space exceeded","code":8,"message":"etcdserver: mvcc: database space exceeded"}"#,
+                Reason::NoSpace,
+            ),
+            (
+                r#"{"code":8,"message":"etcdserver: too many requests","details":[]}"#,
+                Reason::TooManyRequests,
+            ),
+            (
+                r#"{"error":"grpc: received message larger than max (5000000 vs. 4194304)","code":8}"#,
+                Reason::MessageTooLarge,
+            ),
             (r#"{"code":14,"message":"etcdserver: no leader"}"#, Reason::Unavailable),
             (r#"{"code":16,"message":"etcdserver: invalid auth token"}"#, Reason::Token),
             (r#"{"code":3,"message":"etcdserver: revision of auth store is old"}"#, Reason::Token),
-            (r#"{"code":3,"message":"etcdserver: authentication failed, invalid user ID or password"}"#, Reason::WrongPassword),
-            (r#"{"code":9,"message":"etcdserver: authentication is not enabled"}"#, Reason::AuthDisabled),
+            (
+                r#"{"code":3,"message":"etcdserver: authentication failed, invalid user ID or password"}"#,
+                Reason::WrongPassword,
+            ),
+            (
+                r#"{"code":9,"message":"etcdserver: authentication is not enabled"}"#,
+                Reason::AuthDisabled,
+            ),
             (r#"{"code":7,"message":"etcdserver: permission denied"}"#, Reason::PermissionDenied),
-            (r#"{"code":11,"message":"etcdserver: mvcc: required revision has been compacted"}"#, Reason::Compacted),
-            (r#"{"code":11,"message":"etcdserver: mvcc: required revision is a future revision"}"#, Reason::Other),
+            (
+                r#"{"code":11,"message":"etcdserver: mvcc: required revision has been compacted"}"#,
+                Reason::Compacted,
+            ),
+            (
+                r#"{"code":11,"message":"etcdserver: mvcc: required revision is a future revision"}"#,
+                Reason::Other,
+            ),
             (r#"{"code":3,"message":"etcdserver: key is not provided"}"#, Reason::Other),
             (r#"{"code":3}"#, Reason::Other),
         ] {

@@ -129,7 +129,9 @@ impl Txn {
     /// The JSON. A misspelt name in it would be skipped by etcd without a word.
     pub(super) fn body(&mut self) -> &[u8] {
         self.body.truncate(self.operations_end);
-        for part in [b"],\"failure\":[", &self.otherwise[..], b"],\"compare\":[", &self.compares, b"]}"] {
+        for part in
+            [b"],\"failure\":[", &self.otherwise[..], b"],\"compare\":[", &self.compares, b"]}"]
+        {
             self.body.extend_from_slice(part);
         }
         &self.body
