@@ -2,34 +2,43 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener};
-use std::thread;
+use std::thread::{self, JoinHandle};
 
 use super::server::{free_port, options};
 use crate::error::Disposition;
 use crate::etcd::{Client, Error, ErrorKind, Txn};
 
-const VERSION: &[u8] =
-    b"HTTP/1.1 200 OK\r\nContent-Length: 22\r\nConnection: close\r\n\r\n{\"etcdserver\":\"3.4.0\"}";
+const VERSION: &str = "{\"etcdserver\":\"3.4.0\"}";
 
-/// Answers a connection for each of `answers` and closes it.
-fn serve(listener: TcpListener, answers: Vec<Vec<u8>>) {
+/// Answers a connection for each of `answers` and closes it; returns what was asked.
+fn serve(listener: TcpListener, answers: Vec<Vec<u8>>) -> JoinHandle<Vec<String>> {
     thread::spawn(move || {
-        for answer in answers {
+        let talk = |answer: Vec<u8>| {
             let (mut connection, _) = listener.accept().unwrap();
-            let _ = connection.read(&mut [0; 4096]);
+            let mut request = vec![0; 4096];
+            let first = connection.read(&mut request).unwrap();
+            request.truncate(first);
             // The client may well hang up in the midst of it.
             let _ = connection.write_all(&answer);
             let _ = connection.shutdown(Shutdown::Write);
-            let _ = connection.read_to_end(&mut Vec::new());
-        }
-    });
+            let _ = connection.read_to_end(&mut request);
+            String::from_utf8(request).unwrap()
+        };
+        answers.into_iter().map(talk).collect()
+    })
+}
+
+fn http(status: &str, body: &str) -> Vec<u8> {
+    let length = body.len();
+    format!("HTTP/1.1 {status}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}")
+        .into()
 }
 
 /// What the client makes of `answer` to a txn.
 fn txn(answer: Vec<u8>) -> Error {
     let listener = free_port();
     let endpoint = listener.local_addr().unwrap().to_string();
-    serve(listener, vec![VERSION.to_vec(), answer]);
+    serve(listener, vec![http("200 OK", VERSION), answer]);
     let mut client = Client::connect(options(&[&endpoint])).unwrap();
     let mut txn = Txn::new();
     txn.put(b"k", b"v");
@@ -54,19 +63,16 @@ fn answers_that_are_none_leave_the_outcome_open() {
         assert!(matches!(error.kind, ErrorKind::Broken(_)), "{answer:?}: {error}");
         assert_eq!(error.disposition(), Disposition::Retry);
     }
-    for (answer, disposition) in [
-        ("HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n<html>", Disposition::Retry),
-        ("HTTP/1.1 502 Bad Gateway\r\nContent-Length: 6\r\n\r\n<html>", Disposition::Retry),
-        ("HTTP/1.1 404 Not Found\r\nContent-Length: 4\r\n\r\n404\n", Disposition::Fatal),
-        ("HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n", Disposition::Fatal),
-        (
-            "HTTP/1.1 301 Moved\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n",
-            Disposition::Retry,
-        ),
+    for (status, body, disposition) in [
+        ("200 OK", "<html>", Disposition::Retry),
+        ("502 Bad Gateway", "<html>", Disposition::Retry),
+        ("404 Not Found", "404 page not found", Disposition::Fatal),
+        ("400 Bad Request", "", Disposition::Fatal),
+        ("301 Moved\r\nLocation: http://127.0.0.1:1/", "", Disposition::Retry),
     ] {
-        let error = txn(answer.into());
-        assert!(matches!(error.kind, ErrorKind::NotEtcd { .. }), "{answer:?}: {error}");
-        assert_eq!(error.disposition(), disposition, "{answer:?}");
+        let error = txn(http(status, body));
+        assert!(matches!(error.kind, ErrorKind::NotEtcd { .. }), "{status}: {error}");
+        assert_eq!(error.disposition(), disposition, "{status}");
     }
 }
 
@@ -82,9 +88,28 @@ fn an_endless_answer_is_not_read_to_its_end() {
 fn an_etcd_without_the_v3_gateway_is_named() {
     let listener = free_port();
     let endpoint = listener.local_addr().unwrap().to_string();
-    let version = String::from_utf8(VERSION.to_vec()).unwrap().replace("3.4.0", "3.2.9");
-    serve(listener, vec![version.into_bytes()]);
+    serve(listener, vec![http("200 OK", &VERSION.replace("3.4.0", "3.2.9"))]);
     let error = Client::connect(options(&[&endpoint])).err().unwrap();
     assert_eq!(error.disposition(), Disposition::Fatal);
     assert!(error.to_string().contains("etcd 3.2.9 is too old"), "{error}");
+}
+
+#[test]
+fn an_old_etcd_that_cannot_send_a_page_is_asked_for_a_smaller_one() {
+    let listener = free_port();
+    let endpoint = listener.local_addr().unwrap().to_string();
+    let refusal =
+        r#"{"error":"grpc: received message larger than max (4194305 vs. 4194304)","code":8}"#;
+    let refusal = http("429 Too Many Requests", refusal);
+    let page =
+        r#"{"header":{"revision":"7"},"kvs":[{"key":"aw==","mod_revision":"5"}],"count":"1"}"#;
+    let answers = vec![http("200 OK", VERSION), refusal.clone(), refusal, http("200 OK", page)];
+    let server = serve(listener, answers);
+    let mut pages = Client::connect(options(&[&endpoint])).unwrap().pages(b"a", b"z", true);
+    assert_eq!(pages.next_page().unwrap().unwrap()[0].key, b"k");
+    assert_eq!(pages.next_page().unwrap(), None);
+    let asked = server.join().unwrap();
+    for (asked, limit) in asked[1..].iter().zip(["1000", "500", "250"]) {
+        assert!(asked.contains(&format!("\"limit\":\"{limit}\"")), "{asked}");
+    }
 }

@@ -7,7 +7,7 @@ fn key(index: usize) -> Vec<u8> {
     format!("/t/{index:06}").into_bytes()
 }
 
-/// Small values, and among them a hundred of 64 KiB in a row: more than etcd 3.4 sends at once.
+/// Small values, and among them a hundred of 64 KiB in a row.
 fn value(index: usize) -> Vec<u8> {
     vec![b'v'; if (2500..2600).contains(&index) { 64 << 10 } else { index % 200 }]
 }
@@ -64,6 +64,29 @@ fn a_range_is_read_as_it_was_at_its_first_page() {
     assert_eq!(now.len(), 11);
     assert!(now.iter().all(|found| found.value.is_empty()));
     assert_eq!(now[10].key, b"/t/new");
+}
+
+#[test]
+fn what_no_answer_holds_is_asked_for_in_parts() {
+    const LARGE: usize = 30;
+    let etcd = Etcd::start();
+    let mut client = etcd.client();
+    let mut txn = Txn::new();
+    // Together, in base64, they are above what is read of one answer.
+    for index in 0..LARGE {
+        txn.clear();
+        txn.put(&key(index), &vec![b'0' + index as u8; 1 << 20]);
+        client.txn(&mut txn).unwrap();
+    }
+    let found = rest(&mut client.pages(b"/t/", &prefix_end(b"/t/"), false));
+    assert_eq!(found.len(), LARGE);
+    for (index, found) in found.iter().enumerate() {
+        assert_eq!((&found.key, found.value[0]), (&key(index), b'0' + index as u8));
+    }
+    let keys: Vec<_> = (0..LARGE + 1).rev().map(key).collect();
+    let many = client.get_many(&keys).unwrap();
+    assert_eq!(many[0], None);
+    assert!(many.into_iter().rev().flatten().eq(found));
 }
 
 #[test]

@@ -40,13 +40,9 @@ impl Etcd {
         self.wait();
     }
 
-    /// Stops it from doing anything, while its sockets stay open.
+    /// Stops it from doing anything for good, while its sockets stay open.
     pub(super) fn freeze(&self) {
-        self.signal(Signal::STOP);
-    }
-
-    pub(super) fn thaw(&self) {
-        self.signal(Signal::CONT);
+        kill_process(Pid::from_child(&self.server), Signal::STOP).unwrap();
     }
 
     pub(super) fn client(&self) -> Client {
@@ -62,10 +58,6 @@ impl Etcd {
             .output()
             .unwrap();
         assert!(output.status.success(), "{arguments:?}: {output:?}");
-    }
-
-    fn signal(&self, signal: Signal) {
-        kill_process(Pid::from_child(&self.server), signal).unwrap();
     }
 
     /// Waits until it answers a question that takes a leader.
