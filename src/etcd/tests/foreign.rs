@@ -113,3 +113,29 @@ fn an_old_etcd_that_cannot_send_a_page_is_asked_for_a_smaller_one() {
         assert!(asked.contains(&format!("\"limit\":\"{limit}\"")), "{asked}");
     }
 }
+
+#[test]
+fn a_connection_is_kept() {
+    let listener = free_port();
+    let endpoint = listener.local_addr().unwrap().to_string();
+    // Only the first connection is ever answered.
+    let server = thread::spawn(move || {
+        let (mut connection, _) = listener.accept().unwrap();
+        for (end, body) in [("\r\n\r\n", VERSION), ("]}", "{}"), ("]}", "{}")] {
+            let mut request = Vec::new();
+            while !request.ends_with(end.as_bytes()) {
+                let mut byte = [0];
+                connection.read_exact(&mut byte).unwrap();
+                request.extend(byte);
+            }
+            let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+            connection.write_all(answer.as_bytes()).unwrap();
+        }
+    });
+    let mut client = Client::connect(options(&[&endpoint])).unwrap();
+    let mut txn = Txn::new();
+    for _ in 0..2 {
+        client.txn(&mut txn).unwrap();
+    }
+    server.join().unwrap();
+}
