@@ -1,7 +1,7 @@
 //! A private etcd on free ports, in a folder of its own; both are gone when it is dropped.
 
 use std::net::TcpListener;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -15,19 +15,25 @@ pub(super) struct Etcd {
     folder: PathBuf,
     pub(super) endpoint: String,
     peer: String,
+    arguments: &'static [&'static str],
     server: Child,
 }
 
 impl Etcd {
     pub(super) fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    /// Starts one with more command-line arguments.
+    pub(super) fn start_with(arguments: &'static [&'static str]) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         let folder = env::temp_dir().join(format!("pg2etcd-test-etcd-{}-{count}", process::id()));
         // Both are held until both are known, so that they differ.
         let ports = [free_port(), free_port()];
         let [endpoint, peer] = ports.map(|port| port.local_addr().unwrap().to_string());
-        let server = launch(&folder, &endpoint, &peer);
-        let mut etcd = Self { folder, endpoint, peer, server };
+        let server = launch(&folder, &endpoint, &peer, arguments);
+        let mut etcd = Self { folder, endpoint, peer, arguments, server };
         etcd.wait();
         etcd
     }
@@ -36,7 +42,7 @@ impl Etcd {
     pub(super) fn restart(&mut self) {
         self.server.kill().unwrap();
         self.server.wait().unwrap();
-        self.server = launch(&self.folder, &self.endpoint, &self.peer);
+        self.server = launch(&self.folder, &self.endpoint, &self.peer, self.arguments);
         self.wait();
     }
 
@@ -101,7 +107,7 @@ pub(super) fn free_port() -> TcpListener {
     TcpListener::bind("127.0.0.1:0").unwrap()
 }
 
-fn launch(folder: &PathBuf, endpoint: &str, peer: &str) -> Child {
+fn launch(folder: &Path, endpoint: &str, peer: &str, arguments: &[&str]) -> Child {
     Command::new("etcd")
         .arg("--data-dir")
         .arg(folder)
@@ -110,6 +116,7 @@ fn launch(folder: &PathBuf, endpoint: &str, peer: &str) -> Child {
         .args(["--listen-peer-urls", &format!("http://{peer}")])
         .args(["--initial-advertise-peer-urls", &format!("http://{peer}")])
         .args(["--initial-cluster", &format!("default=http://{peer}")])
+        .args(arguments)
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()

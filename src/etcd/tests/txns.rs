@@ -131,6 +131,19 @@ fn a_key_twice_is_refused() {
 }
 
 #[test]
+fn a_full_store_is_waited_for() {
+    let etcd = Etcd::start_with(&["--quota-backend-bytes=2097152"]);
+    let mut client = etcd.client();
+    let mut txn = Txn::new();
+    txn.put(b"large", &vec![b'x'; 1 << 20]);
+    let error = (0..10).find_map(|_| client.txn(&mut txn).err()).unwrap();
+    assert_eq!(error.reason(), Some(Reason::NoSpace), "{error}");
+    assert_eq!(error.disposition(), Disposition::Retry);
+    assert!(!error.outcome_open());
+    assert!(client.get(b"large").unwrap().is_some());
+}
+
+#[test]
 fn many_keys_are_read_at_once() {
     let etcd = Etcd::start();
     let mut client = etcd.client();
