@@ -121,8 +121,13 @@ impl Client {
         for key in keys {
             txn.get(key.as_ref());
         }
-        let body = txn.body();
-        match self.ask_txn(&Request::reading("/kv/txn", body)) {
+        match self.ask_txn(&Request::reading("/kv/txn", txn.body())) {
+            // The callers pair what is found with the keys, by position.
+            Ok(reply) if reply.gets.len() != keys.len() => {
+                let problem = format!("{} answers to {} gets", reply.gets.len(), keys.len());
+                let at = self.shared.preferred.load(Ordering::Relaxed);
+                Err(self.shared.error(at, "reading", ErrorKind::NotEtcd { status: 200, problem }))
+            }
             Ok(reply) => Ok(reply.gets),
             Err(error) if error.asked_too_much() && keys.len() > 1 => {
                 let (left, right) = keys.split_at(keys.len() / 2);

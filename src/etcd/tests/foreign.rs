@@ -95,6 +95,17 @@ fn an_etcd_without_the_v3_gateway_is_named() {
 }
 
 #[test]
+fn fewer_answers_than_keys_are_an_error() {
+    let listener = free_port();
+    let endpoint = listener.local_addr().unwrap().to_string();
+    let one = r#"{"succeeded":true,"responses":[{"response_range":{}}]}"#;
+    serve(listener, vec![http("200 OK", VERSION), http("200 OK", one)]);
+    let mut client = Client::connect(options(&[&endpoint])).unwrap();
+    let error = client.get_many(&["a", "b"]).unwrap_err();
+    assert!(matches!(error.kind, ErrorKind::NotEtcd { .. }), "{error}");
+}
+
+#[test]
 fn an_old_etcd_that_cannot_send_a_page_is_asked_for_a_smaller_one() {
     let listener = free_port();
     let endpoint = listener.local_addr().unwrap().to_string();
