@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::endpoint;
 use super::error::{Error, ErrorKind, Reason, Result};
 use super::http::Http;
 use super::json;
 use super::range::Pages;
-use super::reply::{self, KeyValue, Login, RangeReply, TxnReply, Version};
+use super::reply::{self, KeyValue, Login, RangeReply, TxnReply};
 use super::txn::Txn;
 
 /// What a [`Client`] is made from.
@@ -75,10 +76,13 @@ impl Client {
     /// The last endpoint's error if none answers. An etcd before 3.3, a text that is no endpoint
     /// and a refused login are errors that trying again does not cure.
     pub fn connect(options: Options) -> Result<Self> {
-        let endpoints =
-            options.endpoints.iter().map(|text| endpoint_name(text)).collect::<Result<Vec<_>>>()?;
+        let endpoints = options
+            .endpoints
+            .iter()
+            .map(|text| endpoint::name(text))
+            .collect::<Result<Vec<_>>>()?;
         let mut http = Http::new(options.dial_timeout, options.request_timeout);
-        let (preferred, prefix) = find_endpoint(&mut http, &endpoints)?;
+        let (preferred, prefix) = endpoint::find(&mut http, &endpoints)?;
         let shared = Shared {
             options,
             endpoints,
@@ -117,8 +121,13 @@ impl Client {
         for key in keys {
             txn.get(key.as_ref());
         }
-        let body = txn.body();
-        match self.ask_txn(&Request::reading("/kv/txn", body)) {
+        match self.ask_txn(&Request::reading("/kv/txn", txn.body())) {
+            // The callers pair what is found with the keys, by position.
+            Ok(reply) if reply.gets.len() != keys.len() => {
+                let problem = format!("{} answers to {} gets", reply.gets.len(), keys.len());
+                let at = self.shared.preferred.load(Ordering::Relaxed);
+                Err(self.shared.error(at, "reading", ErrorKind::NotEtcd { status: 200, problem }))
+            }
             Ok(reply) => Ok(reply.gets),
             Err(error) if error.asked_too_much() && keys.len() > 1 => {
                 let (left, right) = keys.split_at(keys.len() / 2);
@@ -203,7 +212,8 @@ impl Client {
         }
     }
 
-    /// Logs in, unless another clone has done so since `stale` was the token.
+    /// Logs in, unless another clone has done so since `stale` was the token. The others wait
+    /// for this login rather than each log in on its own.
     fn renew_token(&mut self, at: usize, stale: Option<&str>) -> Result<Arc<str>> {
         let shared = Arc::clone(&self.shared);
         let mut token = shared.token();
@@ -273,104 +283,5 @@ impl Shared {
     fn token(&self) -> MutexGuard<'_, Option<Arc<str>>> {
         // The token is replaced in one assignment: a thread that panicked left it whole.
         self.token.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// The name, `host:port`, of an endpoint given as that or as a URL.
-fn endpoint_name(text: &str) -> Result<String> {
-    let fault = |rule| Error {
-        doing: "reading etcd.endpoints",
-        // What stands before an @ may be a password.
-        endpoint: text.rsplit('@').next().unwrap_or_default().to_owned(),
-        kind: ErrorKind::Endpoint(rule),
-    };
-    let name = text.strip_prefix("http://").unwrap_or(text);
-    let name = name.strip_suffix('/').unwrap_or(name);
-    if name.contains("://") {
-        return Err(fault("only http:// is known"));
-    }
-    if name.contains('@') {
-        return Err(fault("a user is given as etcd.username and etcd.password"));
-    }
-    match name.rsplit_once(':') {
-        Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok() => {
-            Ok(name.to_owned())
-        }
-        _ => Err(fault("it is written host:port or http://host:port")),
-    }
-}
-
-/// The index of the first endpoint that answers, and its gateway's path.
-fn find_endpoint(http: &mut Http, endpoints: &[String]) -> Result<(usize, &'static str)> {
-    let mut last = None;
-    for (at, endpoint) in endpoints.iter().enumerate() {
-        let url = format!("http://{endpoint}/version");
-        let prefix = http.get(&url).and_then(|()| prefix(http.reply()));
-        match prefix.map_err(|kind| Error { doing: "connecting", endpoint: endpoint.clone(), kind })
-        {
-            Ok(prefix) => return Ok((at, prefix)),
-            Err(error) if error.endpoint_failed() => last = Some(error),
-            Err(error) => return Err(error),
-        }
-    }
-    Err(last.unwrap_or(Error {
-        doing: "connecting",
-        endpoint: "etcd.endpoints".to_owned(),
-        kind: ErrorKind::Endpoint("there is none"),
-    }))
-}
-
-/// The gateway's path (etcd manual, "gRPC gateway": "Notes").
-fn prefix(version: &[u8]) -> std::result::Result<&'static str, ErrorKind> {
-    let Version { etcdserver: version } = reply::parse(version)?;
-    let mut numbers = version.split('.').map(str::parse::<u32>);
-    match (numbers.next(), numbers.next()) {
-        (Some(Ok(major)), Some(Ok(minor))) if (major, minor) >= (3, 4) => Ok("/v3"),
-        (Some(Ok(3)), Some(Ok(3))) => Ok("/v3beta"),
-        _ => Err(ErrorKind::TooOld(version.into_owned())),
-    }
-}
-
-#[cfg(test)]
-mod unit_tests {
-    use super::*;
-    use crate::error::Disposition;
-
-    #[test]
-    fn the_prefix_follows_the_version() {
-        for (version, expected) in [
-            ("3.4.0", Some("/v3")),
-            ("3.6.0-rc.1", Some("/v3")),
-            ("3.10.1", Some("/v3")),
-            ("4.0.0", Some("/v3")),
-            ("3.3.27", Some("/v3beta")),
-            ("3.2.0", None),
-            ("2.3.8", None),
-            ("newest", None),
-        ] {
-            let reply = format!("{{\"etcdserver\":\"{version}\",\"etcdcluster\":\"3.0.0\"}}");
-            assert_eq!(prefix(reply.as_bytes()).ok(), expected, "{version}");
-        }
-        assert!(matches!(prefix(b"{}"), Err(ErrorKind::NotEtcd { .. })));
-    }
-
-    #[test]
-    fn endpoints_are_host_and_port_or_urls() {
-        for (text, name) in [
-            ("127.0.0.1:2379", "127.0.0.1:2379"),
-            ("http://etcd.example:2379/", "etcd.example:2379"),
-            ("[::1]:2379", "[::1]:2379"),
-        ] {
-            assert_eq!(endpoint_name(text).unwrap(), name);
-        }
-        for text in ["", "etcd", ":2379", "etcd:port", "https://etcd:2379", "http://etcd:2379/x"] {
-            assert_eq!(
-                endpoint_name(text).unwrap_err().disposition(),
-                Disposition::Fatal,
-                "{text}"
-            );
-        }
-        let error = endpoint_name("http://root:secret@etcd:2379").unwrap_err();
-        assert!(!format!("{error} {error:?}").contains("secret"));
     }
 }

@@ -63,8 +63,8 @@ pub enum Reason {
     NoSpace,
     /// The request is above `--max-request-bytes`.
     RequestTooLarge,
-    /// A request or a reply above what a gRPC message may have. Up to etcd 3.4, that is 4 MiB
-    /// for a reply.
+    /// A request or a reply above what a gRPC message may have. The gateways of old releases
+    /// take no reply above 4 MiB.
     MessageTooLarge,
     /// The txn has more compares or operations than `--max-txn-ops`.
     TooManyOperations,

@@ -5,6 +5,7 @@
 //! `reply` reads what comes back (etcd manual, "gRPC gateway" and "KV API").
 
 mod client;
+mod endpoint;
 mod error;
 mod http;
 mod json;

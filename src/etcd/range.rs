@@ -11,8 +11,8 @@ use super::reply::{KeyValue, RangeReply};
 const FIRST_LIMIT: usize = 1000;
 /// The most keys that a page asks for: more of them no longer make it faster.
 const MAX_LIMIT: usize = 4000;
-/// The size of a reply that pages aim at, in bytes of JSON. Etcd up to 3.4 sends at most 4 MiB of
-/// protobuf, and what a page holds is held in memory.
+/// The size of a reply that pages aim at, in bytes of JSON: what a page holds is held in memory,
+/// and the gateways of old releases send at most 4 MiB.
 const AIM: usize = 2 << 20;
 
 /// The pages of a range of keys, in the keys' order.

@@ -1,0 +1,61 @@
+use super::server::{Etcd, options};
+use crate::error::Disposition;
+use crate::etcd::{Client, Error, Options, Reason, Txn};
+
+fn user(etcd: &Etcd, name: &str, password: &str) -> Options {
+    Options {
+        username: Some(name.to_owned()),
+        password: Some(password.to_owned()),
+        ..options(&[&etcd.endpoint])
+    }
+}
+
+fn put(client: &mut Client, key: &[u8]) -> Result<bool, Error> {
+    let mut txn = Txn::new();
+    txn.put(key, b"");
+    client.txn(&mut txn).map(|reply| reply.succeeded)
+}
+
+fn refused(error: &Error, reason: Reason) {
+    assert_eq!(error.reason(), Some(reason), "{error}");
+    assert_eq!(error.disposition(), Disposition::Refused);
+    assert!(!error.outcome_open());
+    assert!(!format!("{error} {error:?}").contains("s3cret"));
+}
+
+#[test]
+fn a_login_is_renewed_when_it_is_no_longer_good() {
+    const ROOT: &str = "root:s3cret \"\\";
+    let mut etcd = Etcd::start();
+    let error = Client::connect(user(&etcd, "root", "s3cret")).err().unwrap();
+    refused(&error, Reason::AuthDisabled);
+
+    let mut anonymous = etcd.client();
+    etcd.ctl(&["user", "add", ROOT]);
+    etcd.ctl(&["user", "grant-role", "root", "root"]);
+    etcd.ctl(&["auth", "enable"]);
+    refused(&anonymous.get(b"k").unwrap_err(), Reason::Token);
+    refused(&put(&mut anonymous, b"k").unwrap_err(), Reason::Token);
+    refused(&Client::connect(user(&etcd, "root", "s3cret!")).err().unwrap(), Reason::WrongPassword);
+    refused(
+        &Client::connect(user(&etcd, "nobody", "s3cret")).err().unwrap(),
+        Reason::WrongPassword,
+    );
+
+    let mut client = Client::connect(user(&etcd, "root", "s3cret \"\\")).unwrap();
+    let mut clone = client.clone();
+    assert!(put(&mut client, b"k").unwrap() && put(&mut clone, b"k").unwrap());
+
+    // A change of users makes the auth store's revision newer than the token's.
+    etcd.ctl(&["--user", ROOT, "user", "add", "writer:s3cret"]);
+    assert!(put(&mut client, b"k").unwrap());
+    // A restart forgets every token.
+    etcd.restart();
+    assert!(put(&mut client, b"k").unwrap() && put(&mut clone, b"k").unwrap());
+    assert!(clone.get(b"k").unwrap().is_some());
+
+    // A user without a role may log in, and that is all.
+    let mut writer = Client::connect(user(&etcd, "writer", "s3cret")).unwrap();
+    refused(&put(&mut writer, b"k").unwrap_err(), Reason::PermissionDenied);
+    refused(&writer.get(b"k").unwrap_err(), Reason::PermissionDenied);
+}

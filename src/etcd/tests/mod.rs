@@ -1,0 +1,8 @@
+//! The client against real etcd servers, and against servers that are none.
+
+mod endpoints;
+mod foreign;
+mod login;
+mod pages;
+mod server;
+mod txns;
