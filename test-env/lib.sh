@@ -8,15 +8,6 @@ die() {
     exit 1
 }
 
-# For need(): what Rust's linker wants, and the servers with their clients.
-# shellcheck disable=SC2034 # used by those who source this
-build_needs=(cc:gcc /usr/include/stdlib.h:libc6-dev)
-# shellcheck disable=SC2034
-server_needs=('/usr/lib/postgresql/*/bin/postgres:postgresql' psql:postgresql pgbench:postgresql
-    etcd:etcd-server etcdctl:etcd-client)
-
-need_cargo() { is_there cargo || die "cargo is missing: install Rust, see https://rustup.rs"; }
-
 # need NAME:PACKAGE ... installs Debian's PACKAGE where NAME is missing. NAME is a command, or a path (a glob will do).
 need() {
     local pair missing=()
