@@ -12,7 +12,9 @@ die() {
 need() {
     local pair missing=()
     for pair; do
-        is_there "${pair%%:*}" || missing+=("${pair#*:}")
+        if ! is_there "${pair%%:*}" && [[ " ${missing[*]} " != *" ${pair#*:} "* ]]; then
+            missing+=("${pair#*:}")
+        fi
     done
     ((${#missing[@]} == 0)) && return
     if ((EUID != 0)) || ! is_there apt-get; then
@@ -51,7 +53,7 @@ install_packages() (
         die "apt-get could not install $*"
     fi
     if [[ " $* " == *' etcd-server '* ]]; then
-        { deb-systemd-helper disable etcd.service && update-rc.d etcd disable; } >>"$log" 2>&1 ||
+        update-rc.d etcd disable >>"$log" 2>&1 ||
             say "etcd's own service could not be disabled; test-env does not need it"
     fi
 )
