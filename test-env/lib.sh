@@ -1,0 +1,119 @@
+# shellcheck shell=bash
+# What test-env/up, test-env/down and the scripts share. It is sourced, never run.
+
+say() { printf '%s\n' "$*" >&2; }
+
+die() {
+    say "${0##*/}: $*"
+    exit 1
+}
+
+# need NAME:PACKAGE ... installs Debian's PACKAGE where NAME is missing. NAME is a command, or a path (a glob will do).
+need() {
+    local pair missing=()
+    for pair; do
+        if ! is_there "${pair%%:*}" && [[ " ${missing[*]} " != *" ${pair#*:} "* ]]; then
+            missing+=("${pair#*:}")
+        fi
+    done
+    ((${#missing[@]} == 0)) && return
+    if ((EUID != 0)) || ! is_there apt-get; then
+        die "these Debian packages (or what your system calls them) are missing, please install them: ${missing[*]}"
+    fi
+    install_packages "${missing[@]}"
+}
+
+is_there() {
+    if [[ $1 == */* ]]; then
+        compgen -G "$1" >/dev/null
+    else
+        command -v "$1" >/dev/null
+    fi
+}
+
+# Installs packages without what they do by default on a server: no database cluster is made, no service is started now or
+# at the next boot. The two files that see to this are gone afterwards, so that later installations work as usual.
+install_packages() (
+    local log policy=/usr/sbin/policy-rc.d no_cluster=/etc/postgresql-common/createcluster.d/pg2etcd-test-env.conf
+    log=$(cache_folder)/install.log
+    exec 9>"$(cache_folder)/install.lock"
+    flock 9
+    say "Installing the packages $*"
+    if [[ ! -e $policy ]]; then
+        trap 'rm -f "$policy" "$no_cluster"' EXIT
+        printf '#!/bin/sh\nexit 101\n' >"$policy"
+        chmod 755 "$policy"
+    else
+        trap 'rm -f "$no_cluster"' EXIT
+    fi
+    mkdir -p "${no_cluster%/*}"
+    echo 'create_main_cluster = false' >"$no_cluster"
+    if ! { apt_install "$@" || { apt-get update && apt_install "$@"; }; } >"$log" 2>&1; then
+        tail -n 20 "$log" >&2
+        die "apt-get could not install $*"
+    fi
+    if [[ " $* " == *' etcd-server '* ]]; then
+        update-rc.d etcd disable >>"$log" 2>&1 ||
+            say "etcd's own service could not be disabled; test-env does not need it"
+    fi
+)
+
+apt_install() {
+    DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 install -y --no-install-recommends "$@"
+}
+
+# A folder of this user alone, for what one run can leave for the next: initdb's result, port reservations.
+cache_folder() {
+    local folder="${XDG_CACHE_HOME:-/tmp}/pg2etcd-test-env-$EUID"
+    mkdir -p "${folder%/*}"
+    mkdir -m 700 "$folder" 2>/dev/null || true
+    # Others can make such a folder in /tmp too: it must be ours, and not a link to elsewhere.
+    [[ -O $folder && ! -L $folder ]] || die "$folder belongs to another user: set XDG_CACHE_HOME"
+    echo "$folder"
+}
+
+# PostgreSQL refuses to run as root; etcd does not mind.
+as_postgres() {
+    if ((EUID == 0)); then
+        setpriv --reuid=postgres --regid=postgres --init-groups "$@"
+    else
+        "$@"
+    fi
+}
+
+# The process numbers of FOLDER/PART: those that work in it. PostgreSQL's children outlive a killed postmaster for a while,
+# so its pid file would not name them all. Without CAP_SYS_PTRACE (in a container) only the owner may see it, even from root.
+pids_of() { # FOLDER PART
+    local as=()
+    [[ $2 == postgres ]] && as=(as_postgres)
+    "${as[@]}" find /proc/[0-9]*/cwd -maxdepth 0 -printf '%p\t%l\n' 2>/dev/null |
+        FOLDER=$1/$2 awk -F '\t' '$2 == ENVIRON["FOLDER"] { split($1, part, "/"); print part[3] }' || true
+}
+
+# Stops FOLDER/PART by SIGNAL to the process in FOLDER/PART.pid; what is left after ten seconds, or has lost that process,
+# is killed. A test may have stopped processes by SIGSTOP, so they are continued first.
+stop_part() { # FOLDER PART SIGNAL
+    local pids main='' i
+    mapfile -t pids < <(pids_of "$1" "$2")
+    ((${#pids[@]} == 0)) && return
+    [[ ! -f $1/$2.pid ]] || read -r main <"$1/$2.pid" || true
+    send CONT "${pids[@]}"
+    if [[ " ${pids[*]} " == *" $main "* ]]; then
+        send "$3" "$main"
+        for ((i = 0; i < 200; i++)); do
+            [[ -n $(pids_of "$1" "$2") ]] || return 0
+            sleep 0.05
+        done
+    fi
+    while mapfile -t pids < <(pids_of "$1" "$2") && ((${#pids[@]} > 0)); do
+        send KILL "${pids[@]}"
+        sleep 0.05
+    done
+}
+
+# A process that has ended meanwhile is no error.
+send() { kill -s "$1" "${@:2}" 2>/dev/null || true; }
+
+# Only a folder that `up` made may be removed.
+mark() { touch "$1/made-by-test-env-up"; }
+is_marked() { [[ -f $1/made-by-test-env-up ]]; }
