@@ -209,7 +209,7 @@ impl Load<'_> {
     fn row_done(&mut self) -> Result<()> {
         /// How many rows are read between two looks at the clock and the stop.
         const ROWS: u64 = 256;
-        if self.progress.row() % ROWS == 0 {
+        if self.progress.row().is_multiple_of(ROWS) {
             self.progress.report();
             if self.stop.requested() {
                 return Err(Error::Stopped);

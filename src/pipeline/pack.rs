@@ -101,12 +101,14 @@ impl Pack {
         if !self.ready.is_empty() {
             select.send(self.lanes.ordered());
         }
-        let due = self.idle_step && self.ready.is_empty();
-        let operation = match due {
-            true => select.select_deadline(self.idle_due).ok(),
-            false => Some(select.select()),
+        let operation = if self.idle_step && self.ready.is_empty() {
+            match select.select_deadline(self.idle_due) {
+                Ok(operation) => operation,
+                Err(_) => return Ok(Next::Given),
+            }
+        } else {
+            select.select()
         };
-        let Some(operation) = operation else { return Ok(Next::Given) };
         if operation.index() == chunk {
             return Ok(chunks.complete(operation).map_or(Next::End, Next::Chunk));
         }

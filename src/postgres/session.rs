@@ -256,10 +256,6 @@ impl Session {
         self.client.copy_out(sql).map_err(|error| failed(doing, error))
     }
 
-    pub(super) fn rows(&mut self, doing: &str, sql: &str) -> Result<Vec<Row>> {
-        self.client.query(sql, &[]).map_err(|error| failed(doing, error))
-    }
-
     fn row(&mut self, doing: &str, sql: &str) -> Result<Row> {
         self.client.query_one(sql, &[]).map_err(|error| failed(doing, error))
     }
