@@ -12,6 +12,7 @@ pub mod commands;
 pub mod supervisor;
 
 // How the parts are put together.
+mod compare;
 mod dump;
 mod pipeline;
 

@@ -57,6 +57,14 @@ impl Table {
         Some(Self { prefix: table_prefix(path, schema, name), columns, key })
     }
 
+    /// The columns of which the server has to make JSON, with their types' OIDs.
+    pub fn casts(&self) -> impl Iterator<Item = (usize, u32)> {
+        self.columns.iter().enumerate().filter_map(|(position, column)| match column.kind {
+            Kind::Cast { type_oid } => Some((position, type_oid)),
+            _ => None,
+        })
+    }
+
     /// How many columns a row has.
     #[must_use]
     pub fn width(&self) -> usize {

@@ -24,11 +24,34 @@ pub enum Kind {
     Vector,
     /// An object with a member an attribute: the name as JSON, quotes included, and the kind.
     Composite(Vec<(Vec<u8>, Kind)>),
+    /// A type with a cast to `json` of its own, or with such a type in it: only the server can
+    /// apply the cast, and what comes here is what it made of the value.
+    Cast {
+        /// The column's type, by its OID.
+        type_oid: u32,
+    },
     /// A string.
     Text,
 }
 
 impl Kind {
+    /// Whether a value of this kind needs a cast of the server somewhere.
+    #[must_use]
+    pub fn needs_cast(&self) -> bool {
+        match self {
+            Self::Cast { .. } => true,
+            Self::Array { element, .. } => element.needs_cast(),
+            Self::Composite(attributes) => attributes.iter().any(|(_, kind)| kind.needs_cast()),
+            Self::Number
+            | Self::Boolean
+            | Self::Json
+            | Self::Timestamp
+            | Self::TimestampWithZone
+            | Self::Vector
+            | Self::Text => false,
+        }
+    }
+
     /// The kind of a built-in scalar type or vector, by its OID (`pg_type.dat`, fixed for ever);
     /// `None` if only the catalog can tell.
     #[must_use]

@@ -13,7 +13,7 @@ pub fn write_value(out: &mut Vec<u8>, kind: &Kind, text: &[u8]) {
     let well_formed = match kind {
         Kind::Number => write_if(out, text, is_number(text)),
         // The server has checked it; only bytes that are no UTF-8 could break the document.
-        Kind::Json => write_if(out, text, std::str::from_utf8(text).is_ok()),
+        Kind::Json | Kind::Cast { .. } => write_if(out, text, std::str::from_utf8(text).is_ok()),
         Kind::Boolean => write_boolean(out, text),
         Kind::Timestamp => write_timestamp(out, text),
         Kind::TimestampWithZone => write_timestamp_with_zone(out, text),

@@ -3,12 +3,8 @@
 //! A table of which etcd has nothing is copied. One of which it has something is compared: rows
 //! and keys, both in the order of the keys, and only what differs is written.
 
-mod copy_text;
 mod progress;
-mod rows;
-mod stored;
 
-use std::cmp::Ordering;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::thread;
@@ -16,11 +12,10 @@ use std::thread;
 use crossbeam_channel::bounded;
 
 use self::progress::Progress;
-use self::rows::Rows;
-use self::stored::StoredRows;
 use crate::batch::{Batch, Fit, Limits};
 use crate::change::Change;
 use crate::checkpoint::Checkpoint;
+use crate::compare::{Finding, Rows, StoredRows, compare};
 use crate::config::{Oversized, Settings};
 use crate::document::Table;
 use crate::error::{Error, Result};
@@ -120,60 +115,37 @@ impl Load<'_> {
         table: &Table,
     ) -> Result<()> {
         let mut stored = StoredRows::new(self.client, &table.prefix, self.stop);
-        match stored.next()? {
-            None => self.copy(Rows::unordered(session, published, table)?),
-            Some(first) => self.compare(Rows::by_key(session, published, table)?, first, stored),
-        }
+        let Some(first) = stored.next()? else {
+            return self.copy(Rows::unordered(session, published, table)?);
+        };
+        let rows = Rows::by_key(session, published, table)?;
+        compare(rows, Some(first), stored, |finding| match finding {
+            Finding::Same => {
+                self.progress.same += 1;
+                self.row_done()
+            }
+            Finding::Missing { key, document } | Finding::Differs { key, document } => {
+                self.put(key, document)
+            }
+            Finding::Stale { key } => {
+                self.progress.deleted += 1;
+                self.add(Change::Delete { key })
+            }
+        })
     }
 
     /// Puts every row.
     fn copy(&mut self, mut rows: Rows<'_>) -> Result<()> {
         while rows.advance()? {
-            self.add(Change::Put { key: rows.key(), document: rows.document(), old_key: None })?;
-            self.progress.put += 1;
-            self.row_done()?;
+            self.put(rows.key(), rows.document())?;
         }
         Ok(())
     }
 
-    /// Puts what etcd lacks or has otherwise, and deletes what has no row.
-    fn compare(
-        &mut self,
-        mut rows: Rows<'_>,
-        first: (Vec<u8>, Vec<u8>),
-        mut stored: StoredRows<'_>,
-    ) -> Result<()> {
-        let mut found = Some(first);
-        let mut row = rows.advance()?;
-        loop {
-            let order = match &found {
-                Some((key, _)) if row => rows.key().cmp(key),
-                Some(_) => Ordering::Greater,
-                None if row => Ordering::Less,
-                None => return Ok(()),
-            };
-            let put = Change::Put { key: rows.key(), document: rows.document(), old_key: None };
-            match (order, &found) {
-                (Ordering::Greater, Some((key, _))) => {
-                    self.add(Change::Delete { key })?;
-                    self.progress.deleted += 1;
-                }
-                (Ordering::Equal, Some((_, value))) if value == rows.document() => {
-                    self.progress.same += 1;
-                }
-                _ => {
-                    self.add(put)?;
-                    self.progress.put += 1;
-                }
-            }
-            if order.is_le() {
-                self.row_done()?;
-                row = rows.advance()?;
-            }
-            if order.is_ge() {
-                found = stored.next()?;
-            }
-        }
+    fn put(&mut self, key: &[u8], document: &[u8]) -> Result<()> {
+        self.add(Change::Put { key, document, old_key: None })?;
+        self.progress.put += 1;
+        self.row_done()
     }
 
     fn add(&mut self, change: Change<'_>) -> Result<()> {

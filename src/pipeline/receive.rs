@@ -1,5 +1,6 @@
 //! The thread that reads the stream and turns it into chunks of changes.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -7,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crossbeam_channel::Sender;
 
 use super::channel::ChunkSender;
-use crate::change::{Chunk, Position};
+use crate::change::{Cell, Chunk, Position};
 use crate::document::Table;
 use crate::error::{Error, Result};
 use crate::lsn::Lsn;
@@ -77,18 +78,10 @@ impl<'a> Translation<'a> {
                 chunk.commit(Position { lsn: commit_end_lsn, committed_at: commit_time });
             }
             Message::Relation(relation) => self.learn(relation)?,
-            Message::Insert { relation, new } => {
-                if let Some(table) = self.table(relation, new.len())? {
-                    put(table, None, &new, chunk);
-                }
-            }
-            Message::Update { relation, old, new } => {
-                if let Some(table) = self.table(relation, new.len())? {
-                    put(table, old.as_ref(), &new, chunk);
-                }
-            }
+            Message::Insert { relation, new } => self.put(relation, None, new, chunk)?,
+            Message::Update { relation, old, new } => self.put(relation, old, new, chunk)?,
             Message::Delete { relation, old } => {
-                if let Some(table) = self.table(relation, old.cells().len())? {
+                if let Some(table) = table(&self.tables, relation, old.cells().len())? {
                     chunk.delete(|out| table.write_key(old.cells(), None, out));
                 }
             }
@@ -120,28 +113,71 @@ impl<'a> Translation<'a> {
         Ok(())
     }
 
-    /// The table of a row of so many columns; `None` for one that is left out.
-    fn table(&self, relation: u32, width: usize) -> Result<Option<&Table>> {
-        let table = known(&self.tables, relation)?;
-        if table.is_some_and(|table| table.width() != width) {
-            return Err(protocol_error(format!("a row of table {relation} has {width} columns")));
-        }
-        Ok(table)
+    fn put(
+        &mut self,
+        relation: u32,
+        old: Option<OldTuple<'_>>,
+        new: Tuple<'_>,
+        chunk: &mut Chunk,
+    ) -> Result<()> {
+        let Some(table) = table(&self.tables, relation, new.len())? else { return Ok(()) };
+        // Of an old key only the key's columns are known.
+        let whole = match &old {
+            Some(OldTuple::Full(cells)) => Some(&cells[..]),
+            _ => None,
+        };
+        let old = old.as_ref().map(OldTuple::cells);
+        let casts = cast(&mut self.session, table, &new, whole)?;
+        let shown = with_casts(&new, &casts);
+        chunk.put(
+            |out| table.write_key(&new, old, out),
+            |out| table.write_document(&shown, whole, out),
+            old.map(|old| move |out: &mut Vec<u8>| table.write_key(old, None, out)),
+        );
+        Ok(())
     }
 }
 
-fn put(table: &Table, old: Option<&OldTuple<'_>>, new: &Tuple<'_>, chunk: &mut Chunk) {
-    // Of an old key only the key's columns are known.
-    let whole = match old {
-        Some(OldTuple::Full(cells)) => Some(&cells[..]),
-        _ => None,
-    };
-    let old = old.map(OldTuple::cells);
-    chunk.put(
-        |out| table.write_key(new, old, out),
-        |out| table.write_document(new, whole, out),
-        old.map(|old| move |out: &mut Vec<u8>| table.write_key(old, None, out)),
-    );
+/// What the server makes of the values that have a cast to `json`, with their columns.
+fn cast(
+    session: &mut Session,
+    table: &Table,
+    cells: &[Cell<'_>],
+    old: Option<&[Cell<'_>]>,
+) -> Result<Vec<(usize, String)>> {
+    let mut casts = Vec::new();
+    for (column, type_oid) in table.casts() {
+        let cell = match (cells[column], old) {
+            (Cell::UnchangedToast, Some(old)) => old.get(column).copied().unwrap_or(Cell::Null),
+            (cell, _) => cell,
+        };
+        if let Cell::Text(text) = cell {
+            casts.push((column, session.to_json(type_oid, &String::from_utf8_lossy(text))?));
+        }
+    }
+    Ok(casts)
+}
+
+/// The cells as the document shows them.
+fn with_casts<'a>(cells: &'a Tuple<'a>, casts: &'a [(usize, String)]) -> Cow<'a, [Cell<'a>]> {
+    let mut shown = Cow::Borrowed(&cells[..]);
+    for (column, json) in casts {
+        shown.to_mut()[*column] = Cell::Text(json.as_bytes());
+    }
+    shown
+}
+
+/// The table of a row of so many columns; `None` for one that is left out.
+fn table(
+    tables: &HashMap<u32, Option<Table>>,
+    relation: u32,
+    width: usize,
+) -> Result<Option<&Table>> {
+    let table = known(tables, relation)?;
+    if table.is_some_and(|table| table.width() != width) {
+        return Err(protocol_error(format!("a row of table {relation} has {width} columns")));
+    }
+    Ok(table)
 }
 
 fn known(tables: &HashMap<u32, Option<Table>>, relation: u32) -> Result<Option<&Table>> {

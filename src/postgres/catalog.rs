@@ -30,10 +30,13 @@ impl PublishedTable {
         format!("{}.{}", quoted(&self.schema), quoted(&self.name))
     }
 
-    /// The published columns as SQL.
+    /// The published columns as SQL, those with a cast to `json` as what the cast gives.
     #[must_use]
-    pub fn sql_columns(&self) -> String {
-        let columns: Vec<_> = self.columns.iter().map(|(name, _)| quoted(name)).collect();
+    pub fn sql_columns(&self, table: &Table) -> String {
+        let mut columns: Vec<_> = self.columns.iter().map(|(name, _)| quoted(name)).collect();
+        for (position, _) in table.casts() {
+            columns[position] = format!("to_json({})", columns[position]);
+        }
         columns.join(", ")
     }
 }
@@ -98,7 +101,9 @@ impl Session {
         };
         let columns = columns
             .iter()
-            .map(|(name, oid)| Ok(TableColumn { name: name.clone(), kind: self.kind(*oid)? }))
+            .map(|(name, oid)| {
+                Ok(TableColumn { name: name.clone(), kind: self.column_kind(*oid)? })
+            })
             .collect::<Result<Vec<_>>>()?;
         let table = Table::new(path, schema, name, columns, &key);
         Ok(table.ok_or_else(|| {
@@ -124,6 +129,27 @@ impl Session {
         Ok(row.map_err(|error| failed("looking for a table's key", error))?.get(0))
     }
 
+    fn column_kind(&mut self, type_oid: u32) -> Result<Kind> {
+        let kind = self.kind(type_oid)?;
+        Ok(if kind.needs_cast() { Kind::Cast { type_oid } } else { kind })
+    }
+
+    /// What `to_json` makes of a value of this type, which is given as text.
+    ///
+    /// # Errors
+    /// As for every query; [`Error::PostgresServer`] too if the type no longer takes the text.
+    pub fn to_json(&mut self, type_oid: u32, text: &str) -> Result<String> {
+        let doing = "casting a value to json";
+        let name: String = self
+            .client
+            .query_one("SELECT format_type($1, NULL)", &[&type_oid])
+            .map_err(|error| failed(doing, error))?
+            .get(0);
+        let sql = format!("SELECT to_json(CAST($1::text AS {name}))::text");
+        let row = self.client.query_one(&sql, &[&text]).map_err(|error| failed(doing, error))?;
+        Ok(row.get(0))
+    }
+
     /// What `to_json` makes of a type (PostgreSQL, `json_categorize_type`): what counts is the
     /// type below its domains.
     fn kind(&mut self, oid: u32) -> Result<Kind> {
@@ -132,7 +158,10 @@ impl Session {
         }
         let doing = "looking at a type";
         let sql = "SELECT t.typtype::text, t.typbasetype, t.typrelid, t.typelem, \
-                          t.typlen = -1 AND t.typelem <> 0, e.typdelim::text \
+                          t.typlen = -1 AND t.typelem <> 0, e.typdelim::text, \
+                          t.oid >= 16384 AND EXISTS (SELECT FROM pg_cast \
+                             WHERE castsource = t.oid AND casttarget = 'json'::regtype \
+                               AND castmethod = 'f') \
                      FROM pg_type t LEFT JOIN pg_type e ON e.oid = t.typelem WHERE t.oid = $1";
         let rows = self.client.query(sql, &[&oid]).map_err(|error| failed(doing, error))?;
         // A type that is gone has no values any more that would matter.
@@ -146,6 +175,7 @@ impl Session {
                 let delimiter = delimiter.bytes().next().unwrap_or(b',');
                 Ok(Kind::Array { element: Box::new(self.kind(row.get(3))?), delimiter })
             }
+            _ if row.get(6) => Ok(Kind::Cast { type_oid: oid }),
             _ => Ok(Kind::Text),
         }
     }

@@ -11,8 +11,11 @@ use crate::stop::Stop;
 /// The first pause after a request that failed.
 const RETRY_PERIOD: Duration = Duration::from_millis(100);
 
+/// What etcd has under one key.
+pub(crate) type StoredRow = KeyValue;
+
 /// The keys and values below a table's prefix.
-pub(super) struct StoredRows<'a> {
+pub(crate) struct StoredRows<'a> {
     client: &'a Client,
     stop: &'a Stop,
     range_end: Vec<u8>,
@@ -23,7 +26,7 @@ pub(super) struct StoredRows<'a> {
 }
 
 impl<'a> StoredRows<'a> {
-    pub(super) fn new(client: &'a Client, prefix: &[u8], stop: &'a Stop) -> Self {
+    pub(crate) fn new(client: &'a Client, prefix: &[u8], stop: &'a Stop) -> Self {
         let range_end = prefix_end(prefix);
         let pages = client.pages(prefix, &range_end, false);
         let page = Vec::new().into_iter();
@@ -31,14 +34,14 @@ impl<'a> StoredRows<'a> {
     }
 
     /// The next key and its value.
-    pub(super) fn next(&mut self) -> Result<Option<(Vec<u8>, Vec<u8>)>> {
+    pub(crate) fn next(&mut self) -> Result<Option<StoredRow>> {
         if self.page.len() == 0 {
             self.page = self.next_page()?.into_iter();
             if let Some(last) = self.page.as_slice().last() {
                 self.next = [&last.key[..], b"\0"].concat();
             }
         }
-        Ok(self.page.next().map(|found| (found.key, found.value)))
+        Ok(self.page.next())
     }
 
     fn next_page(&mut self) -> Result<Vec<KeyValue>> {

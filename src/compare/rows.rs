@@ -10,7 +10,7 @@ use crate::postgres::session::{copy_error, quoted};
 use crate::postgres::{PublishedTable, Session};
 
 /// The rows of a table, one at a time.
-pub(super) struct Rows<'a> {
+pub(crate) struct Rows<'a> {
     lines: Box<dyn BufRead + 'a>,
     doing: String,
     table: &'a Table,
@@ -21,7 +21,7 @@ pub(super) struct Rows<'a> {
 
 impl<'a> Rows<'a> {
     /// In whatever order.
-    pub(super) fn unordered(
+    pub(crate) fn unordered(
         session: &'a mut Session,
         published: &PublishedTable,
         table: &'a Table,
@@ -30,7 +30,7 @@ impl<'a> Rows<'a> {
     }
 
     /// In the order of their keys' bytes, which is that of etcd.
-    pub(super) fn by_key(
+    pub(crate) fn by_key(
         session: &'a mut Session,
         published: &PublishedTable,
         table: &'a Table,
@@ -59,7 +59,7 @@ impl<'a> Rows<'a> {
         let filter = published.row_filter.as_ref().map(|filter| format!(" WHERE {filter}"));
         let sql = format!(
             "COPY (SELECT {} FROM {only}{name}{}{order}) TO STDOUT",
-            published.sql_columns(),
+            published.sql_columns(table),
             filter.unwrap_or_default()
         );
         let lines = session.copy_out(&doing, &sql).map_err(|error| denied(error, &name))?;
@@ -74,7 +74,7 @@ impl<'a> Rows<'a> {
     }
 
     /// Goes to the next row; false if there is none.
-    pub(super) fn advance(&mut self) -> Result<bool> {
+    pub(crate) fn advance(&mut self) -> Result<bool> {
         self.line.clear();
         let read = self.lines.read_until(b'\n', &mut self.line);
         let length = read.map_err(|error| copy_error(&self.doing, error))?;
@@ -94,12 +94,12 @@ impl<'a> Rows<'a> {
     }
 
     /// The row's key.
-    pub(super) fn key(&self) -> &[u8] {
+    pub(crate) fn key(&self) -> &[u8] {
         &self.key
     }
 
     /// The row's document.
-    pub(super) fn document(&self) -> &[u8] {
+    pub(crate) fn document(&self) -> &[u8] {
         &self.document
     }
 }
