@@ -51,6 +51,13 @@ pub enum Error {
     },
     /// What etcd holds cannot be brought up to date from the stream; the text is the reason.
     RedumpNeeded(String),
+    /// etcd lacks what an update of a row left out.
+    RowUnknown {
+        /// The row's key before the update.
+        key: Vec<u8>,
+        /// What is missing.
+        reason: String,
+    },
     /// etcd could not be reached or refused a request.
     Etcd(etcd::Error),
     /// The position in etcd is not as this process left it: another daemon has taken over.
@@ -116,7 +123,7 @@ impl Error {
             | Self::Fenced { .. }
             | Self::System { .. }
             | Self::Stopped => Disposition::Retry,
-            Self::RedumpNeeded(_) => Disposition::Redump,
+            Self::RedumpNeeded(_) | Self::RowUnknown { .. } => Disposition::Redump,
             Self::PostgresServer { answer, .. } => answer.disposition(),
             Self::Etcd(error) => error.disposition(),
         }
@@ -126,9 +133,10 @@ impl Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Setting(text) | Self::Requirement(text) | Self::RedumpNeeded(text) => {
-                f.write_str(text)
-            }
+            Self::Setting(text)
+            | Self::Requirement(text)
+            | Self::RedumpNeeded(text)
+            | Self::RowUnknown { reason: text, .. } => f.write_str(text),
             Self::PostgresIo { doing, source } => write!(f, "PostgreSQL: {doing}: {source}"),
             Self::PostgresServer { doing, answer } => write!(f, "PostgreSQL: {doing}: {answer}"),
             Self::PostgresProtocol { doing, problem } => {

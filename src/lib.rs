@@ -26,6 +26,8 @@ pub mod document;
 pub mod batch;
 
 pub mod checkpoint;
+mod records;
+pub mod resync;
 
 pub mod etcd;
 

@@ -3,17 +3,19 @@
 /// What the keys of a table begin with, `/PATH/TABLE/`.
 #[must_use]
 pub fn table_prefix(path: &str, schema: &str, name: &str) -> Vec<u8> {
-    let mut prefix = Vec::with_capacity(path.len() + schema.len() + name.len() + 4);
-    prefix.push(b'/');
-    prefix.extend_from_slice(path.as_bytes());
-    prefix.push(b'/');
+    [b"/", path.as_bytes(), b"/", &table_name(schema, name), b"/"].concat()
+}
+
+/// A table's name as it stands in keys.
+#[must_use]
+pub fn table_name(schema: &str, name: &str) -> Vec<u8> {
+    let mut out = Vec::with_capacity(schema.len() + name.len() + 1);
     if schema != "public" {
-        write_encoded(&mut prefix, schema.as_bytes(), |byte| matches!(byte, b'%' | b'/' | b'.'));
-        prefix.push(b'.');
+        write_encoded(&mut out, schema.as_bytes(), |byte| matches!(byte, b'%' | b'/' | b'.'));
+        out.push(b'.');
     }
-    write_encoded(&mut prefix, name.as_bytes(), |byte| matches!(byte, b'%' | b'/' | b'.'));
-    prefix.push(b'/');
-    prefix
+    write_encoded(&mut out, name.as_bytes(), |byte| matches!(byte, b'%' | b'/' | b'.'));
+    out
 }
 
 /// Writes one column of a key.

@@ -24,6 +24,7 @@ use crate::pipeline::lanes::{LaneEnd, Lanes};
 use crate::pipeline::write::{Fence, Job, Step, Writer};
 use crate::pipeline::{Failure, limits};
 use crate::postgres::{PublishedTable, Session};
+use crate::records::Records;
 use crate::stop::Stop;
 
 /// Loads the tables of the publication, as `session`, whose snapshot has begun, sees them.
@@ -65,6 +66,7 @@ pub(crate) fn run(
             client,
             stop,
             path: &settings.etcd.path,
+            records: Records::new(&settings.etcd.state_path, &settings.etcd.path),
             limits: limits(&settings.etcd),
             skip_oversized: settings.sync.oversized == Oversized::Skip,
             batch: Batch::default(),
@@ -82,6 +84,7 @@ struct Load<'a> {
     client: &'a Client,
     stop: &'a Stop,
     path: &'a str,
+    records: Records,
     limits: Limits,
     skip_oversized: bool,
     batch: Batch,
@@ -92,12 +95,25 @@ impl Load<'_> {
     fn run(mut self, session: &mut Session, publication: &str) -> Result<()> {
         let tables = session.published_tables(publication)?;
         self.progress.expect(tables.iter().map(|table| table.estimated_rows).sum());
+        let mut gone = self.records.read(self.client)?;
         for published in &tables {
-            let PublishedTable { oid, schema, name, columns, .. } = published;
+            let PublishedTable { oid, schema, name, columns, shape, .. } = published;
             match session.table(self.path, *oid, (schema, name), columns)? {
-                Ok(table) => self.table(session, published, &table)?,
+                Ok(table) => {
+                    self.table(session, published, &table)?;
+                    let name = Records::name(published);
+                    gone.remove(&name);
+                    let (key, document) = (&self.records.key(&name), &Records::value(shape));
+                    self.add(Change::Put { key, document, old_key: None })?;
+                }
                 Err(reason) => log::warn!("Leaving table {schema}.{name} out: {reason}"),
             }
+        }
+        for name in gone.keys() {
+            let text = String::from_utf8_lossy(name);
+            log::info!("Deleting the keys of table {text}: it is no longer published");
+            self.add(Change::Truncate { prefix: &self.records.rows_prefix(name) })?;
+            self.add(Change::Delete { key: &self.records.key(name) })?;
         }
         self.give()?;
         self.lanes.settle()?;

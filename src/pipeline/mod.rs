@@ -4,11 +4,13 @@
 //! walsender ==CopyBoth==> receive --bytes--> pack --one txn a lane--> write (lane 0) ==txn==> etcd
 //!     ^                     | reply requested   \-------------------> write (lane n) ==txn==> etcd
 //!     +==standby status== feedback <--flushed LSN-------------------- write (lane 0)
+//!
+//! catalog, snapshots ==SQL==> watch --what a compare found--> pack
 //! ```
 //!
 //! `receive` decodes and makes documents, `pack` puts transactions together, `write` posts them.
 //! Lane 0 takes the ordered stream, and with it the position; the others take parts of oversized
-//! transactions. Each thread ends when the one before it does, and when one after it has failed.
+//! transactions. `watch` looks for tables that came, went or changed. Each thread ends when the one before it does, and when one after it has failed.
 
 mod channel;
 mod feedback;
@@ -16,8 +18,10 @@ pub(crate) mod lanes;
 mod pack;
 mod parts;
 mod receive;
+mod repair;
 mod threads;
 mod toast;
+mod watch;
 pub(crate) mod write;
 
 use std::sync::Arc;
@@ -32,13 +36,14 @@ use self::lanes::Lanes;
 use self::pack::{Pack, Rules};
 use self::receive::{Progress, Receive, Translation};
 pub(crate) use self::threads::Failure;
+use self::watch::{RunningQuery, Watch};
 use self::write::{Fence, Writer};
 use crate::batch::Limits;
 use crate::checkpoint::Checkpoint;
 use crate::config::{EtcdSettings, Oversized, Settings};
 use crate::error::Result;
 use crate::etcd::{Client, Txn};
-use crate::postgres::{FrameReader, Session, StatusWriter};
+use crate::postgres::{FrameReader, HostPort, Options, Session, StatusWriter};
 use crate::stop::Stop;
 
 /// How much of the stream may wait for etcd, in bytes.
@@ -47,13 +52,17 @@ const BACKLOG_BYTES: usize = 4 << 20;
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// What a sync starts from.
-pub(crate) struct Start {
+pub(crate) struct Start<'a> {
     /// The stream.
     pub(crate) frames: FrameReader,
     /// The way back.
     pub(crate) statuses: StatusWriter,
-    /// For questions to the catalog.
+    /// For the stream's questions to the catalog.
     pub(crate) session: Session,
+    /// For connections of the watch's own, to the same server.
+    pub(crate) options: &'a Options,
+    /// That server.
+    pub(crate) address: &'a HostPort,
     /// The etcd that is written.
     pub(crate) client: Client,
     /// The position, as it stands in etcd.
@@ -65,9 +74,18 @@ pub(crate) struct Start {
 }
 
 /// Follows the stream until a stop is requested or something fails.
-pub(crate) fn run(settings: &Settings, start: Start, stop: &Stop) -> Result<()> {
-    let Start { frames, statuses, session, client, checkpoint, mod_revision, status_interval } =
-        start;
+pub(crate) fn run(settings: &Settings, start: Start<'_>, stop: &Stop) -> Result<()> {
+    let Start {
+        frames,
+        statuses,
+        session,
+        options,
+        address,
+        client,
+        checkpoint,
+        mod_revision,
+        status_interval,
+    } = start;
     let position = checkpoint.position();
     let progress = Progress::starting_at(position.lsn);
     let fence = Fence::new(Checkpoint::key(&settings.etcd.state_path), mod_revision);
@@ -76,11 +94,14 @@ pub(crate) fn run(settings: &Settings, start: Start, stop: &Stop) -> Result<()> 
     let (chunk_sender, chunk_receiver) = chunk_channel(BACKLOG_BYTES);
     let (lanes, lane_ends) = Lanes::new(settings.sync.writers);
     let (request_sender, requests) = bounded(1);
+    let (repair_sender, repairs) = bounded(0);
+    // A poke that finds no room is one of many.
+    let (poke_sender, pokes) = bounded(64);
     // Nothing is ever sent on these two: that a thread has dropped its end is the message.
     let (receiving, ending) = bounded(0);
     let (writing, written) = bounded(0);
 
-    let translation = Translation::new(session, &settings.etcd.path);
+    let translation = Translation::new(session, &settings.etcd.path, poke_sender.clone());
     let received = Arc::clone(&progress.received);
     let receive = Receive {
         frames,
@@ -90,7 +111,21 @@ pub(crate) fn run(settings: &Settings, start: Start, stop: &Stop) -> Result<()> 
         status_requests: request_sender,
         received,
     };
-    let pack = Pack::new(rules(settings), lanes, client.clone(), ending.clone(), position);
+    let watching = (repairs, poke_sender);
+    let pack =
+        Pack::new(rules(settings), lanes, client.clone(), ending.clone(), position, watching);
+    let query = RunningQuery::default();
+    let watch = Watch {
+        settings,
+        stop,
+        options,
+        address,
+        client: client.clone(),
+        requests: repair_sender,
+        pokes,
+        ending: ending.clone(),
+        query: query.clone(),
+    };
     let flushed = Arc::clone(&progress.flushed);
     let feedback = Feedback { statuses, progress, interval: status_interval, requests, written };
     let writer = |lane: usize| Writer {
@@ -114,12 +149,15 @@ pub(crate) fn run(settings: &Settings, start: Start, stop: &Stop) -> Result<()> 
         }
         drop(writing);
         failure.spawn(scope, "pack", move || pack.run(&chunk_receiver));
+        failure.spawn(scope, "watch", move || watch.run());
         failure.spawn(scope, "feedback", move || feedback.run());
         let received = failure.spawn(scope, "receive", move || {
             let _receiving = receiving;
             receive.run()
         });
-        received.and_then(|thread| thread.join().ok().flatten())
+        let frames = received.and_then(|thread| thread.join().ok().flatten());
+        query.cancel();
+        frames
     });
     failure.into_result()?;
     frames.map_or(Ok(()), |frames| frames.drain(DRAIN_TIMEOUT))
@@ -132,7 +170,6 @@ fn rules(settings: &Settings) -> Rules {
         coalesce: sync.coalesce,
         idle_period: sync.idle_period,
         skip_oversized: sync.oversized == Oversized::Skip,
-        skip_unknown: !sync.dump,
     }
 }
 

@@ -2,12 +2,14 @@
 
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Select};
+use crossbeam_channel::{Receiver, Select, Sender, never};
 
 use super::channel::ChunkReceiver;
 use super::lanes::Lanes;
 use super::parts::Parts;
+use super::repair::{Recording, Request};
 use super::toast::Stored;
+use super::watch::Poke;
 use super::write::{Job, Step};
 use crate::batch::{Batch, Fit, Limits};
 use crate::change::{Change, Chunk, Event, Position};
@@ -26,9 +28,6 @@ pub(super) struct Rules {
     pub(super) idle_period: Duration,
     /// Whether a row that no request can hold is left out.
     pub(super) skip_oversized: bool,
-    /// Whether a row that etcd should have and lacks is left out: so it is if there never was a
-    /// dump.
-    pub(super) skip_unknown: bool,
 }
 
 /// Packs the stream.
@@ -50,6 +49,14 @@ pub(super) struct Pack {
     idle_step: bool,
     /// When the next such step may be put.
     idle_due: Instant,
+    /// What the watch asks for.
+    requests: Receiver<Request>,
+    /// Tells the watch of rows that are not known.
+    pokes: Sender<Poke>,
+    /// The table that the watch compares now.
+    recording: Option<Recording>,
+    /// Who waits for etcd to have all up to an LSN.
+    awaited: Option<(Lsn, Sender<()>)>,
 }
 
 impl Pack {
@@ -59,6 +66,7 @@ impl Pack {
         client: Client,
         ending: Receiver<()>,
         position: Position,
+        (requests, pokes): (Receiver<Request>, Sender<Poke>),
     ) -> Self {
         Self {
             rules,
@@ -71,6 +79,10 @@ impl Pack {
             position,
             idle_step: false,
             idle_due: Instant::now() + rules.idle_period,
+            requests,
+            pokes,
+            recording: None,
+            awaited: None,
         }
     }
 
@@ -80,9 +92,11 @@ impl Pack {
         loop {
             match self.next(chunks)? {
                 Next::Chunk(chunk) => self.take(&chunk)?,
+                Next::Request(request) => self.answer(request)?,
                 Next::Given => {}
                 Next::End => break,
             }
+            self.answer_awaited()?;
         }
         if self.idle_step {
             self.ready.position = Some(self.position);
@@ -98,6 +112,9 @@ impl Pack {
         }
         let mut select = Select::new();
         let chunk = chunks.select(&mut select);
+        // What is not in the stream has its place between two transactions of it.
+        let between = self.commit_lsn.is_none() && self.awaited.is_none();
+        let request = between.then(|| select.recv(&self.requests));
         if !self.ready.is_empty() {
             select.send(self.lanes.ordered());
         }
@@ -111,6 +128,13 @@ impl Pack {
         };
         if operation.index() == chunk {
             return Ok(chunks.complete(operation).map_or(Next::End, Next::Chunk));
+        }
+        if Some(operation.index()) == request {
+            let request = operation.recv(&self.requests);
+            if request.is_err() {
+                self.requests = never();
+            }
+            return Ok(request.map_or(Next::Given, Next::Request));
         }
         let job = self.lanes.job(&mut self.ready);
         let (step, operations) = (job.step, job.txn.operations());
@@ -138,15 +162,32 @@ impl Pack {
     /// Adds a change to the transaction; `events` are it and what follows it.
     fn change(&mut self, change: Change<'_>, events: &[Event<'_>]) -> Result<()> {
         let mut filled = Vec::new();
-        let change = match self.fill(change, events, &mut filled) {
-            Err(Error::RedumpNeeded(reason)) if self.rules.skip_unknown => {
-                log::warn!("{reason}: leaving the row out");
-                without_row(change)
+        let whole = match self.fill(change, events, &mut filled) {
+            Err(Error::RowUnknown { key, reason }) => {
+                return self.row_unknown(change, key, &reason);
             }
-            change => change?,
+            whole => whole?,
         };
-        self.stored.changed(change);
-        self.add(change)
+        if let Some(recording) = &mut self.recording {
+            recording.note(change);
+        }
+        self.stored.changed(whole);
+        self.add(whole)
+    }
+
+    /// Leaves out a row of which etcd lacks what the server did not send. Either its table is
+    /// being compared, and is compared once more, or it has to be; unless there never was a dump.
+    fn row_unknown(&mut self, change: Change<'_>, key: Vec<u8>, reason: &str) -> Result<()> {
+        match &mut self.recording {
+            Some(recording) if recording.covers(&key) => {
+                recording.note_left_out();
+                return Ok(());
+            }
+            _ => log::warn!("Leaving a row out for now: {reason}"),
+        }
+        // The watch may be behind; it hears of the next such row.
+        let _ = self.pokes.try_send(Poke::RowUnknown(key));
+        self.add(without_row(change))
     }
 
     /// The change with its holes filled, from the newest version of the row that is at hand, else
@@ -179,6 +220,53 @@ impl Pack {
             }
             Fit::TooLarge { bytes } => self.too_large(change, bytes),
         }
+    }
+
+    /// Does what the watch asks for.
+    fn answer(&mut self, request: Request) -> Result<()> {
+        match request {
+            Request::Reach { lsn, done } => self.awaited = Some((lsn, done)),
+            Request::Record { prefix } => self.recording = Some(Recording::new(prefix)),
+            Request::Apply(chunk) => self.apply(&chunk)?,
+            Request::Finish { outcome } => {
+                if let Some(recording) = self.recording.take() {
+                    // Whoever asked may be gone.
+                    let _ = outcome.send(recording.outcome());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells the watch that etcd has all that it waits for.
+    fn answer_awaited(&mut self) -> Result<()> {
+        let between = self.commit_lsn.is_none();
+        if let Some((_, done)) =
+            self.awaited.take_if(|(lsn, _)| between && *lsn <= self.position.lsn)
+        {
+            self.give_ready()?;
+            self.lanes.settle()?;
+            let _ = done.send(());
+        }
+        Ok(())
+    }
+
+    /// Makes changes that are not in the stream.
+    fn apply(&mut self, chunk: &Chunk) -> Result<()> {
+        for event in chunk.events() {
+            let Event::Change(change) = event else { continue };
+            if self.recording.as_ref().is_some_and(|recording| recording.overrules(change)) {
+                continue;
+            }
+            if self.open.add(change, self.rules.limits) == Fit::Full {
+                self.close()?;
+            }
+            match self.open.add(change, self.rules.limits) {
+                Fit::TooLarge { bytes } => self.too_large(change, bytes)?,
+                Fit::Added | Fit::Full => {}
+            }
+        }
+        self.close()
     }
 
     /// Goes over to writing the transaction in parts: all before it goes first, then a position
@@ -225,6 +313,11 @@ impl Pack {
             return Ok(());
         }
         self.open.position = Some(position);
+        self.close()
+    }
+
+    /// Puts what is complete with what waits for the writer, after it if they do not go together.
+    fn close(&mut self) -> Result<()> {
         let Rules { limits, coalesce, .. } = self.rules;
         if !self.ready.absorb(&mut self.open, limits, coalesce) {
             self.give_ready()?;
@@ -282,6 +375,8 @@ impl Pack {
 enum Next {
     /// A chunk has come.
     Chunk(Chunk),
+    /// The watch asks for something.
+    Request(Request),
     /// Something was given to the writer, or is due to be.
     Given,
     /// No more chunks come.

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crossbeam_channel::Sender;
 
 use super::channel::ChunkSender;
+use super::watch::Poke;
 use crate::change::{Cell, Chunk, Position};
 use crate::document::Table;
 use crate::error::{Error, Result};
@@ -63,11 +64,13 @@ pub(super) struct Translation<'a> {
     /// The tables by OID, as their last `Relation` message and the catalog describe them; `None`
     /// for one that is left out.
     tables: HashMap<u32, Option<Table>>,
+    /// Tells the watch that a table was described.
+    pokes: Sender<Poke>,
 }
 
 impl<'a> Translation<'a> {
-    pub(super) fn new(session: Session, path: &'a str) -> Self {
-        Self { session, path, tables: HashMap::new() }
+    pub(super) fn new(session: Session, path: &'a str, pokes: Sender<Poke>) -> Self {
+        Self { session, path, tables: HashMap::new(), pokes }
     }
 
     fn add(&mut self, message: &[u8], chunk: &mut Chunk) -> Result<()> {
@@ -110,6 +113,8 @@ impl<'a> Translation<'a> {
             }
         });
         self.tables.insert(oid, table.ok());
+        // The watch may have been poked often enough already.
+        let _ = self.pokes.try_send(Poke::TableDescribed);
         Ok(())
     }
 

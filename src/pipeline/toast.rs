@@ -63,8 +63,9 @@ impl Stored {
             None => self.documents.get(source).and_then(Option::as_ref),
         };
         let reason = |problem: &str| {
-            let key = String::from_utf8_lossy(source);
-            Error::RedumpNeeded(format!("an update left out a column of {key}, and {problem}"))
+            let text = String::from_utf8_lossy(source);
+            let reason = format!("an update left out a column of {text}, and {problem}");
+            Error::RowUnknown { key: source.to_vec(), reason }
         };
         let newest = newest.ok_or_else(|| reason("etcd does not have the row"))?;
         fill(document, newest, filled).map_err(|missing| reason(&missing.to_string()))?;

@@ -1,5 +1,7 @@
 //! What the catalog says of tables and types.
 
+use serde::{Deserialize, Serialize};
+
 use super::session::{Session, failed, quoted};
 use crate::document::{Kind, Table, TableColumn, json_string};
 use crate::error::{Error, Result};
@@ -21,6 +23,42 @@ pub struct PublishedTable {
     pub partitioned: bool,
     /// The planner's estimate of its rows, 0 if it has none.
     pub estimated_rows: u64,
+    /// What the documents of its rows depend on.
+    pub shape: Shape,
+}
+
+/// What the documents of a table's rows depend on beside the rows' own changes, a digest each.
+/// Where one of them has changed, rows may have changed that the stream says nothing of.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shape {
+    /// The published columns: names and types.
+    columns: String,
+    /// The columns' own types: labels of enums, attributes of composites.
+    types: String,
+    /// The identity and its columns.
+    key: String,
+    /// The row filter.
+    filter: String,
+    /// The files that hold the rows: another one where they were rewritten, or where a partition
+    /// came, went or was truncated.
+    storage: String,
+}
+
+impl Shape {
+    /// What differs between two shapes, in words; `None` if nothing does.
+    #[must_use]
+    pub fn change(&self, other: &Self) -> Option<String> {
+        let parts = [
+            ("columns", &self.columns, &other.columns),
+            ("types", &self.types, &other.types),
+            ("key", &self.key, &other.key),
+            ("row filter", &self.filter, &other.filter),
+            ("storage", &self.storage, &other.storage),
+        ];
+        let changed: Vec<_> =
+            parts.iter().filter(|(_, one, other)| one != other).map(|(name, ..)| *name).collect();
+        (!changed.is_empty()).then(|| changed.join(", "))
+    }
 }
 
 impl PublishedTable {
@@ -41,6 +79,38 @@ impl PublishedTable {
     }
 }
 
+/// The parts of the type of column `a` that can change under its name, as SQL.
+const TYPE_PARTS: &str = "(\
+    WITH RECURSIVE part (oid) AS (\
+        SELECT a.atttypid \
+        UNION SELECT next.oid FROM part JOIN pg_type t ON t.oid = part.oid \
+        CROSS JOIN LATERAL (SELECT t.typelem UNION SELECT t.typbasetype \
+            UNION SELECT f.atttypid FROM pg_attribute f \
+             WHERE f.attrelid = t.typrelid AND f.attnum > 0 AND NOT f.attisdropped) next (oid) \
+        WHERE next.oid <> 0) \
+    SELECT coalesce(string_agg(concat_ws(' ', \
+               (SELECT string_agg(e.enumlabel, ' ' ORDER BY e.oid) \
+                  FROM pg_enum e WHERE e.enumtypid = part.oid), \
+               (SELECT string_agg(f.attname || ' ' || f.atttypid, ' ' ORDER BY f.attnum) \
+                  FROM pg_attribute f JOIN pg_type t ON f.attrelid = t.typrelid \
+                 WHERE t.oid = part.oid AND t.typtype = 'c' AND f.attnum > 0 \
+                   AND NOT f.attisdropped)), ', ' ORDER BY part.oid), '') FROM part)";
+
+/// The identity of table `c` and the columns of the indexes that can be its key, as SQL.
+const KEY_PARTS: &str = "c.relreplident::text || coalesce((\
+    SELECT string_agg(concat_ws(' ', i.indisprimary, i.indisreplident, i.indimmediate, \
+                                i.indisvalid, i.indkey), ', ' ORDER BY i.indexrelid) \
+      FROM pg_index i \
+     WHERE i.indrelid = c.oid AND (i.indisprimary OR i.indisreplident)), '')";
+
+/// The files of table `c` and of its partitions, as SQL.
+const STORAGE_PARTS: &str = "(\
+    WITH RECURSIVE part (oid) AS (\
+        SELECT c.oid UNION SELECT i.inhrelid FROM part JOIN pg_inherits i \
+            ON i.inhparent = part.oid AND c.relkind = 'p') \
+    SELECT string_agg(part.oid || ' ' || s.relfilenode, ', ' ORDER BY part.oid) \
+      FROM part JOIN pg_class s ON s.oid = part.oid)";
+
 impl Session {
     /// The tables of a publication, by schema and name.
     ///
@@ -57,14 +127,18 @@ impl Session {
             "SELECT c.oid, n.nspname::text, c.relname::text, c.relkind = 'p', {row_filter}::text, \
                     greatest(c.reltuples, 0)::bigint, \
                     array_agg(a.attname::text ORDER BY a.attnum), \
-                    array_agg(a.atttypid ORDER BY a.attnum) \
+                    array_agg(a.atttypid ORDER BY a.attnum), \
+                    md5(string_agg(a.attname || ' ' || a.atttypid, ', ' ORDER BY a.attnum)), \
+                    md5(string_agg({TYPE_PARTS}, ', ' ORDER BY a.attnum)), \
+                    md5({KEY_PARTS}), md5(coalesce({row_filter}::text, '')), md5({STORAGE_PARTS}) \
                FROM pg_publication_tables p \
                JOIN pg_namespace n ON n.nspname = p.schemaname \
                JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = p.tablename \
                JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 \
                                   AND NOT a.attisdropped AND {is_published} \
               WHERE p.pubname = $1::text \
-              GROUP BY 1, 2, 3, 4, 5, 6 ORDER BY 2, 3"
+              GROUP BY c.oid, n.nspname, c.relname, c.relkind, {row_filter}::text, c.reltuples, \
+                       c.relreplident, c.relfilenode ORDER BY 2, 3"
         );
         let rows = self.client.query(&sql, &[&publication]);
         let rows = rows.map_err(|error| failed("looking at the published tables", error))?;
@@ -79,6 +153,13 @@ impl Session {
                 row_filter: row.get(4),
                 estimated_rows: u64::try_from(estimated_rows).unwrap_or(0),
                 columns: names.into_iter().zip(types).collect(),
+                shape: Shape {
+                    columns: row.get(8),
+                    types: row.get(9),
+                    key: row.get(10),
+                    filter: row.get(11),
+                    storage: row.get(12),
+                },
             }
         };
         Ok(rows.iter().map(table).collect())

@@ -27,7 +27,7 @@ mod real_server_tests;
 #[cfg(test)]
 mod test_server;
 
-pub use catalog::PublishedTable;
+pub use catalog::{PublishedTable, Shape};
 pub use connection::{Connection, SESSION_SETTINGS};
 pub use copy_both::{Frame, FrameReader, StatusWriter};
 pub use options::{HostPort, Options};

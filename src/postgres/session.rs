@@ -3,7 +3,7 @@
 use std::io::{self, BufRead};
 use std::time::Duration;
 
-use ::postgres::{Client, Config, NoTls, Row};
+use ::postgres::{CancelToken, Client, Config, NoTls, Row};
 
 use super::connection::SESSION_SETTINGS;
 use super::options::{HostPort, Options};
@@ -72,8 +72,13 @@ impl Session {
         let client = config.connect(NoTls).map_err(|error| failed(doing(), error))?;
         let mut session = Self { client, version: 0 };
         session.version = session.server_version()?;
+        let doing = "opening an SQL session";
+        if session.version >= 110_000 {
+            // Compiling the queries on the catalog would take longer than running them.
+            session.execute(doing, "SET jit = off")?;
+        }
         if session.version >= 170_000 {
-            session.execute("opening an SQL session", "SET transaction_timeout = 0")?;
+            session.execute(doing, "SET transaction_timeout = 0")?;
         }
         Ok(session)
     }
@@ -103,6 +108,25 @@ impl Session {
     pub fn clock(&mut self) -> Result<i64> {
         let sql = "SELECT floor(1e6 * (extract(epoch FROM clock_timestamp()) - 946684800))::bigint";
         Ok(self.row("reading the clock", sql)?.get(0))
+    }
+
+    /// Up to where the server has written its log: what is committed, and can be seen, is before.
+    ///
+    /// # Errors
+    /// As for every query.
+    pub fn current_lsn(&mut self) -> Result<Lsn> {
+        let doing = "reading the server's position";
+        let lsn: String = self.row(doing, "SELECT pg_current_wal_lsn()::text")?.get(0);
+        lsn.parse().map_err(|error| Error::PostgresProtocol {
+            doing: doing.to_owned(),
+            problem: format!("{lsn}: {error}"),
+        })
+    }
+
+    /// The means to end a query of this session from another thread.
+    #[must_use]
+    pub fn canceller(&self) -> Canceller {
+        Canceller(self.client.cancel_token())
     }
 
     /// What the server says of a slot; `None` if there is none of this name.
@@ -268,6 +292,19 @@ impl Session {
         let sql = "SELECT current_setting('server_version_num')::int";
         let version: i32 = self.row("reading the server's version", sql)?.get(0);
         Ok(u32::try_from(version).unwrap_or(0))
+    }
+}
+
+/// Ends a query of a session.
+pub struct Canceller(CancelToken);
+
+impl Canceller {
+    /// Asks the server to end the query that runs now. A server that cannot be reached is not
+    /// running it for long.
+    pub fn cancel(&self) {
+        if let Err(error) = self.0.cancel_query(NoTls) {
+            log::debug!("cancelling a query: {error}");
+        }
     }
 }
 

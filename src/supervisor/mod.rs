@@ -57,6 +57,8 @@ struct Supervisor<'a> {
 
 /// Both connections to the primary, and who it is.
 struct Primary<'a> {
+    options: postgres::Options,
+    address: postgres::HostPort,
     connection: Connection<'a>,
     session: Session,
     identity: SystemIdentity,
@@ -100,7 +102,7 @@ impl<'a> Supervisor<'a> {
         checkpoint: Checkpoint,
         mod_revision: i64,
     ) -> Result<()> {
-        let Primary { connection, mut session, .. } = primary;
+        let Primary { options, address, connection, mut session, .. } = primary;
         let sync = &self.settings.sync;
         let status_interval = self.status_interval(&mut session)?;
         let (frames, statuses) =
@@ -114,8 +116,17 @@ impl<'a> Supervisor<'a> {
         log::info!("Resuming from {}", checkpoint.lsn);
         self.retry.succeeded();
         self.retry = Retry::new(self.settings.database.retry_period).despite_refusals(true);
-        let start =
-            Start { frames, statuses, session, client, checkpoint, mod_revision, status_interval };
+        let start = Start {
+            frames,
+            statuses,
+            session,
+            options: &options,
+            address: &address,
+            client,
+            checkpoint,
+            mod_revision,
+            status_interval,
+        };
         pipeline::run(self.settings, start, self.stop)
     }
 
@@ -201,7 +212,7 @@ impl<'a> Supervisor<'a> {
         checkpoint: Option<&Checkpoint>,
     ) -> Result<Decision> {
         let Settings { sync, database, etcd, .. } = self.settings;
-        let Primary { connection, session, identity } = primary;
+        let Primary { connection, session, identity, .. } = primary;
         let history = match checkpoint {
             Some(checkpoint) if checkpoint.timeline != identity.timeline => {
                 connection.timeline_history(identity.timeline)?
@@ -270,7 +281,8 @@ impl<'a> Supervisor<'a> {
         let mut session = Session::connect(options, address)?;
         require(connection.server_version_num(), &session.wal_level()?)?;
         let identity = connection.identify_system()?;
-        Ok(Some(Primary { connection, session, identity }))
+        let (options, address) = (options.clone(), address.clone());
+        Ok(Some(Primary { options, address, connection, session, identity }))
     }
 
     /// The etcd client, connected once.

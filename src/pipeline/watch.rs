@@ -1,0 +1,321 @@
+//! The thread that looks at which tables there are and what has become of them, since the stream
+//! does not tell, and that compares those whose rows may have changed unseen.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender, bounded, select};
+
+use super::repair::{Outcome, Request};
+use crate::change::Chunk;
+use crate::compare::{Finding, Rows, StoredRows, compare};
+use crate::config::Settings;
+use crate::error::{Error, Result};
+use crate::etcd::Client;
+use crate::lsn::Lsn;
+use crate::postgres::session::Canceller;
+use crate::postgres::{Connection, HostPort, Options, PublishedTable, Session, Shape, SlotKind};
+use crate::records::{Name, Records};
+use crate::resync;
+use crate::retry::Retry;
+use crate::stop::Stop;
+
+/// The shortest time between two looks that the stream asks for.
+const LOOK_PERIOD: Duration = Duration::from_secs(1);
+/// The time between two looks for a request to resync.
+const RESYNC_PERIOD: Duration = Duration::from_secs(2);
+/// What a compare finds is handed on in chunks of this size, in bytes.
+const CHUNK_BYTES: usize = 64 * 1024;
+
+/// Why the watch should look before it is time.
+pub(super) enum Poke {
+    /// A table was described anew.
+    TableDescribed,
+    /// A row, of this key, came of which a column was left out that etcd does not have.
+    RowUnknown(Vec<u8>),
+}
+
+/// Watches the tables of the publication.
+pub(super) struct Watch<'a> {
+    pub(super) settings: &'a Settings,
+    pub(super) stop: &'a Stop,
+    pub(super) options: &'a Options,
+    pub(super) address: &'a HostPort,
+    pub(super) client: Client,
+    pub(super) requests: Sender<Request>,
+    pub(super) pokes: Receiver<Poke>,
+    /// Disconnected once nothing more is received.
+    pub(super) ending: Receiver<()>,
+    pub(super) query: RunningQuery,
+}
+
+/// The query of the watch that runs now, to be cancelled when the sync ends.
+#[derive(Clone, Default)]
+pub(super) struct RunningQuery(Arc<Mutex<Option<Canceller>>>);
+
+impl RunningQuery {
+    pub(super) fn cancel(&self) {
+        if let Some(canceller) = &*self.0.lock().unwrap_or_else(PoisonError::into_inner) {
+            canceller.cancel();
+        }
+    }
+
+    fn set(&self, canceller: Option<Canceller>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = canceller;
+    }
+}
+
+impl Watch<'_> {
+    /// Looks now and then, and when poked, until the sync ends. What fails is tried again: the
+    /// stream goes on without it.
+    pub(super) fn run(self) -> Result<()> {
+        let mut retry = Retry::new(LOOK_PERIOD).despite_refusals(true);
+        let mut state = State::default();
+        loop {
+            let pause = match self.work(&mut state) {
+                Ok(()) => {
+                    retry.succeeded();
+                    self.settings.sync.catalog_period
+                }
+                Err(Error::Stopped) => return Ok(()),
+                Err(error) => {
+                    state.session = None;
+                    retry.failed(&error)
+                }
+            };
+            if !self.wait(&mut state, pause) {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Waits for the next look; false once the sync has ended.
+    fn wait(&self, state: &mut State, pause: Duration) -> bool {
+        let (now, mut client) = (Instant::now(), self.client.clone());
+        let mut due = now + pause;
+        while Instant::now() < due {
+            let next = due.min(Instant::now() + RESYNC_PERIOD);
+            select! {
+                recv(self.ending) -> _ => return false,
+                recv(self.pokes) -> poke => match poke {
+                    Ok(Poke::TableDescribed) => due = due.min(now + LOOK_PERIOD),
+                    Ok(Poke::RowUnknown(key)) => {
+                        let records = self.records();
+                        state.suspects.extend(records.name_of_row(&key).map(<[u8]>::to_vec));
+                        due = due.min(now + LOOK_PERIOD);
+                    }
+                    Err(_) => return false,
+                },
+                default(next.saturating_duration_since(Instant::now())) => {
+                    // An etcd that cannot be asked is asked again soon.
+                    let asked = resync::is_requested(&mut client, &self.settings.etcd.state_path);
+                    if asked.unwrap_or(false) {
+                        return true;
+                    }
+                }
+            }
+        }
+        true
+    }
+
+    /// One look, and what follows from it.
+    fn work(&self, state: &mut State) -> Result<()> {
+        let request = resync::read(&mut self.client.clone(), &self.settings.etcd.state_path)?;
+        if state.session.is_none() {
+            state.session = Some(Session::connect(self.options, self.address)?);
+            state.known = self.records().read(&self.client)?;
+        }
+        let State { session: Some(session), known, suspects } = state else { return Ok(()) };
+        let tables = session.published_tables(&self.settings.sync.publication)?;
+        let mut present = Vec::new();
+        for published in tables {
+            let PublishedTable { oid, schema, name, columns, .. } = &published;
+            let path = &self.settings.etcd.path;
+            if session.table(path, *oid, (schema, name), columns)?.is_ok() {
+                present.push(published);
+            }
+        }
+        // All that the look has seen is before this.
+        let seen = session.current_lsn()?;
+        self.forget_gone(known, &present, seen)?;
+        for published in present {
+            let name = Records::name(&published);
+            let reason = match known.get(&name) {
+                _ if suspects.contains(&name) => Some("a row was not known".to_owned()),
+                _ if request.as_ref().is_some_and(|request| request.names(&published)) => {
+                    Some("a resync was asked for".to_owned())
+                }
+                None => Some("it is published now".to_owned()),
+                Some(shape) => {
+                    shape.change(&published.shape).map(|what| format!("its {what} changed"))
+                }
+            };
+            if let Some(reason) = reason.filter(|_| self.settings.sync.dump || request.is_some()) {
+                log::info!("Comparing table {}: {reason}", published.sql_name());
+                let shape = self.compare(&published, seen)?;
+                known.insert(name.clone(), shape);
+                suspects.retain(|suspect| *suspect != name);
+            }
+        }
+        request.map_or(Ok(()), |request| request.done(&mut self.client.clone()))
+    }
+
+    /// Deletes the keys of tables that are no longer published.
+    fn forget_gone(
+        &self,
+        known: &mut BTreeMap<Name, Shape>,
+        present: &[PublishedTable],
+        seen: Lsn,
+    ) -> Result<()> {
+        let present: Vec<_> = present.iter().map(Records::name).collect();
+        let gone: Vec<_> = known.keys().filter(|name| !present.contains(name)).cloned().collect();
+        for name in gone {
+            // What the stream still has of the table comes first.
+            self.reach(seen)?;
+            let text = String::from_utf8_lossy(&name).into_owned();
+            log::info!("Deleting the keys of table {text}: it is no longer published");
+            let records = self.records();
+            let mut chunk = Chunk::default();
+            chunk.truncate(&records.rows_prefix(&name));
+            chunk.delete(|out| out.extend_from_slice(&records.key(&name)));
+            self.ask(Request::Apply(chunk))?;
+            known.remove(&name);
+        }
+        Ok(())
+    }
+
+    /// Compares a table until nothing was left open, and returns the shape that it was compared
+    /// with.
+    fn compare(&self, published: &PublishedTable, seen: Lsn) -> Result<Shape> {
+        // From here on the stream has the table as the look has seen it, or newer.
+        self.reach(seen)?;
+        let records = self.records();
+        let name = Records::name(published);
+        loop {
+            self.ask(Request::Record { prefix: records.rows_prefix(&name) })?;
+            let compared = self.compare_once(published);
+            self.query.set(None);
+            let (sender, outcome) = bounded(1);
+            self.ask(Request::Finish { outcome: sender })?;
+            let shape = compared?;
+            if outcome.recv().map_err(|_| Error::Stopped)? == (Outcome { again: false }) {
+                let mut chunk = Chunk::default();
+                chunk.put(
+                    |out| out.extend_from_slice(&records.key(&name)),
+                    |out| out.extend_from_slice(&Records::value(&shape)),
+                    None::<fn(&mut Vec<u8>)>,
+                );
+                self.ask(Request::Apply(chunk))?;
+                return Ok(shape);
+            }
+        }
+    }
+
+    fn compare_once(&self, published: &PublishedTable) -> Result<Shape> {
+        let mut connection = Connection::connect(self.options, self.address, self.stop)?;
+        let created = connection.create_slot(&self.temporary_slot(), SlotKind::Temporary)?;
+        let mut session = Session::connect(self.options, self.address)?;
+        session.begin_snapshot(&created.snapshot)?;
+        self.query.set(Some(session.canceller()));
+        // The snapshot is held by the session now, and the slot need not hold WAL any longer.
+        drop(connection);
+        let tables = session.published_tables(&self.settings.sync.publication)?;
+        let Some(published) = tables.into_iter().find(|table| table.oid == published.oid) else {
+            // It has gone meanwhile: the next look sees that.
+            return Ok(Shape::default());
+        };
+        let PublishedTable { oid, schema, name, columns, .. } = &published;
+        let path = &self.settings.etcd.path;
+        let Ok(table) = session.table(path, *oid, (schema, name), columns)? else {
+            return Ok(Shape::default());
+        };
+        self.reach(created.consistent_point)?;
+        let mut stored = StoredRows::new(&self.client, &table.prefix, self.stop);
+        let first = stored.next()?;
+        let rows = Rows::by_key(&mut session, &published, &table)?;
+        let (mut chunk, mut counts) = (Chunk::default(), Counts::default());
+        compare(rows, first, stored, |finding| {
+            counts.count(finding);
+            match finding {
+                Finding::Same => {}
+                Finding::Missing { key, document } | Finding::Differs { key, document } => {
+                    chunk.put(
+                        |out| out.extend_from_slice(key),
+                        |out| out.extend_from_slice(document),
+                        None::<fn(&mut Vec<u8>)>,
+                    );
+                }
+                Finding::Stale { key } => chunk.delete(|out| out.extend_from_slice(key)),
+            }
+            if chunk.size() >= CHUNK_BYTES {
+                return self.ask(Request::Apply(std::mem::take(&mut chunk)));
+            }
+            Ok(())
+        })?;
+        self.ask(Request::Apply(chunk))?;
+        let Counts { same, missing, differs, stale } = counts;
+        log::info!(
+            "Compared table {}: {same} rows the same, {missing} missing, {differs} different, \
+             {stale} keys without a row",
+            published.sql_name()
+        );
+        Ok(published.shape)
+    }
+
+    /// Waits until everything that committed up to `lsn` is in etcd.
+    fn reach(&self, lsn: Lsn) -> Result<()> {
+        let (done, reached) = bounded(1);
+        self.ask(Request::Reach { lsn, done })?;
+        reached.recv().map_err(|_| Error::Stopped)
+    }
+
+    fn ask(&self, request: Request) -> Result<()> {
+        self.requests.send(request).map_err(|_| Error::Stopped)
+    }
+
+    fn records(&self) -> Records {
+        let etcd = &self.settings.etcd;
+        Records::new(&etcd.state_path, &etcd.path)
+    }
+
+    /// A name for the slot of a snapshot, which no other daemon uses.
+    fn temporary_slot(&self) -> String {
+        /// The longest name that PostgreSQL takes.
+        const LONGEST: usize = 63;
+        let suffix = format!("_compare_{}", std::process::id());
+        let slot = &self.settings.sync.slot;
+        let length = slot.len().min(LONGEST - suffix.len());
+        format!("{}{suffix}", slot.get(..length).unwrap_or_default())
+    }
+}
+
+/// What the watch knows.
+#[derive(Default)]
+struct State {
+    session: Option<Session>,
+    /// The tables of which etcd has the rows, with the shape of each.
+    known: BTreeMap<Name, Shape>,
+    /// Tables of which a row was not known.
+    suspects: Vec<Name>,
+}
+
+/// How many keys were found how.
+#[derive(Default)]
+struct Counts {
+    same: u64,
+    missing: u64,
+    differs: u64,
+    stale: u64,
+}
+
+impl Counts {
+    fn count(&mut self, finding: Finding<'_>) {
+        *match finding {
+            Finding::Same => &mut self.same,
+            Finding::Missing { .. } => &mut self.missing,
+            Finding::Differs { .. } => &mut self.differs,
+            Finding::Stale { .. } => &mut self.stale,
+        } += 1;
+    }
+}
