@@ -22,6 +22,12 @@ pub static COMMANDS: &[Command] = &[
         doc: "dump if needed, then sync until SIGTERM or SIGINT",
     },
     Command {
+        name: "resync",
+        arguments: "[table ...]",
+        action: Action::Resync,
+        doc: "ask the daemon to compare tables and repair what differs",
+    },
+    Command {
         name: "config",
         arguments: "",
         action: Action::Config,
@@ -60,6 +66,8 @@ pub struct Command {
 pub enum Action {
     /// The daemon.
     Run,
+    /// The request to compare tables.
+    Resync,
     /// The print of the settings.
     Config,
 }
@@ -86,6 +94,8 @@ pub struct Invocation {
     pub options: Vec<String>,
     /// How often `-v` was given.
     pub verbosity: usize,
+    /// What stands after the command.
+    pub arguments: Vec<String>,
 }
 
 /// Reads the command line, without the program's name.
@@ -115,6 +125,7 @@ pub fn parse(arguments: &[String]) -> Result<Request, String> {
         file: matches.opt_str("c"),
         options: matches.opt_strs("o"),
         verbosity: matches.opt_count("v"),
+        arguments: rest.to_vec(),
     }))
 }
 
@@ -177,7 +188,8 @@ mod tests {
     }
 
     fn run() -> Invocation {
-        Invocation { action: Action::Run, file: None, options: vec![], verbosity: 0 }
+        let (options, arguments) = (vec![], vec![]);
+        Invocation { action: Action::Run, file: None, options, verbosity: 0, arguments }
     }
 
     #[test]
@@ -187,6 +199,14 @@ mod tests {
             (&[][..], Request::Command(run())),
             (&["run"], Request::Command(run())),
             (&["config"], Request::Command(Invocation { action: Action::Config, ..run() })),
+            (
+                &["resync", "s.a", "s.b"],
+                Request::Command(Invocation {
+                    action: Action::Resync,
+                    arguments: ["s.a", "s.b"].map(str::to_owned).to_vec(),
+                    ..run()
+                }),
+            ),
             (&["-vv", "--verbose"], Request::Command(Invocation { verbosity: 3, ..run() })),
             (&["-c", "f", "run"], Request::Command(Invocation { file: Some("f".into()), ..run() })),
             (&["-oa=1", "--option", "b=2"], Request::Command(Invocation { options: set, ..run() })),

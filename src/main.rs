@@ -41,12 +41,15 @@ fn carry_out(request: Request) -> Result<ExitCode, String> {
 }
 
 fn command(
-    Invocation { action, file, options, verbosity }: &Invocation,
+    Invocation { action, file, options, verbosity, arguments }: &Invocation,
 ) -> Result<ExitCode, String> {
     let environment = env::vars_os().collect();
     let loaded = config::load(file.as_deref().map(Path::new), options, &environment)
         .map_err(|error| error.to_string())?;
     match action {
+        Action::Resync => commands::resync::run(&loaded.settings, arguments)
+            .map(|()| ExitCode::SUCCESS)
+            .map_err(|error| error.to_string()),
         Action::Config => print(&commands::config::to_toml(&loaded)),
         Action::Run => run(&loaded.settings, *verbosity),
     }

@@ -30,7 +30,7 @@ impl Records {
 
     /// The name of a table.
     pub(crate) fn name(published: &PublishedTable) -> Name {
-        table_name(&published.schema, &published.name)
+        table_name(&published.name.schema, &published.name.name)
     }
 
     /// The key of a table's record.

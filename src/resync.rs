@@ -73,9 +73,7 @@ pub(crate) fn read(client: &mut Client, state_path: &str) -> Result<Option<Reque
 impl Request {
     /// Whether it asks for this table.
     pub(crate) fn names(&self, table: &PublishedTable) -> bool {
-        let TableName { schema, name } =
-            TableName { schema: table.schema.clone(), name: table.name.clone() };
-        self.is_for_all() || self.tables.tables.contains(&TableName { schema, name }.to_string())
+        self.is_for_all() || self.tables.tables.contains(&table.name.to_string())
     }
 
     /// Whether it asks for all tables.

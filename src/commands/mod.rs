@@ -1,3 +1,4 @@
 //! What pg2etcd does besides copying.
 
 pub mod config;
+pub mod resync;

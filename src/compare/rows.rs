@@ -52,7 +52,7 @@ impl<'a> Rows<'a> {
         order: &str,
     ) -> Result<Self> {
         let name = published.sql_name();
-        let doing = format!("copying table {name}");
+        let doing = format!("copying table {}", published.name);
         // A partitioned table has rows only in its partitions; of any other one, tables that
         // inherit from it are published in their own right.
         let only = if published.partitioned { "" } else { "ONLY " };

@@ -21,6 +21,7 @@ pub use load::{DEFAULT_FILE, Loaded, Origin, load};
 pub use secret::Secret;
 pub use table_name::TableName;
 
+use crate::etcd;
 use crate::postgres::HostPort;
 
 /// What pg2etcd is told to do. pg2etcd.toml(5) says what each key means.
@@ -97,6 +98,20 @@ pub struct EtcdSettings {
     pub max_txn_ops: usize,
     /// The largest request, in bytes.
     pub max_request_bytes: usize,
+}
+
+impl EtcdSettings {
+    /// What a client is made from.
+    #[must_use]
+    pub fn client_options(&self) -> etcd::Options {
+        etcd::Options {
+            endpoints: self.endpoints.clone(),
+            username: self.username.clone(),
+            password: self.password.as_ref().map(|password| password.reveal().to_owned()),
+            dial_timeout: self.dial_timeout,
+            request_timeout: self.request_timeout,
+        }
+    }
 }
 
 /// How the copy is kept.

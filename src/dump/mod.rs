@@ -97,8 +97,8 @@ impl Load<'_> {
         self.progress.expect(tables.iter().map(|table| table.estimated_rows).sum());
         let mut gone = self.records.read(self.client)?;
         for published in &tables {
-            let PublishedTable { oid, schema, name, columns, shape, .. } = published;
-            match session.table(self.path, *oid, (schema, name), columns)? {
+            let PublishedTable { oid, name, columns, shape, .. } = published;
+            match session.table(self.path, *oid, name, columns)? {
                 Ok(table) => {
                     self.table(session, published, &table)?;
                     let name = Records::name(published);
@@ -106,7 +106,7 @@ impl Load<'_> {
                     let (key, document) = (&self.records.key(&name), &Records::value(shape));
                     self.add(Change::Put { key, document, old_key: None })?;
                 }
-                Err(reason) => log::warn!("Leaving table {schema}.{name} out: {reason}"),
+                Err(reason) => log::warn!("Leaving table {name} out: {reason}"),
             }
         }
         for name in gone.keys() {

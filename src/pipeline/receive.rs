@@ -10,6 +10,7 @@ use crossbeam_channel::Sender;
 use super::channel::ChunkSender;
 use super::watch::Poke;
 use crate::change::{Cell, Chunk, Position};
+use crate::config::TableName;
 use crate::document::Table;
 use crate::error::{Error, Result};
 use crate::lsn::Lsn;
@@ -106,10 +107,11 @@ impl<'a> Translation<'a> {
         let Relation { oid, schema, name, columns, .. } = relation;
         let columns: Vec<_> =
             columns.into_iter().map(|column| (column.name, column.type_oid)).collect();
-        let table = self.session.table(self.path, oid, (&schema, &name), &columns)?;
+        let name = TableName { schema, name };
+        let table = self.session.table(self.path, oid, &name, &columns)?;
         let table = table.map_err(|reason| {
             if !matches!(self.tables.get(&oid), Some(None)) {
-                log::warn!("Leaving table {schema}.{name} out: {reason}");
+                log::warn!("Leaving table {name} out: {reason}");
             }
         });
         self.tables.insert(oid, table.ok());

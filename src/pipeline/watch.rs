@@ -130,9 +130,9 @@ impl Watch<'_> {
         let tables = session.published_tables(&self.settings.sync.publication)?;
         let mut present = Vec::new();
         for published in tables {
-            let PublishedTable { oid, schema, name, columns, .. } = &published;
+            let PublishedTable { oid, name, columns, .. } = &published;
             let path = &self.settings.etcd.path;
-            if session.table(path, *oid, (schema, name), columns)?.is_ok() {
+            if session.table(path, *oid, name, columns)?.is_ok() {
                 present.push(published);
             }
         }
@@ -152,7 +152,7 @@ impl Watch<'_> {
                 }
             };
             if let Some(reason) = reason.filter(|_| self.settings.sync.dump || request.is_some()) {
-                log::info!("Comparing table {}: {reason}", published.sql_name());
+                log::info!("Comparing table {}: {reason}", published.name);
                 let shape = self.compare(&published, seen)?;
                 known.insert(name.clone(), shape);
                 suspects.retain(|suspect| *suspect != name);
@@ -225,9 +225,9 @@ impl Watch<'_> {
             // It has gone meanwhile: the next look sees that.
             return Ok(Shape::default());
         };
-        let PublishedTable { oid, schema, name, columns, .. } = &published;
+        let PublishedTable { oid, name, columns, .. } = &published;
         let path = &self.settings.etcd.path;
-        let Ok(table) = session.table(path, *oid, (schema, name), columns)? else {
+        let Ok(table) = session.table(path, *oid, name, columns)? else {
             return Ok(Shape::default());
         };
         self.reach(created.consistent_point)?;
@@ -258,7 +258,7 @@ impl Watch<'_> {
         log::info!(
             "Compared table {}: {same} rows the same, {missing} missing, {differs} different, \
              {stale} keys without a row",
-            published.sql_name()
+            published.name
         );
         Ok(published.shape)
     }

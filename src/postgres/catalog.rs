@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::session::{Session, failed, quoted};
+use super::session::{Session, failed, quoted, quoted_name};
+use crate::config::TableName;
 use crate::document::{Kind, Table, TableColumn, json_string};
 use crate::error::{Error, Result};
 
@@ -11,10 +12,8 @@ use crate::error::{Error, Result};
 pub struct PublishedTable {
     /// Its OID.
     pub oid: u32,
-    /// Its schema.
-    pub schema: String,
-    /// Its name.
-    pub name: String,
+    /// Its schema and name.
+    pub name: TableName,
     /// The published columns, in order: name and type's OID.
     pub columns: Vec<(String, u32)>,
     /// What a row must be for it to be published, as SQL; `None` for every row.
@@ -65,7 +64,7 @@ impl PublishedTable {
     /// Its name as SQL.
     #[must_use]
     pub fn sql_name(&self) -> String {
-        format!("{}.{}", quoted(&self.schema), quoted(&self.name))
+        quoted_name(&self.name)
     }
 
     /// The published columns as SQL, those with a cast to `json` as what the cast gives.
@@ -147,8 +146,7 @@ impl Session {
             let estimated_rows: i64 = row.get(5);
             PublishedTable {
                 oid: row.get(0),
-                schema: row.get(1),
-                name: row.get(2),
+                name: TableName { schema: row.get(1), name: row.get(2) },
                 partitioned: row.get(3),
                 row_filter: row.get(4),
                 estimated_rows: u64::try_from(estimated_rows).unwrap_or(0),
@@ -174,7 +172,7 @@ impl Session {
         &mut self,
         path: &str,
         oid: u32,
-        (schema, name): (&str, &str),
+        name: &TableName,
         columns: &[(String, u32)],
     ) -> Result<std::result::Result<Table, String>> {
         let Some(key) = self.key(oid)? else {
@@ -186,7 +184,7 @@ impl Session {
                 Ok(TableColumn { name: name.clone(), kind: self.column_kind(*oid)? })
             })
             .collect::<Result<Vec<_>>>()?;
-        let table = Table::new(path, schema, name, columns, &key);
+        let table = Table::new(path, &name.schema, &name.name, columns, &key);
         Ok(table.ok_or_else(|| {
             format!("not all columns of its key ({}) are published", key.join(", "))
         }))

@@ -338,6 +338,7 @@ pub fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
-fn quoted_name(table: &TableName) -> String {
+/// A table's name as SQL.
+pub(super) fn quoted_name(table: &TableName) -> String {
     format!("{}.{}", quoted(&table.schema), quoted(&table.name))
 }

@@ -28,6 +28,9 @@ pub(super) struct Facts<'a> {
     pub(super) publication: &'a str,
     /// Whether dumps are allowed.
     pub(super) dump: bool,
+    /// Whether a resync of all tables was asked for: whatever copy etcd has, it may become one of
+    /// this database.
+    pub(super) resync_all: bool,
     /// Why the stream before this start could not be gone on with.
     pub(super) redump: Option<&'a str>,
 }
@@ -55,8 +58,12 @@ pub(super) enum Decision {
 
 /// Decides.
 pub(super) fn decide(facts: &Facts<'_>) -> Decision {
-    if let Some(text) = facts.checkpoint.and_then(|checkpoint| another_copy(facts, checkpoint)) {
-        return Decision::Refuse(text);
+    let another_copy = facts.checkpoint.and_then(|checkpoint| another_copy(facts, checkpoint));
+    if let Some(what) = another_copy.as_ref().filter(|_| !facts.resync_all) {
+        return Decision::Refuse(format!(
+            "the position in etcd is that of another copy: {what}; set another etcd.state_path \
+             (or sync.slot), or run pg2etcd resync to make it a copy of this database"
+        ));
     }
     if let Some(text) = facts.slot.and_then(|slot| another_use(facts, slot)) {
         return Decision::Refuse(text);
@@ -64,13 +71,14 @@ pub(super) fn decide(facts: &Facts<'_>) -> Decision {
     if let Some(pid) = facts.slot.and_then(|slot| slot.active_pid) {
         return Decision::StandBy { pid: Some(pid) };
     }
-    match reason_to_renew(facts) {
+    let accepted = another_copy.map(|what| format!("a resync was asked for: {what}"));
+    match accepted.or_else(|| reason_to_renew(facts)) {
         None => Decision::Resume,
         Some(reason) => Decision::Renew { reason, slot: slot_use(facts) },
     }
 }
 
-/// Why the position is one that this daemon must not touch.
+/// What makes the position that of another copy.
 fn another_copy(facts: &Facts<'_>, checkpoint: &Checkpoint) -> Option<String> {
     let Facts { system_identifier, database, path, .. } = *facts;
     let (what, there, here) = [
@@ -80,10 +88,7 @@ fn another_copy(facts: &Facts<'_>, checkpoint: &Checkpoint) -> Option<String> {
     ]
     .into_iter()
     .find(|(_, there, here)| there != here)?;
-    Some(format!(
-        "the position in etcd is that of another copy: {what} is {there} there and {here} here; \
-         set another etcd.state_path (or sync.slot), or, to give that copy up, delete the position"
-    ))
+    Some(format!("{what} is {there} there and {here} here"))
 }
 
 /// Why the slot is one that this daemon must not touch.
@@ -215,6 +220,7 @@ mod tests {
             slot_name: "s",
             publication: "p",
             dump: true,
+            resync_all: false,
             redump: None,
         }
     }
@@ -336,6 +342,23 @@ mod tests {
                 other => panic!("{other:?}"),
             }
         }
+    }
+
+    #[test]
+    fn another_copy_is_accepted_once_a_resync_was_asked_for() {
+        let checkpoint = checkpoint();
+        let asked = || Facts { resync_all: true, ..facts(Some(&checkpoint), None) };
+        for (facts, expected) in [
+            (Facts { system_identifier: "8", ..asked() }, "cluster is 7 there and 8"),
+            (Facts { database: "x", ..asked() }, "database is shop there and x"),
+            (Facts { path: "x", ..asked() }, "path is copy there and x"),
+        ] {
+            assert!(renewed(&facts).0.contains(expected));
+        }
+        // The stream goes on where it can, and the watch compares the tables.
+        let good = slot(0x80);
+        let facts = Facts { slot: Some(&good), ..asked() };
+        assert_eq!(decide(&facts), Decision::Resume);
     }
 
     #[test]

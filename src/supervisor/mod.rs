@@ -7,13 +7,13 @@ use self::decision::{Decision, Facts, decide};
 use crate::checkpoint::{Checkpoint, Phase, VERSION, rfc3339};
 use crate::config::Settings;
 use crate::error::{Disposition, Error, Result};
-use crate::etcd::{self, Client};
+use crate::etcd::Client;
 use crate::lsn::Lsn;
 use crate::pipeline::{self, Start};
 use crate::postgres::{self, Connection, Session, SlotKind, SystemIdentity};
 use crate::retry::Retry;
 use crate::stop::Stop;
-use crate::{config, dump};
+use crate::{config, dump, resync};
 
 /// The oldest PostgreSQL that publishes.
 const OLDEST_VERSION: u32 = 100_000;
@@ -73,15 +73,22 @@ impl<'a> Supervisor<'a> {
         let mut client = self.client()?;
         let mut primary = self.primary()?;
         let found = Checkpoint::read(&mut client, &self.key())?;
-        let decision =
-            self.decide(&mut primary, found.as_ref().map(|(checkpoint, _)| checkpoint))?;
+        let request = resync::read(&mut client, &self.settings.etcd.state_path)?;
+        let resync_all = request.as_ref().is_some_and(resync::Request::is_for_all);
+        let checkpoint = found.as_ref().map(|(checkpoint, _)| checkpoint);
+        let decision = self.decide(&mut primary, checkpoint, resync_all)?;
         let (checkpoint, mod_revision) = match (decision, found) {
             (Decision::Resume, Some((checkpoint, mod_revision))) => {
                 let timeline = primary.identity.timeline;
                 (Checkpoint { timeline, ..checkpoint }, mod_revision)
             }
             (Decision::Renew { reason, slot }, found) => {
-                self.renew(&mut primary, &mut client, found, &reason, slot)?
+                let renewed = self.renew(&mut primary, &mut client, found, &reason, slot)?;
+                if let (Some(request), true) = (request, self.settings.sync.dump) {
+                    // The dump has compared every table.
+                    request.done(&mut client)?;
+                }
+                renewed
             }
             (Decision::Refuse(text), _) => return Err(Error::Requirement(text)),
             (Decision::StandBy { pid }, _) => {
@@ -210,6 +217,7 @@ impl<'a> Supervisor<'a> {
         &self,
         primary: &mut Primary<'_>,
         checkpoint: Option<&Checkpoint>,
+        resync_all: bool,
     ) -> Result<Decision> {
         let Settings { sync, database, etcd, .. } = self.settings;
         let Primary { connection, session, identity, .. } = primary;
@@ -231,6 +239,7 @@ impl<'a> Supervisor<'a> {
             slot_name: &sync.slot,
             publication: &sync.publication,
             dump: sync.dump,
+            resync_all,
             redump: self.redump.as_deref(),
         }))
     }
@@ -290,14 +299,7 @@ impl<'a> Supervisor<'a> {
         if let Some(client) = &self.client {
             return Ok(client.clone());
         }
-        let settings = &self.settings.etcd;
-        let client = Client::connect(etcd::Options {
-            endpoints: settings.endpoints.clone(),
-            username: settings.username.clone(),
-            password: settings.password.as_ref().map(|password| password.reveal().to_owned()),
-            dial_timeout: settings.dial_timeout,
-            request_timeout: settings.request_timeout,
-        })?;
+        let client = Client::connect(self.settings.etcd.client_options())?;
         Ok(self.client.insert(client).clone())
     }
 
