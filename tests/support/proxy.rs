@@ -1,0 +1,208 @@
+//! A TCP proxy on loopback that does to a connection what networks do.
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
+use std::thread;
+use std::time::Duration;
+
+/// A proxy before one port. It lets everything pass until it is told otherwise.
+pub(crate) struct Proxy {
+    pub(crate) port: u16,
+    shared: Arc<Shared>,
+}
+
+/// What is done to connections.
+#[derive(Clone, Default)]
+struct Fault {
+    /// New connections are closed at once.
+    refuse: bool,
+    /// Nothing is forwarded, and nothing is closed.
+    hold: bool,
+    /// How much later everything arrives.
+    delay: Duration,
+    /// The most that passes in each direction of each connection.
+    bytes_per_second: Option<u64>,
+    /// How many answers are still to be lost, and to which HTTP requests: those with this in the first line.
+    lose: Option<(String, usize)>,
+}
+
+#[derive(Default)]
+struct Shared {
+    target: u16,
+    fault: Mutex<Fault>,
+    changed: Condvar,
+    streams: Mutex<Vec<TcpStream>>,
+    connections: AtomicU64,
+    to_server: AtomicU64,
+    to_client: AtomicU64,
+    lost: AtomicU64,
+}
+
+impl Proxy {
+    /// A proxy before this port.
+    pub(crate) fn before(target: u16) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let port = listener.local_addr().unwrap().port();
+        let shared = Arc::new(Shared { target, ..Shared::default() });
+        let accepting = Arc::clone(&shared);
+        // It ends with the tests' process.
+        thread::spawn(move || {
+            for client in listener.incoming().flatten() {
+                accepting.serve(client);
+            }
+        });
+        Self { port, shared }
+    }
+
+    /// Closes all connections.
+    pub(crate) fn cut(&self) {
+        for stream in self.shared.streams.lock().unwrap().drain(..) {
+            let _ = stream.shutdown(Shutdown::Both);
+        }
+        self.shared.changed.notify_all();
+    }
+
+    /// Closes all connections, and each new one, until `accept`.
+    pub(crate) fn refuse(&self) {
+        self.set(|fault| fault.refuse = true);
+        self.cut();
+    }
+
+    /// Takes connections again.
+    pub(crate) fn accept(&self) {
+        self.set(|fault| fault.refuse = false);
+    }
+
+    /// Stops forwarding and closes nothing, or goes on.
+    pub(crate) fn hold(&self, hold: bool) {
+        self.set(|fault| fault.hold = hold);
+    }
+
+    /// Lets everything arrive later.
+    pub(crate) fn delay(&self, delay: Duration) {
+        self.set(|fault| fault.delay = delay);
+    }
+
+    /// Lets less pass.
+    pub(crate) fn throttle(&self, bytes_per_second: u64) {
+        self.set(|fault| fault.bytes_per_second = Some(bytes_per_second));
+    }
+
+    /// The next `count` HTTP requests with `part` in their first line go through; their answers are lost, and their
+    /// connections with them.
+    pub(crate) fn lose_answers(&self, part: &str, count: usize) {
+        self.set(|fault| fault.lose = Some((part.to_owned(), count)));
+    }
+
+    /// How many answers were lost so far.
+    pub(crate) fn lost(&self) -> u64 {
+        self.shared.lost.load(Ordering::SeqCst)
+    }
+
+    /// How many connections were made so far.
+    pub(crate) fn connections(&self) -> u64 {
+        self.shared.connections.load(Ordering::SeqCst)
+    }
+
+    /// How many bytes went to the server so far.
+    pub(crate) fn bytes_to_server(&self) -> u64 {
+        self.shared.to_server.load(Ordering::SeqCst)
+    }
+
+    /// How many bytes came from the server so far.
+    pub(crate) fn bytes_to_client(&self) -> u64 {
+        self.shared.to_client.load(Ordering::SeqCst)
+    }
+
+    fn set(&self, change: impl FnOnce(&mut Fault)) {
+        change(&mut self.shared.fault.lock().unwrap());
+        self.shared.changed.notify_all();
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.set(|fault| *fault = Fault { refuse: true, ..Fault::default() });
+        self.cut();
+    }
+}
+
+impl Shared {
+    fn serve(self: &Arc<Self>, client: TcpStream) {
+        if self.fault.lock().unwrap().refuse {
+            return;
+        }
+        let Ok(server) = TcpStream::connect(("127.0.0.1", self.target)) else { return };
+        self.connections.fetch_add(1, Ordering::SeqCst);
+        for stream in [&client, &server] {
+            stream.set_nodelay(true).unwrap();
+            self.streams.lock().unwrap().push(stream.try_clone().unwrap());
+        }
+        let losing = Arc::new(AtomicBool::new(false));
+        let (from_client, to_client) = (client.try_clone().unwrap(), client);
+        let (from_server, to_server) = (server.try_clone().unwrap(), server);
+        let (shared, to_be_lost) = (Arc::clone(self), Arc::clone(&losing));
+        thread::spawn(move || {
+            pump(from_client, to_server, |bytes| {
+                shared.pass(bytes);
+                to_be_lost.fetch_or(shared.takes_for_loss(bytes), Ordering::SeqCst);
+                shared.to_server.fetch_add(bytes.len() as u64, Ordering::SeqCst);
+                true
+            });
+        });
+        let shared = Arc::clone(self);
+        thread::spawn(move || {
+            pump(from_server, to_client, |bytes| {
+                shared.pass(bytes);
+                if losing.load(Ordering::SeqCst) {
+                    shared.lost.fetch_add(1, Ordering::SeqCst);
+                    return false;
+                }
+                shared.to_client.fetch_add(bytes.len() as u64, Ordering::SeqCst);
+                true
+            });
+        });
+    }
+
+    /// Returns when these bytes may go on.
+    fn pass(&self, bytes: &[u8]) {
+        let fault = self.fault.lock().unwrap();
+        let fault = self.changed.wait_while(fault, |fault| fault.hold).unwrap().clone();
+        let slowness = fault.bytes_per_second.map_or(Duration::ZERO, |rate| {
+            Duration::from_secs_f64(bytes.len() as f64 / rate as f64)
+        });
+        thread::sleep(fault.delay + slowness);
+    }
+
+    /// Whether these bytes begin a request whose answer is to be lost.
+    fn takes_for_loss(&self, bytes: &[u8]) -> bool {
+        let line = bytes.split(|byte| *byte == b'\r').next().unwrap_or_default();
+        match &mut self.fault.lock().unwrap().lose {
+            Some((part, count))
+                if *count > 0
+                    && line.starts_with(b"POST ")
+                    && String::from_utf8_lossy(line).contains(part.as_str()) =>
+            {
+                *count -= 1;
+                true
+            }
+            _ => false,
+        }
+    }
+}
+
+/// Copies until one end is closed, or `pass` says that the connection ends here; then both ends are.
+fn pump(mut from: TcpStream, mut to: TcpStream, pass: impl Fn(&[u8]) -> bool) {
+    let mut buffer = vec![0; 64 << 10];
+    while let Ok(count @ 1..) = from.read(&mut buffer) {
+        let bytes = &buffer[..count];
+        if !pass(bytes) || to.write_all(bytes).is_err() {
+            break;
+        }
+    }
+    for stream in [from, to] {
+        let _ = stream.shutdown(Shutdown::Both);
+    }
+}
