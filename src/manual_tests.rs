@@ -40,9 +40,29 @@ fn every_option_and_command_is_an_item() {
     assert_eq!(items(PROGRAM, "Fl"), options);
     let commands: Vec<String> = COMMANDS
         .iter()
-        .map(|Command { name, arguments, .. }| with(format!(".It Cm {name}"), arguments, ""))
+        .map(|Command { name, arguments, .. }| {
+            with(format!(".It Cm {name}"), &macros(arguments), "")
+        })
         .collect();
     assert_eq!(items(PROGRAM, "Cm"), commands);
+}
+
+/// A command's arguments, such as `[-t duration] [table ...]`, in the macros of mdoc.
+fn macros(arguments: &str) -> String {
+    let words = arguments.split(' ').filter(|word| !word.is_empty()).map(|word| {
+        let (open, word) = match word.strip_prefix('[') {
+            Some(word) => ("Op ", word),
+            None => ("", word),
+        };
+        match word.trim_end_matches(']') {
+            "..." => "...".to_owned(),
+            word => match word.strip_prefix('-') {
+                Some(flag) => format!("{open}Fl {flag}"),
+                None => format!("{open}Ar {word}"),
+            },
+        }
+    });
+    words.collect::<Vec<_>>().join(" ")
 }
 
 #[test]

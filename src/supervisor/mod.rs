@@ -29,6 +29,7 @@ pub fn run(settings: &Settings, stop: &Stop) -> Result<()> {
         retry: Retry::new(settings.database.retry_period),
         client: None,
         connected: false,
+        stood_by: false,
         redump: None,
     };
     loop {
@@ -51,6 +52,8 @@ struct Supervisor<'a> {
     client: Option<Client>,
     /// Whether there ever was a connection to PostgreSQL.
     connected: bool,
+    /// Whether another daemon had the slot until now.
+    stood_by: bool,
     /// Why the stream that has ended cannot be gone on with.
     redump: Option<String>,
 }
@@ -107,7 +110,7 @@ impl<'a> Supervisor<'a> {
         primary: Primary<'a>,
         mut client: Client,
         checkpoint: Checkpoint,
-        mod_revision: i64,
+        mut mod_revision: i64,
     ) -> Result<()> {
         let Primary { options, address, connection, mut session, .. } = primary;
         let sync = &self.settings.sync;
@@ -119,6 +122,10 @@ impl<'a> Supervisor<'a> {
         let now = Checkpoint::read(&mut client, &key)?.map(|(_, mod_revision)| mod_revision);
         if now != Some(mod_revision) {
             return Err(Error::Fenced { key });
+        }
+        if std::mem::take(&mut self.stood_by) {
+            // The other daemon may be frozen, with a txn at hand: this makes it void.
+            mod_revision = checkpoint.put(&mut client, &key, mod_revision)?;
         }
         log::info!("Resuming from {}", checkpoint.lsn);
         self.retry.succeeded();
@@ -310,6 +317,7 @@ impl<'a> Supervisor<'a> {
         } else if !self.retry.is_worth(&error) {
             return Err(error);
         }
+        self.stood_by |= matches!(error, Error::SlotInUse { .. });
         let pause = self.retry.failed(&error);
         let retries = self.settings.database.connection_retries;
         let unreachable = matches!(error, Error::PostgresIo { .. }) && !self.connected;
