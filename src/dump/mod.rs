@@ -21,7 +21,7 @@ use crate::document::Table;
 use crate::error::{Error, Result};
 use crate::etcd::{Client, Txn};
 use crate::pipeline::lanes::{LaneEnd, Lanes};
-use crate::pipeline::write::{Fence, Job, Step, Writer};
+use crate::pipeline::write::{Ending, Fence, Job, Step, Writer};
 use crate::pipeline::{Failure, limits};
 use crate::postgres::{PublishedTable, Session};
 use crate::records::Records;
@@ -45,7 +45,8 @@ pub(crate) fn run(
     let fence = Arc::new(fence);
     let (lanes, lane_ends) = Lanes::new(settings.sync.writers);
     // Nothing is ever sent on it: that the load has dropped its end is the message.
-    let (loading, ending) = bounded(0);
+    let (loading, source) = bounded(0);
+    let ending = Ending { stop, source };
     let failure = Failure::default();
     let loaded = thread::scope(|scope| {
         for (lane, LaneEnd { jobs, used }) in lane_ends.into_iter().enumerate() {

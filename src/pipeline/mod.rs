@@ -37,7 +37,7 @@ use self::pack::{Pack, Rules};
 use self::receive::{Progress, Receive, Translation};
 pub(crate) use self::threads::Failure;
 use self::watch::{RunningQuery, Watch};
-use self::write::{Fence, Writer};
+use self::write::{Ending, Fence, Writer};
 use crate::batch::Limits;
 use crate::checkpoint::Checkpoint;
 use crate::config::{EtcdSettings, Oversized, Settings};
@@ -98,8 +98,9 @@ pub(crate) fn run(settings: &Settings, start: Start<'_>, stop: &Stop) -> Result<
     // A poke that finds no room is one of many.
     let (poke_sender, pokes) = bounded(64);
     // Nothing is ever sent on these two: that a thread has dropped its end is the message.
-    let (receiving, ending) = bounded(0);
+    let (receiving, source) = bounded(0);
     let (writing, written) = bounded(0);
+    let ending = Ending { stop, source: source.clone() };
 
     let translation = Translation::new(session, &settings.etcd.path, poke_sender.clone());
     let received = Arc::clone(&progress.received);
@@ -123,7 +124,7 @@ pub(crate) fn run(settings: &Settings, start: Start<'_>, stop: &Stop) -> Result<
         client: client.clone(),
         requests: repair_sender,
         pokes,
-        ending: ending.clone(),
+        ending: source,
         query: query.clone(),
     };
     let flushed = Arc::clone(&progress.flushed);

@@ -10,7 +10,7 @@ use super::parts::Parts;
 use super::repair::{Recording, Request};
 use super::toast::Stored;
 use super::watch::Poke;
-use super::write::{Job, Step};
+use super::write::{Ending, Job, Step};
 use crate::batch::{Batch, Fit, Limits};
 use crate::change::{Change, Chunk, Event, Position};
 use crate::error::{Error, Result};
@@ -31,10 +31,10 @@ pub(super) struct Rules {
 }
 
 /// Packs the stream.
-pub(super) struct Pack {
+pub(super) struct Pack<'a> {
     rules: Rules,
     lanes: Lanes,
-    stored: Stored,
+    stored: Stored<'a>,
     /// Transactions that wait for the writer.
     ready: Batch,
     /// The transaction that is coming in.
@@ -59,12 +59,12 @@ pub(super) struct Pack {
     awaited: Option<(Lsn, Sender<()>)>,
 }
 
-impl Pack {
+impl<'a> Pack<'a> {
     pub(super) fn new(
         rules: Rules,
         lanes: Lanes,
         client: Client,
-        ending: Receiver<()>,
+        ending: Ending<'a>,
         position: Position,
         (requests, pokes): (Receiver<Request>, Sender<Poke>),
     ) -> Self {
@@ -192,12 +192,12 @@ impl Pack {
 
     /// The change with its holes filled, from the newest version of the row that is at hand, else
     /// from etcd.
-    fn fill<'a>(
+    fn fill<'c>(
         &mut self,
-        change: Change<'a>,
+        change: Change<'c>,
         events: &[Event<'_>],
-        filled: &'a mut Vec<u8>,
-    ) -> Result<Change<'a>> {
+        filled: &'c mut Vec<u8>,
+    ) -> Result<Change<'c>> {
         let Self { stored, lanes, parts, open, ready, .. } = self;
         let pending = |key: &[u8]| {
             let part = parts.as_ref().and_then(|parts| parts.get(key));
@@ -218,7 +218,10 @@ impl Pack {
                 self.begin_parts()?;
                 self.add(change)
             }
-            Fit::TooLarge { bytes } => self.too_large(change, bytes),
+            Fit::TooLarge { bytes } => {
+                let change = self.without_oversized(change, bytes)?;
+                self.add(change)
+            }
         }
     }
 
@@ -258,15 +261,23 @@ impl Pack {
             if self.recording.as_ref().is_some_and(|recording| recording.overrules(change)) {
                 continue;
             }
-            if self.open.add(change, self.rules.limits) == Fit::Full {
-                self.close()?;
-            }
-            match self.open.add(change, self.rules.limits) {
-                Fit::TooLarge { bytes } => self.too_large(change, bytes)?,
-                Fit::Added | Fit::Full => {}
+            if let Fit::TooLarge { bytes } = self.add_closing(change)? {
+                let change = self.without_oversized(change, bytes)?;
+                self.add_closing(change)?;
             }
         }
         self.close()
+    }
+
+    /// Adds a change that may go in any txn.
+    fn add_closing(&mut self, change: Change<'_>) -> Result<Fit> {
+        match self.open.add(change, self.rules.limits) {
+            Fit::Full => {
+                self.close()?;
+                Ok(self.open.add(change, self.rules.limits))
+            }
+            fit => Ok(fit),
+        }
     }
 
     /// Goes over to writing the transaction in parts: all before it goes first, then a position
@@ -285,19 +296,23 @@ impl Pack {
         Ok(())
     }
 
-    fn too_large(&mut self, change: Change<'_>, bytes: usize) -> Result<()> {
-        let Change::Put { key, .. } = change else { return Ok(()) };
+    /// What is to be done instead of a change that no request can hold.
+    fn without_oversized<'c>(&self, change: Change<'c>, bytes: usize) -> Result<Change<'c>> {
+        let (Change::Put { key, .. } | Change::Delete { key } | Change::Truncate { prefix: key }) =
+            change;
         let error = Error::OversizedRow {
             key: String::from_utf8_lossy(key).into_owned(),
             bytes,
             limit: self.rules.limits.bytes,
             lsn: self.commit_lsn,
         };
-        if !self.rules.skip_oversized {
-            return Err(error);
+        match change {
+            Change::Put { .. } if self.rules.skip_oversized => {
+                log::error!("Leaving a row out: {error}");
+                Ok(without_row(change))
+            }
+            _ => Err(error),
         }
-        log::error!("Leaving a row out: {error}");
-        self.add(without_row(change))
     }
 
     fn commit(&mut self, position: Position) -> Result<()> {

@@ -34,12 +34,12 @@ impl Parts {
                 }
                 key
             }
-            Change::Truncate { prefix } => {
+            Change::Truncate { .. } => {
                 // Nothing of the table may be on its way while it is emptied.
                 self.give_all(lanes)?;
-                self.add_to(0, change, lanes)?;
+                let fit = self.add_to(0, change, lanes)?;
                 self.give_all(lanes)?;
-                return Ok(Fit::Added).inspect(|_| log::trace!("truncated {prefix:?}"));
+                return Ok(fit);
             }
         };
         let lane = self.lane(key);

@@ -4,9 +4,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use crossbeam_channel::Receiver;
-
-use super::write::has_ended;
+use super::write::Ending;
 use crate::batch::Operation;
 use crate::change::{Change, Event};
 use crate::document::{fill, has_holes};
@@ -20,15 +18,15 @@ const READ_AHEAD: usize = 32;
 const RETRY_PERIOD: Duration = Duration::from_millis(100);
 
 /// What etcd holds of rows that have holes.
-pub(super) struct Stored {
+pub(super) struct Stored<'a> {
     client: Client,
-    ending: Receiver<()>,
+    ending: Ending<'a>,
     /// The documents that were read, as long as they are the newest; `None` where there is none.
     documents: HashMap<Vec<u8>, Option<Vec<u8>>>,
 }
 
-impl Stored {
-    pub(super) fn new(client: Client, ending: Receiver<()>) -> Self {
+impl<'a> Stored<'a> {
+    pub(super) fn new(client: Client, ending: Ending<'a>) -> Self {
         Self { client, ending, documents: HashMap::new() }
     }
 
@@ -37,14 +35,14 @@ impl Stored {
     /// `pending` looks a key up in what was not given to a writer yet. If the newest version is
     /// not there, `settle` waits until all that was given is in etcd, and it is read from there,
     /// together with what `events`, the change and those after it, will want next.
-    pub(super) fn fill<'a, 'p>(
+    pub(super) fn fill<'c, 'p>(
         &mut self,
-        change: Change<'a>,
+        change: Change<'c>,
         events: &[Event<'_>],
         pending: impl Fn(&[u8]) -> Option<&'p Operation>,
         settle: impl FnOnce() -> Result<()>,
-        filled: &'a mut Vec<u8>,
-    ) -> Result<Change<'a>> {
+        filled: &'c mut Vec<u8>,
+    ) -> Result<Change<'c>> {
         let (Some(source), Change::Put { key, document, old_key }) = (source(change), change)
         else {
             return Ok(change);
@@ -104,7 +102,7 @@ impl Stored {
         let Self { client, ending, .. } = self;
         let found = Retry::new(RETRY_PERIOD).despite_refusals(true).until_done(
             || client.get_many(&keys).map_err(Error::from),
-            |pause| has_ended(ending, pause),
+            |pause| ending.wait(pause),
         )?;
         let documents = found.into_iter().map(|found| found.map(|found| found.value));
         self.documents.extend(keys.into_iter().map(<[u8]>::to_vec).zip(documents));

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use crossbeam_channel::{Receiver, Sender, TryRecvError};
 
 use crate::change::Position;
 use crate::checkpoint::{Checkpoint, Phase};
@@ -12,6 +12,7 @@ use crate::error::{Error, Result};
 use crate::etcd::{Client, Txn};
 use crate::lsn::Lsn;
 use crate::retry::Retry;
+use crate::stop::Stop;
 
 /// The first pause after a request that failed.
 const RETRY_PERIOD: Duration = Duration::from_millis(100);
@@ -61,20 +62,20 @@ impl Fence {
 }
 
 /// Posts txns, one after the other.
-pub(crate) struct Writer {
+pub(crate) struct Writer<'a> {
     pub(crate) client: Client,
     pub(crate) fence: Arc<Fence>,
     /// The position as it was last put, and the form of the next.
     pub(crate) checkpoint: Checkpoint,
     /// All that committed up to here is in etcd.
     pub(crate) flushed: Arc<AtomicU64>,
-    /// Disconnected once nothing more will come, so that nothing is worth waiting for.
-    pub(crate) ending: Receiver<()>,
+    /// Whether waiting is worth it.
+    pub(crate) ending: Ending<'a>,
     /// Whether etcd has let this process write: a refusal is then one that may pass.
     pub(crate) accepted: bool,
 }
 
-impl Writer {
+impl Writer<'_> {
     /// Posts what comes, until no more comes.
     pub(crate) fn run(mut self, jobs: &Receiver<Job>, used: &Sender<Txn>) -> Result<()> {
         for Job { mut txn, step } in jobs {
@@ -121,7 +122,7 @@ impl Writer {
                     Error::from(error)
                 })
             },
-            |pause| has_ended(ending, pause),
+            |pause| ending.wait(pause),
         )?;
         self.accepted = true;
         match position {
@@ -137,7 +138,7 @@ impl Writer {
         let Self { client, ending, fence, .. } = self;
         let found = Retry::new(RETRY_PERIOD).despite_refusals(true).until_done(
             || client.get(fence.key.as_bytes()).map_err(Error::from),
-            |pause| has_ended(ending, pause),
+            |pause| ending.wait(pause),
         )?;
         match found {
             Some(found) if found.value == position => Ok(found.mod_revision),
@@ -160,7 +161,18 @@ impl Step {
     }
 }
 
-/// Waits for `pause`; true as soon as nothing more will come.
-pub(super) fn has_ended(ending: &Receiver<()>, pause: Duration) -> bool {
-    ending.recv_timeout(pause) == Err(RecvTimeoutError::Disconnected)
+/// Says when it is over: then what fails is not tried again.
+#[derive(Clone)]
+pub(crate) struct Ending<'a> {
+    /// The request to stop.
+    pub(crate) stop: &'a Stop,
+    /// Disconnected once nothing more will come.
+    pub(crate) source: Receiver<()>,
+}
+
+impl Ending<'_> {
+    /// Waits for `pause`; true if it is over, and as soon as a stop is requested.
+    pub(super) fn wait(&self, pause: Duration) -> bool {
+        self.stop.wait(pause) || self.source.try_recv() == Err(TryRecvError::Disconnected)
+    }
 }
