@@ -7,4 +7,13 @@
 mod support;
 
 mod dump_and_stream;
+mod large;
+mod redump;
+mod toast;
+mod truncate;
+mod versions;
+
+mod etcd_faults;
+mod fence;
+mod postgres_faults;
 mod restart;

@@ -71,7 +71,16 @@ impl Servers {
 
     /// Puts a key.
     pub(crate) fn put(&self, key: &str, value: &str) {
-        let output = self.etcdctl().args(["put", key, value]).output().expect("etcdctl");
+        self.change(&["put", key, value]);
+    }
+
+    /// Deletes a key.
+    pub(crate) fn delete(&self, key: &str) {
+        self.change(&["del", key]);
+    }
+
+    fn change(&self, arguments: &[&str]) {
+        let output = self.etcdctl().args(arguments).output().expect("etcdctl");
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }
 

@@ -12,8 +12,8 @@ mod servers;
 use std::time::{Duration, Instant};
 
 pub(crate) use daemon::{Daemon, Launch};
-pub(crate) use etcd::Position;
-pub(crate) use history::{Event, History};
+pub(crate) use etcd::{CHECKPOINT, lsn};
+pub(crate) use history::number;
 pub(crate) use load::{Load, SCHEMA, TABLES};
 pub(crate) use oracle::{assert_equal, await_equal, canonical, caught_up, difference};
 pub(crate) use proxy::Proxy;

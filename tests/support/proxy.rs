@@ -35,7 +35,7 @@ struct Shared {
     changed: Condvar,
     streams: Mutex<Vec<TcpStream>>,
     connections: AtomicU64,
-    to_server: AtomicU64,
+    from_client: AtomicU64,
     to_client: AtomicU64,
     lost: AtomicU64,
 }
@@ -106,12 +106,12 @@ impl Proxy {
         self.shared.connections.load(Ordering::SeqCst)
     }
 
-    /// How many bytes went to the server so far.
-    pub(crate) fn bytes_to_server(&self) -> u64 {
-        self.shared.to_server.load(Ordering::SeqCst)
+    /// How many bytes came from clients so far, held ones included.
+    pub(crate) fn bytes_from_client(&self) -> u64 {
+        self.shared.from_client.load(Ordering::SeqCst)
     }
 
-    /// How many bytes came from the server so far.
+    /// How many bytes went to clients so far.
     pub(crate) fn bytes_to_client(&self) -> u64 {
         self.shared.to_client.load(Ordering::SeqCst)
     }
@@ -146,9 +146,9 @@ impl Shared {
         let (shared, to_be_lost) = (Arc::clone(self), Arc::clone(&losing));
         thread::spawn(move || {
             pump(from_client, to_server, |bytes| {
+                shared.from_client.fetch_add(bytes.len() as u64, Ordering::SeqCst);
                 shared.pass(bytes);
                 to_be_lost.fetch_or(shared.takes_for_loss(bytes), Ordering::SeqCst);
-                shared.to_server.fetch_add(bytes.len() as u64, Ordering::SeqCst);
                 true
             });
         });
