@@ -17,3 +17,5 @@ mod etcd_faults;
 mod fence;
 mod postgres_faults;
 mod restart;
+
+mod refusals;
