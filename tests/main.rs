@@ -9,6 +9,8 @@ mod support;
 mod dump_and_stream;
 mod large;
 mod redump;
+mod resync;
+mod schema;
 mod toast;
 mod truncate;
 mod versions;

@@ -44,9 +44,10 @@ pub struct Shape {
 }
 
 impl Shape {
-    /// What differs between two shapes, in words; `None` if nothing does.
+    /// What differs between two shapes, in a word; `None` if nothing does. A change of the columns
+    /// brings others with it: the first is the cause.
     #[must_use]
-    pub fn change(&self, other: &Self) -> Option<String> {
+    pub fn change(&self, other: &Self) -> Option<&'static str> {
         let parts = [
             ("columns", &self.columns, &other.columns),
             ("types", &self.types, &other.types),
@@ -54,9 +55,7 @@ impl Shape {
             ("row filter", &self.filter, &other.filter),
             ("storage", &self.storage, &other.storage),
         ];
-        let changed: Vec<_> =
-            parts.iter().filter(|(_, one, other)| one != other).map(|(name, ..)| *name).collect();
-        (!changed.is_empty()).then(|| changed.join(", "))
+        parts.into_iter().find(|(_, one, other)| one != other).map(|(name, ..)| name)
     }
 }
 
