@@ -154,7 +154,11 @@ impl fmt::Display for Error {
             }
             Self::Etcd(error) => write!(f, "etcd: {error}"),
             Self::Fenced { key } => {
-                write!(f, "etcd: {key} was moved by another daemon: this one leaves it to that one")
+                write!(
+                    f,
+                    "etcd: {key} is not as this daemon left it: another one has taken over, or a user has \
+                 changed it"
+                )
             }
             Self::Checkpoint { key, problem } => write!(f, "etcd: {key}: {problem}"),
             Self::OversizedRow { key, bytes, limit, lsn } => {

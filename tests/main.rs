@@ -15,7 +15,9 @@ mod toast;
 mod truncate;
 mod versions;
 
+mod disasters;
 mod etcd_faults;
+mod failover;
 mod fence;
 mod postgres_faults;
 mod restart;

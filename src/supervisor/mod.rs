@@ -117,7 +117,9 @@ impl<'a> Supervisor<'a> {
         let status_interval = self.status_interval(&mut session)?;
         let (frames, statuses) =
             connection.start_replication(&sync.slot, checkpoint.lsn, &sync.publication)?;
-        // The slot is ours from here on. Whoever had it until now may have moved the position.
+        // The slot is ours from here on, and does what the lock of a dump has done until now.
+        session.unlock_dump()?;
+        // Whoever had it may have moved the position.
         let key = self.key();
         let now = Checkpoint::read(&mut client, &key)?.map(|(_, mod_revision)| mod_revision);
         if now != Some(mod_revision) {
@@ -156,6 +158,11 @@ impl<'a> Supervisor<'a> {
         let Settings { sync, .. } = self.settings;
         let Primary { connection, session, .. } = primary;
         session.lock_dump(&sync.slot)?;
+        // Another daemon may have dumped since the decision was made.
+        let now = Checkpoint::read(client, &self.key())?;
+        if now.as_ref().map(|(_, revision)| revision) != found.as_ref().map(|(_, at)| at) {
+            return Err(Error::Fenced { key: self.key() });
+        }
         match (sync.dump, &found) {
             (true, None) => log::info!("Dumping: {reason}"),
             (true, Some(_)) => log::info!("Redumping: {reason}"),
@@ -198,7 +205,6 @@ impl<'a> Supervisor<'a> {
             mod_revision = dump::run(self.settings, session, client, position, self.stop)?;
             session.end_snapshot()?;
         }
-        session.unlock_dump()?;
         Ok((Checkpoint { phase: Phase::Sync, ..dumping }, mod_revision))
     }
 
