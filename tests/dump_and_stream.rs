@@ -54,7 +54,7 @@ fn a_database_that_changes_while_it_is_dumped() {
     let servers = Servers::start();
     servers.execute(
         "CREATE TABLE t (id int PRIMARY KEY, n int);
-         INSERT INTO t SELECT n, 0 FROM generate_series(1, 50000) n",
+         INSERT INTO t SELECT n, 0 FROM generate_series(1, 30000) n",
     );
     let mut daemon = servers.daemon().start();
     // From the slot on, what commits is no part of the snapshot.

@@ -18,7 +18,11 @@ fn a_stopped_etcd_leaves_the_walsender_running() {
     let walsender = servers.walsender();
     assert!(walsender.is_some());
     let load = Load::start(&servers, &mut random, 2);
+    wait_until("some load", || load.committed() > 100);
     servers.signal(Part::Etcd, Signal::STOP);
+    let moment = load.committed() + 300;
+    wait_until("a backlog", || load.committed() > moment);
+    load.stop();
     let stopped = servers.value("SELECT clock_timestamp()").unwrap();
     let past = format!("SELECT clock_timestamp() > '{stopped}'::timestamptz + interval '6 s'");
     wait_until("three times wal_sender_timeout", || {
@@ -26,7 +30,6 @@ fn a_stopped_etcd_leaves_the_walsender_running() {
     });
     assert_eq!(servers.walsender(), walsender);
     servers.signal(Part::Etcd, Signal::CONT);
-    load.stop();
     assert_equal(&servers, &TABLES);
     assert_eq!(servers.walsender(), walsender);
     servers.history("/copy/", 1).assert_every_version_once("/copy/account/", "version");
@@ -104,7 +107,7 @@ fn lost_answers_during_a_start_and_a_dump() {
     let behind_proxy = format!("127.0.0.1:{}", proxy.port);
     let launch = servers.daemon().set("etcd.endpoints", behind_proxy);
     // The position is asked for first; then it is put; then come the rows.
-    for (part, count) in [("/kv/range", 2), ("/kv/txn", 1), ("/kv/txn", 10)] {
+    for (part, count) in [("/kv/range", 2), ("/kv/txn", 1), ("/kv/txn", 4)] {
         proxy.lose_answers(part, count);
         let before = proxy.lost();
         let mut daemon = launch.start();
@@ -128,8 +131,8 @@ fn a_slow_etcd_is_waited_for() {
     daemon.await_line("Dump finished");
     caught_up(&servers);
     let walsender = servers.walsender();
-    proxy.throttle(20_000);
-    // 200 KB at 20 KB/s take ten times wal_sender_timeout.
+    proxy.throttle(50_000);
+    // 200 KB at 50 KB/s take four times wal_sender_timeout.
     servers.execute(
         "INSERT INTO part SELECT n, 'slow', 1, repeat('z', 1000) FROM generate_series(1, 120) n",
     );

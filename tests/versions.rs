@@ -47,8 +47,9 @@ fn with_a_backlog(coalesce: bool) -> (Servers, usize) {
     );
     let proxy = Proxy::before(servers.etcd_port);
     let behind_proxy = format!("127.0.0.1:{}", proxy.port);
-    let launch = servers.daemon().set("etcd.endpoints", behind_proxy);
-    let mut daemon = launch.set("sync.coalesce", coalesce).start();
+    let launch = servers.daemon().set("database.replication_status_timeout", "200ms");
+    let launch = launch.set("etcd.endpoints", behind_proxy).set("sync.coalesce", coalesce);
+    let mut daemon = launch.start();
     daemon.await_line("Dump finished");
     caught_up(&servers);
     proxy.hold(true);
@@ -58,7 +59,7 @@ fn with_a_backlog(coalesce: bool) -> (Servers, usize) {
     }
     sql.batch_execute("UPDATE hot SET version = 1 WHERE id = 2").unwrap();
     let statuses = daemon.count("Sending standby status");
-    daemon.await_lines("Sending standby status", statuses + 1);
+    daemon.await_lines("Sending standby status", statuses + 2);
     proxy.hold(false);
     assert_equal(&servers, &["hot"]);
     let versions = servers.history("/copy/hot/1", 1).events.len();

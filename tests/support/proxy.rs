@@ -34,7 +34,6 @@ struct Shared {
     fault: Mutex<Fault>,
     changed: Condvar,
     streams: Mutex<Vec<TcpStream>>,
-    connections: AtomicU64,
     from_client: AtomicU64,
     to_client: AtomicU64,
     lost: AtomicU64,
@@ -101,11 +100,6 @@ impl Proxy {
         self.shared.lost.load(Ordering::SeqCst)
     }
 
-    /// How many connections were made so far.
-    pub(crate) fn connections(&self) -> u64 {
-        self.shared.connections.load(Ordering::SeqCst)
-    }
-
     /// How many bytes came from clients so far, held ones included.
     pub(crate) fn bytes_from_client(&self) -> u64 {
         self.shared.from_client.load(Ordering::SeqCst)
@@ -135,7 +129,6 @@ impl Shared {
             return;
         }
         let Ok(server) = TcpStream::connect(("127.0.0.1", self.target)) else { return };
-        self.connections.fetch_add(1, Ordering::SeqCst);
         for stream in [&client, &server] {
             stream.set_nodelay(true).unwrap();
             self.streams.lock().unwrap().push(stream.try_clone().unwrap());

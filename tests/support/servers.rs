@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::Write;
+use std::net::TcpStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -9,7 +10,7 @@ use std::process::{Child, Command, Stdio};
 use postgres::{Client, NoTls};
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::{Launch, wait_for};
+use super::{Launch, wait_for, wait_until};
 
 /// Where rows are kept in etcd, unless a test says otherwise.
 pub(super) const PATH: &str = "copy";
@@ -104,6 +105,8 @@ impl Servers {
     /// Ends a server as if the machine had lost power.
     pub(crate) fn kill(&self, part: Part) {
         self.signal(part, Signal::KILL);
+        let port = if let Part::Postgres = part { self.pg_port } else { self.etcd_port };
+        wait_until("nobody to listen", || TcpStream::connect(("127.0.0.1", port)).is_err());
     }
 
     /// Sends a signal to a server's main process.
