@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use crate::support::{
-    Load, Part, Random, SCHEMA, Servers, TABLES, assert_equal, await_equal, wait_until,
+    Load, Part, Random, SCHEMA, Servers, TABLES, assert_equal, await_equal, difference, wait_until,
 };
 
 #[test]
@@ -129,7 +129,7 @@ fn etcd_runs_out_of_space() {
     };
     wait_until("all to be written", || {
         free();
-        crate::support::difference(&servers, &TABLES).is_none()
+        difference(&servers, &TABLES).is_none()
     });
     await_equal(&servers, &TABLES);
     assert_eq!(daemon.count("Redumping"), 0);

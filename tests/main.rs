@@ -21,5 +21,6 @@ mod failover;
 mod fence;
 mod postgres_faults;
 mod restart;
+mod soak;
 
 mod refusals;
