@@ -160,6 +160,10 @@ stop_part() { # FOLDER PART SIGNAL
 # A process that has ended meanwhile is no error.
 send() { kill -s "$1" "${@:2}" 2>/dev/null || true; }
 
+logged() { # FILE BYTES TEXT: whether the file has the text after that many bytes
+    grep -qiF "$3" < <(tail -c "+$(($2 + 1))" "$1" 2>/dev/null)
+}
+
 # Only a folder that `up` made may be removed.
 mark() { touch "$1/made-by-test-env-up"; }
 is_marked() { [[ -f $1/made-by-test-env-up ]]; }
