@@ -25,3 +25,86 @@ step() { printf '\n%s%d. %s%s\n' "$bold" "$((++steps))" "$*" "$plain"; }
 note() { printf '   %s\n' "$*"; }
 typed() { printf '   %s$ %s%s\n' "$bold" "$*" "$plain"; }
 quote() { sed "s/^/   $dim| /; s/\$/$plain/"; }
+
+# pg2etcd on servers of one's own: the program, the folder of the servers, and the process once it runs.
+
+pg2etcd=${PG2ETCD:-} work='' daemon=''
+
+# Nothing that is set for other servers may lead to them; PG_BIN, which test-env knows, has an underscore.
+forget_servers() {
+    local name
+    for name in "${!PG@}" "${!ETCDCTL_@}"; do
+        [[ $name == PG_* || $name == PG2ETCD ]] || unset "$name"
+    done
+    unset RUST_LOG
+    export LC_ALL=C.UTF-8
+}
+
+build() {
+    [[ -z $pg2etcd ]] || return 0
+    need_cargo
+    need_linker
+    step 'Build pg2etcd'
+    typed cargo build --release
+    cargo build --release --locked
+    pg2etcd=${CARGO_TARGET_DIR:-$PWD/target}/release/pg2etcd
+}
+
+configure() { # LINE ...: of the section [sync]
+    cat >"$work/pg2etcd.toml" <<END
+[database]
+host = "$PGHOST"
+port = $([[ $PGPORT == *,* ]] && echo "[${PGPORT//,/, }]" || echo "$PGPORT")
+user = "$PGUSER"
+name = "$PGDATABASE"
+
+[etcd]
+endpoints = ["$ETCDCTL_ENDPOINTS"]
+END
+    (($# == 0)) || printf '%s\n' '' '[sync]' "$@" >>"$work/pg2etcd.toml"
+    typed "cat pg2etcd.toml"
+    quote <"$work/pg2etcd.toml"
+    typed "pg2etcd -c pg2etcd.toml"
+}
+
+# Becomes pg2etcd; to be run in the background or a subshell. The environment would win over the file that is shown. It works
+# in a folder below $work, so test-env/down stops it with the servers.
+run_pg2etcd() { # timeout SECONDS, or nothing
+    mkdir -p "$work/pg2etcd"
+    cd "$work/pg2etcd" || return
+    exec setsid "$@" env -u PGHOST -u PGPORT -u PGUSER -u PGDATABASE -u ETCDCTL_ENDPOINTS \
+        "$pg2etcd" -c "$work/pg2etcd.toml" >"$work/pg2etcd.log" 2>&1 </dev/null
+}
+
+# In the background: the caller goes on.
+launch_pg2etcd() {
+    run_pg2etcd env &
+    daemon=$!
+    echo "$daemon" >"$work/pg2etcd.pid"
+}
+
+stop_pg2etcd() {
+    local status=0
+    kill "$daemon"
+    wait "$daemon" || status=$?
+    ((status == 0)) || die "pg2etcd ended with exit status $status"
+}
+
+# await WHAT COMMAND ...: until the command succeeds; pg2etcd has to live on meanwhile.
+await() {
+    local what=$1 end=$((SECONDS + 90))
+    shift
+    until "$@"; do
+        kill -0 "$daemon" 2>/dev/null || die "pg2etcd ended while waiting for $what"
+        ((SECONDS < end)) || die "no $what within 90 seconds"
+        sleep 0.1
+    done
+}
+
+position() { etcdctl get "/.pg2etcd/pg2etcd/checkpoint" --print-value-only; }
+
+position_reached() { # LSN
+    [[ $(psql -At -v position="$(position)" -v lsn="$1" <<<"select (:'position'::json ->> 'lsn')::pg_lsn >= :'lsn'") == t ]]
+}
+
+etcd_revision() { etcdctl get / --write-out=fields | sed -n 's/^"Revision" : //p'; }

@@ -1,6 +1,7 @@
 //! Pauses between attempts, and a word about each cause only once.
 
 use std::hash::{BuildHasher, RandomState};
+use std::io::ErrorKind;
 use std::time::Duration;
 
 use crate::error::{Disposition, Error, Result};
@@ -25,7 +26,8 @@ impl Retry {
         Self { first_pause, pause: first_pause, attempts: 0, cause: None, despite_refusals: false }
     }
 
-    /// Whether a refused login is tried again: one that was accepted before may be so again.
+    /// Whether a refused login is tried again: one that was accepted before may be so again. And
+    /// a server that was there before is asked steadily while nobody is.
     #[must_use]
     pub fn despite_refusals(mut self, despite_refusals: bool) -> Self {
         self.despite_refusals = despite_refusals;
@@ -61,8 +63,8 @@ impl Retry {
     /// Takes note of a failure, logs its cause unless that was the last one's cause too, and says
     /// how long to wait.
     ///
-    /// Pauses double, so that a server that is down is not kept busy. Where the server only says
-    /// "not yet" they do not: what is waited for may be there in the next second.
+    /// Pauses double, so that a server in trouble is not kept busy. Where the answer is only "not
+    /// yet" they do not: what is waited for may be there in the next second.
     pub fn failed(&mut self, error: &Error) -> Duration {
         self.attempts += 1;
         let cause = error.to_string();
@@ -72,13 +74,41 @@ impl Retry {
             log::warn!("{cause}");
             self.cause = Some(cause);
         }
-        if matches!(error, Error::InRecovery { .. } | Error::SlotInUse { .. }) {
+        if self.is_not_yet(error) {
             self.pause = self.first_pause;
             return jittered(self.first_pause);
         }
         let pause = jittered(self.pause);
         self.pause = (self.pause * 2).min(LONGEST_PAUSE.max(self.first_pause));
         pause
+    }
+
+    /// Whether the failure is an answer, and a quick one, that says that there is nobody now: asking
+    /// again costs hardly anything. A failover is a row of these: the old primary shuts down, its
+    /// port or a proxy's refuses, the new one is in recovery. Before the first success a server
+    /// that refuses is rather one that is not there at all.
+    fn is_not_yet(&self, error: &Error) -> bool {
+        match error {
+            Error::InRecovery { .. } | Error::SlotInUse { .. } => true,
+            Error::PostgresIo { source, .. } => {
+                self.despite_refusals
+                    && matches!(
+                        source.kind(),
+                        ErrorKind::ConnectionRefused
+                            | ErrorKind::ConnectionReset
+                            | ErrorKind::ConnectionAborted
+                            | ErrorKind::BrokenPipe
+                            | ErrorKind::UnexpectedEof
+                            // A socket's name.
+                            | ErrorKind::NotFound
+                    )
+            }
+            // admin_shutdown, crash_shutdown, cannot_connect_now
+            Error::PostgresServer { answer, .. } => {
+                matches!(answer.code.as_str(), "57P01" | "57P02" | "57P03")
+            }
+            _ => false,
+        }
     }
 
     /// Takes note that it worked: the next failure is a new one.
@@ -116,6 +146,7 @@ fn jittered(pause: Duration) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::ServerAnswer;
 
     fn down() -> Error {
         Error::PostgresProtocol { doing: "testing".to_owned(), problem: "none".to_owned() }
@@ -146,5 +177,27 @@ mod tests {
             assert!(pause <= Duration::from_secs(1));
         }
         assert!(retry.failed(&down()) <= Duration::from_secs(1));
+    }
+
+    #[test]
+    fn a_server_that_was_there_is_asked_steadily_while_its_port_refuses() {
+        let io = |kind: ErrorKind| Error::PostgresIo { doing: String::new(), source: kind.into() };
+        let answer = |code: &str| {
+            let answer = ServerAnswer { code: code.to_owned(), ..ServerAnswer::default() };
+            Error::PostgresServer { doing: String::new(), answer: Box::new(answer) }
+        };
+        let second = Duration::from_secs(1);
+        for (error, known, steady) in [
+            (io(ErrorKind::ConnectionRefused), true, true),
+            (io(ErrorKind::UnexpectedEof), true, true),
+            (io(ErrorKind::TimedOut), true, false),
+            (io(ErrorKind::ConnectionRefused), false, false),
+            (answer("57P01"), true, true),
+            (answer("53300"), true, false),
+        ] {
+            let mut retry = Retry::new(second).despite_refusals(known);
+            let pauses: Vec<_> = (0..9).map(|_| retry.failed(&error)).collect();
+            assert_eq!(pauses.iter().all(|&pause| pause <= second), steady, "{error} {known}");
+        }
     }
 }

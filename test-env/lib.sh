@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# What test-env/up, test-env/down and the scripts share. It is sourced, never run.
+# What test-env/up, down and cluster and the scripts share. It is sourced, never run.
 
 say() { printf '%s\n' "$*" >&2; }
 
@@ -34,7 +34,7 @@ is_there() {
 # Installs packages without what they do by default on a server: no database cluster is made, no service is started now or
 # at the next boot. The two files that see to this are gone afterwards, so that later installations work as usual.
 install_packages() (
-    local log policy=/usr/sbin/policy-rc.d no_cluster=/etc/postgresql-common/createcluster.d/pg2etcd-test-env.conf
+    local package service log policy=/usr/sbin/policy-rc.d no_cluster=/etc/postgresql-common/createcluster.d/pg2etcd-test-env.conf
     log=$(cache_folder)/install.log
     exec 9>"$(cache_folder)/install.lock"
     flock 9
@@ -52,10 +52,16 @@ install_packages() (
         tail -n 20 "$log" >&2
         die "apt-get could not install $*"
     fi
-    if [[ " $* " == *' etcd-server '* ]]; then
-        update-rc.d etcd disable >>"$log" 2>&1 ||
-            say "etcd's own service could not be disabled; test-env does not need it"
-    fi
+    # PostgreSQL's has no cluster to start, so it can stay.
+    for package; do
+        case $package in
+            etcd-server | haproxy | patroni) ;;
+            *) continue ;;
+        esac
+        service=${package%-server}
+        update-rc.d "$service" disable >>"$log" 2>&1 ||
+            say "the service $service could not be disabled; test-env does not need it"
+    done
 )
 
 apt_install() {
@@ -73,19 +79,59 @@ cache_folder() {
 }
 
 # PostgreSQL refuses to run as root; etcd does not mind.
-as_postgres() {
+as_postgres() { (become_postgres "$@"); }
+
+# Replaces this shell, so that the program has its process number.
+become_postgres() {
     if ((EUID == 0)); then
-        setpriv --reuid=postgres --regid=postgres --init-groups "$@"
+        exec setpriv --reuid=postgres --regid=postgres --init-groups "$@"
     else
-        "$@"
+        exec "$@"
     fi
+}
+
+# find_postgres [DIR]: prints where PostgreSQL's programs are, the newest of Debian's if no DIR is given, and sees to the
+# user that runs them.
+find_postgres() {
+    local bin=${1:-}
+    if [[ -z $bin ]]; then
+        bin=$(printf '%s\n' /usr/lib/postgresql/*/bin/postgres | sort -V | tail -n 1)
+        bin=${bin%/*}
+    fi
+    if ((EUID == 0)) && ! id postgres >/dev/null 2>&1; then
+        useradd --system --user-group --no-create-home --shell /usr/sbin/nologin postgres ||
+            id postgres >/dev/null # another `up` was faster
+    fi
+    bin=$(realpath "$bin")
+    as_postgres test -x "$bin/postgres" ||
+        die "there is no postgres in $bin, or the user that it would run as may not read it"
+    echo "$bin"
+}
+
+give_to_postgres() { # FOLDER
+    ((EUID == 0)) || return 0
+    chown postgres: "$1"
+    as_postgres test -w "$1" || die "the user postgres may not reach $1: choose another with -d"
+}
+
+# A port is reserved by a link to the folder that has it, so that nobody takes it while a test has that server stopped. Those
+# chosen are below the range that the kernel gives to outgoing connections.
+reserve_port() { # FOLDER
+    local ports port
+    ports=$(cache_folder)/ports
+    mkdir -p "$ports"
+    while true; do
+        port=$((15000 + RANDOM % 17000))
+        ln -s "$1" "$ports/$port" 2>/dev/null && break
+    done
+    echo "$port"
 }
 
 # The process numbers of FOLDER/PART: those that work in it. PostgreSQL's children outlive a killed postmaster for a while,
 # so its pid file would not name them all. Without CAP_SYS_PTRACE (in a container) only the owner may see it, even from root.
 pids_of() { # FOLDER PART
     local as=()
-    [[ $2 == postgres ]] && as=(as_postgres)
+    [[ -O $1/$2 ]] || as=(as_postgres)
     "${as[@]}" find /proc/[0-9]*/cwd -maxdepth 0 -printf '%p\t%l\n' 2>/dev/null |
         FOLDER=$1/$2 awk -F '\t' '$2 == ENVIRON["FOLDER"] { split($1, part, "/"); print part[3] }' || true
 }
@@ -113,6 +159,10 @@ stop_part() { # FOLDER PART SIGNAL
 
 # A process that has ended meanwhile is no error.
 send() { kill -s "$1" "${@:2}" 2>/dev/null || true; }
+
+logged() { # FILE BYTES TEXT: whether the file has the text after that many bytes
+    grep -qiF "$3" < <(tail -c "+$(($2 + 1))" "$1" 2>/dev/null)
+}
 
 # Only a folder that `up` made may be removed.
 mark() { touch "$1/made-by-test-env-up"; }

@@ -320,7 +320,13 @@ pub fn copy_error(doing: &str, error: io::Error) -> Error {
 pub(super) fn failed(doing: impl Into<String>, error: ::postgres::Error) -> Error {
     let doing = doing.into();
     let Some(answer) = error.as_db_error() else {
-        return Error::PostgresIo { doing, source: io::Error::other(error) };
+        let source = std::error::Error::source(&error).and_then(|source| source.downcast_ref());
+        let kind = match source {
+            Some(source) => io::Error::kind(source),
+            None if error.is_closed() => io::ErrorKind::UnexpectedEof,
+            None => io::ErrorKind::Other,
+        };
+        return Error::PostgresIo { doing, source: io::Error::new(kind, error) };
     };
     let answer = ServerAnswer {
         severity: answer.severity().to_owned(),
