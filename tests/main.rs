@@ -23,3 +23,5 @@ mod postgres_faults;
 mod restart;
 
 mod refusals;
+
+mod zoo;

@@ -114,8 +114,10 @@ pub(crate) fn canonical(json: &str) -> String {
         let length = if first == '"' { string_length(rest) } else { first.len_utf8() };
         let (token, after) = rest.split_at(length);
         if first == '"' {
-            let text: String = serde_json::from_str(token).expect(token);
-            canonical.push_str(&serde_json::to_string(&text).unwrap());
+            // One that names half of a character, which `json` lets pass, stays as it is.
+            let text = serde_json::from_str::<String>(token);
+            let text = text.map_or(token.to_owned(), |text| serde_json::to_string(&text).unwrap());
+            canonical.push_str(&text);
         } else if !first.is_whitespace() {
             canonical.push_str(token);
         }
