@@ -21,7 +21,7 @@ fn euc_jp() {
 
 #[test]
 fn sql_ascii() {
-    arrives_as_utf8("SQL_ASCII", &["", "a", "Z", "\u{1}\t", "/%"]);
+    arrives_as_utf8("SQL_ASCII", &["!", "a", "Z", "", "\u{1}\t", "/%"]);
 }
 
 fn arrives_as_utf8(encoding: &str, texts: &[&str]) {
