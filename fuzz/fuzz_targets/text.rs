@@ -29,7 +29,9 @@ fn kind(choice: u8) -> Kind {
         b'd' => array(Kind::Timestamp),
         b'z' => array(Kind::TimestampWithZone),
         b'x' => Kind::Array { element: Box::new(Kind::Text), delimiter: b';' },
-        b'v' => row(vec![Kind::Vector, Kind::Boolean, Kind::TimestampWithZone]),
+        b'v' => {
+            row(vec![Kind::Vector(Box::new(Kind::Number)), Kind::Boolean, Kind::TimestampWithZone])
+        }
         b'r' => point(),
         b'e' => row(vec![]),
         b'p' => array(point()),
