@@ -66,13 +66,15 @@ impl PublishedTable {
         quoted_name(&self.name)
     }
 
-    /// The published columns as SQL, those with a cast to `json` as what the cast gives.
+    /// The published columns as SQL, those with a cast to `json` as what the cast gives; and after
+    /// them those of [`Table::key_casts`] as they are.
     #[must_use]
     pub fn sql_columns(&self, table: &Table) -> String {
         let mut columns: Vec<_> = self.columns.iter().map(|(name, _)| quoted(name)).collect();
         for (position, _) in table.casts() {
             columns[position] = format!("to_json({})", columns[position]);
         }
+        columns.extend(table.key_casts().map(|column| quoted(&self.columns[column].0)));
         columns.join(", ")
     }
 }
