@@ -117,9 +117,11 @@ impl Session {
     /// # Errors
     /// As for every query.
     pub fn published_tables(&mut self, publication: &str) -> Result<Vec<PublishedTable>> {
-        // From 15 on the view knows the columns and the rows that are published.
+        // From 15 on the view knows the columns and the rows that are published, but only from 18
+        // on what it says of generated columns is true.
         let (is_published, row_filter) = match self.version {
-            150_000.. => ("a.attname = ANY (p.attnames)", "p.rowfilter"),
+            180_000.. => ("a.attname = ANY (p.attnames)", "p.rowfilter"),
+            150_000.. => ("a.attname = ANY (p.attnames) AND a.attgenerated = ''", "p.rowfilter"),
             120_000.. => ("a.attgenerated = ''", "NULL"),
             _ => ("true", "NULL"),
         };
