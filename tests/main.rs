@@ -24,4 +24,6 @@ mod restart;
 
 mod refusals;
 
+mod identity;
+mod published;
 mod zoo;
