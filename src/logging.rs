@@ -1,8 +1,10 @@
 //! The log on standard error, a line for each message.
 
+use std::collections::BTreeSet;
 use std::fmt::{self, Display};
 use std::io::{self, IsTerminal, Write};
 use std::str::FromStr;
+use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
 
 use env_logger::{Builder, Target};
@@ -24,6 +26,17 @@ pub fn start(log_level: &str, verbosity: usize) -> Result<(), SetLoggerError> {
             writeln!(out, "{clear}{line}")
         })
         .try_init()
+}
+
+/// Warns, unless it did so before in the same words: what lasts is not repeated with each
+/// connection.
+pub fn warn_once(message: String) {
+    static SAID: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+    let mut said = SAID.lock().unwrap_or_else(PoisonError::into_inner);
+    if !said.contains(&message) {
+        log::warn!("{message}");
+        said.insert(message);
+    }
 }
 
 /// The filter as env_logger has it. A level without a module is pg2etcd's own: of what the

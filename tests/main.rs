@@ -24,3 +24,7 @@ mod restart;
 mod soak;
 
 mod refusals;
+
+mod identity;
+mod published;
+mod zoo;

@@ -1,5 +1,6 @@
 //! The rows of a table, as keys and documents.
 
+use std::borrow::Cow;
 use std::io::BufRead;
 
 use super::copy_text::split_line;
@@ -84,12 +85,16 @@ impl<'a> Rows<'a> {
             return Ok(false);
         }
         let cells: Vec<Cell<'_>> = split_line(&mut self.line).collect();
-        if cells.len() != self.table.width() {
+        let Some((document, key_casts)) = split(self.table, &cells) else {
             let problem = format!("a row of {} columns", cells.len());
             return Err(Error::PostgresProtocol { doing: self.doing.clone(), problem });
+        };
+        let mut key = Cow::Borrowed(document);
+        for (column, cell) in self.table.key_casts().zip(key_casts) {
+            key.to_mut()[column] = *cell;
         }
-        self.table.write_key(&cells, None, &mut self.key);
-        self.table.write_document(&cells, None, &mut self.document);
+        self.table.write_key(&key, None, &mut self.key);
+        self.table.write_document(document, None, &mut self.document);
         Ok(true)
     }
 
@@ -102,6 +107,12 @@ impl<'a> Rows<'a> {
     pub(crate) fn document(&self) -> &[u8] {
         &self.document
     }
+}
+
+/// What the document shows, and what the key shows instead of some of it.
+fn split<'a>(table: &Table, cells: &'a [Cell<'a>]) -> Option<(&'a [Cell<'a>], &'a [Cell<'a>])> {
+    let (document, key_casts) = cells.split_at_checked(table.width())?;
+    (key_casts.len() == table.key_casts().count()).then_some((document, key_casts))
 }
 
 /// Adds the cure where the role may not read the table.

@@ -54,7 +54,7 @@ pub(super) fn write_array(out: &mut Vec<u8>, element: &Kind, delimiter: u8, text
 }
 
 /// Writes an `int2vector` or an `oidvector` as JSON.
-pub(super) fn write_vector(out: &mut Vec<u8>, text: &[u8]) -> bool {
+pub(super) fn write_vector(out: &mut Vec<u8>, element: &Kind, text: &[u8]) -> bool {
     out.push(b'[');
     for (position, number) in text.split(|&byte| byte == b' ').enumerate() {
         if text.is_empty() {
@@ -63,7 +63,7 @@ pub(super) fn write_vector(out: &mut Vec<u8>, text: &[u8]) -> bool {
         if position > 0 {
             out.push(b',');
         }
-        write_value(out, &Kind::Number, number);
+        write_value(out, element, number);
     }
     out.push(b']');
     true

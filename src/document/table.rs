@@ -65,6 +65,11 @@ impl Table {
         })
     }
 
+    /// Those of them that are in the key too, where the value's own text stands.
+    pub fn key_casts(&self) -> impl Iterator<Item = usize> {
+        self.casts().map(|(column, _)| column).filter(|column| self.key.contains(column))
+    }
+
     /// How many columns a row has.
     #[must_use]
     pub fn width(&self) -> usize {

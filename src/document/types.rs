@@ -20,8 +20,9 @@ pub enum Kind {
         /// What stands between them in the array's text (`pg_type.typdelim`).
         delimiter: u8,
     },
-    /// `int2vector` and `oidvector`: an array whose text is its elements with spaces between.
-    Vector,
+    /// `int2vector` and `oidvector`: an array whose text is its elements, of the kind in the box, with
+    /// spaces between.
+    Vector(Box<Kind>),
     /// An object with a member an attribute: the name as JSON, quotes included, and the kind.
     Composite(Vec<(Vec<u8>, Kind)>),
     /// A type with a cast to `json` of its own, or with such a type in it: only the server can
@@ -47,7 +48,7 @@ impl Kind {
             | Self::Json
             | Self::Timestamp
             | Self::TimestampWithZone
-            | Self::Vector
+            | Self::Vector(_)
             | Self::Text => false,
         }
     }
@@ -60,8 +61,9 @@ impl Kind {
             16 => Self::Boolean,
             // int8, int2, int4, float4, float8, numeric
             20 | 21 | 23 | 700 | 701 | 1700 => Self::Number,
-            // int2vector, oidvector
-            22 | 30 => Self::Vector,
+            // int2vector, and oidvector, whose elements are no numbers to `to_json`
+            22 => Self::Vector(Box::new(Self::Number)),
+            30 => Self::Vector(Box::new(Self::Text)),
             // json, jsonb
             114 | 3802 => Self::Json,
             1114 => Self::Timestamp,

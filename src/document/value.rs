@@ -18,7 +18,7 @@ pub fn write_value(out: &mut Vec<u8>, kind: &Kind, text: &[u8]) {
         Kind::Timestamp => write_timestamp(out, text),
         Kind::TimestampWithZone => write_timestamp_with_zone(out, text),
         Kind::Array { element, delimiter } => write_array(out, element, *delimiter, text),
-        Kind::Vector => write_vector(out, text),
+        Kind::Vector(element) => write_vector(out, element, text),
         Kind::Composite(attributes) => write_composite(out, attributes, text),
         Kind::Text => false,
     };
@@ -193,8 +193,9 @@ mod tests {
                 "a\"\\\u{1}\u{8}\u{c}\n\r\t\u{7f}é",
                 "\"a\\\"\\\\\\u0001\\b\\f\\n\\r\\t\u{7f}é\"",
             ),
-            (Kind::Vector, "1 2 3", "[1,2,3]"),
-            (Kind::Vector, "", "[]"),
+            (Kind::Vector(Box::new(Kind::Number)), "1 2 3", "[1,2,3]"),
+            (Kind::Vector(Box::new(Kind::Text)), "1 2 3", "[\"1\",\"2\",\"3\"]"),
+            (Kind::Vector(Box::new(Kind::Number)), "", "[]"),
         ] {
             assert_eq!(json(&kind, text), expected, "{kind:?} {text:?}");
         }
@@ -263,7 +264,7 @@ mod tests {
             Just(Kind::Boolean),
             Just(Kind::Timestamp),
             Just(Kind::TimestampWithZone),
-            Just(Kind::Vector),
+            Just(Kind::Vector(Box::new(Kind::Number))),
             Just(Kind::Text),
         ];
         leaf.prop_recursive(3, 8, 3, |inner| {

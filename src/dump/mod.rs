@@ -20,6 +20,7 @@ use crate::config::{Oversized, Settings};
 use crate::document::Table;
 use crate::error::{Error, Result};
 use crate::etcd::{Client, Txn};
+use crate::logging::warn_once;
 use crate::pipeline::lanes::{LaneEnd, Lanes};
 use crate::pipeline::write::{Ending, Fence, Job, Step, Writer};
 use crate::pipeline::{Failure, limits};
@@ -107,7 +108,7 @@ impl Load<'_> {
                     let (key, document) = (&self.records.key(&name), &Records::value(shape));
                     self.add(Change::Put { key, document, old_key: None })?;
                 }
-                Err(reason) => log::warn!("Leaving table {name} out: {reason}"),
+                Err(reason) => warn_once(format!("Leaving table {name} out: {reason}")),
             }
         }
         for name in gone.keys() {

@@ -13,6 +13,7 @@ use crate::change::{Cell, Chunk, Position};
 use crate::config::TableName;
 use crate::document::Table;
 use crate::error::{Error, Result};
+use crate::logging::warn_once;
 use crate::lsn::Lsn;
 use crate::pgoutput::{Message, OldTuple, Relation, Tuple, decode};
 use crate::postgres::{Frame, FrameReader, Session};
@@ -110,9 +111,7 @@ impl<'a> Translation<'a> {
         let name = TableName { schema, name };
         let table = self.session.table(self.path, oid, &name, &columns)?;
         let table = table.map_err(|reason| {
-            if !matches!(self.tables.get(&oid), Some(None)) {
-                log::warn!("Leaving table {name} out: {reason}");
-            }
+            warn_once(format!("Leaving table {name} out: {reason}"));
         });
         self.tables.insert(oid, table.ok());
         // The watch may have been poked often enough already.

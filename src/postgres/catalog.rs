@@ -66,13 +66,15 @@ impl PublishedTable {
         quoted_name(&self.name)
     }
 
-    /// The published columns as SQL, those with a cast to `json` as what the cast gives.
+    /// The published columns as SQL, those with a cast to `json` as what the cast gives; and after
+    /// them those of [`Table::key_casts`] as they are.
     #[must_use]
     pub fn sql_columns(&self, table: &Table) -> String {
         let mut columns: Vec<_> = self.columns.iter().map(|(name, _)| quoted(name)).collect();
         for (position, _) in table.casts() {
             columns[position] = format!("to_json({})", columns[position]);
         }
+        columns.extend(table.key_casts().map(|column| quoted(&self.columns[column].0)));
         columns.join(", ")
     }
 }
@@ -115,9 +117,11 @@ impl Session {
     /// # Errors
     /// As for every query.
     pub fn published_tables(&mut self, publication: &str) -> Result<Vec<PublishedTable>> {
-        // From 15 on the view knows the columns and the rows that are published.
+        // From 15 on the view knows the columns and the rows that are published, but only from 18
+        // on what it says of generated columns is true.
         let (is_published, row_filter) = match self.version {
-            150_000.. => ("a.attname = ANY (p.attnames)", "p.rowfilter"),
+            180_000.. => ("a.attname = ANY (p.attnames)", "p.rowfilter"),
+            150_000.. => ("a.attname = ANY (p.attnames) AND a.attgenerated = ''", "p.rowfilter"),
             120_000.. => ("a.attgenerated = ''", "NULL"),
             _ => ("true", "NULL"),
         };

@@ -8,6 +8,7 @@ mod oracle;
 mod proxy;
 mod random;
 mod servers;
+mod versions;
 
 use std::time::{Duration, Instant};
 

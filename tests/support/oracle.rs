@@ -67,19 +67,23 @@ pub(crate) fn difference(servers: &Servers, tables: &[&str]) -> Option<String> {
 
 /// The rows of a table as keys and documents.
 fn rows(sql: &mut Client, table: &str) -> Vec<(String, String)> {
-    // Version 15 knows which columns are published; before it all but the generated ones are.
+    // Version 15 knows which columns are published, but before 18 none that is generated ever is.
     let facts = sql
         .query_one(
             "SELECT nspname::text, relname::text, relkind = 'p',
                 (SELECT array_agg(quote_ident(attname) ORDER BY attnum) FROM pg_attribute a
                   WHERE attrelid = c.oid AND attnum > 0 AND NOT attisdropped
                     AND coalesce((SELECT to_jsonb(p)->'attnames' ? attname FROM pg_publication_tables p
-                                   WHERE pubname = 'pg2etcd' AND schemaname = nspname AND tablename = relname),
-                                 coalesce(to_jsonb(a)->>'attgenerated', '') = '')),
+                                   WHERE pubname = 'pg2etcd' AND schemaname = nspname AND tablename = relname), true)
+                    AND (coalesce(to_jsonb(a)->>'attgenerated', '') = ''
+                         OR current_setting('server_version_num')::int >= 180000)),
                 (SELECT array_agg(quote_ident(attname) ORDER BY place)
-                   FROM pg_index, unnest(indkey::int2[]) WITH ORDINALITY k (number, place), pg_attribute
+                   FROM pg_index i, unnest(indkey::int2[]) WITH ORDINALITY k (number, place), pg_attribute
                   WHERE indrelid = c.oid AND attrelid = c.oid AND attnum = number
-                    AND CASE relreplident WHEN 'i' THEN indisreplident ELSE indisprimary END)
+                    AND place <= coalesce((to_jsonb(i)->>'indnkeyatts')::int, indnatts)
+                    AND CASE relreplident WHEN 'i' THEN indisreplident ELSE indisprimary END),
+                (SELECT ' WHERE ' || (to_jsonb(p)->>'rowfilter') FROM pg_publication_tables p
+                  WHERE pubname = 'pg2etcd' AND schemaname = nspname AND tablename = relname)
                FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace
               WHERE c.oid = to_regclass($1)",
             &[&table],
@@ -88,6 +92,7 @@ fn rows(sql: &mut Client, table: &str) -> Vec<(String, String)> {
     let (schema, name, partitioned): (&str, &str, bool) =
         (facts.get(0), facts.get(1), facts.get(2));
     let (columns, key): (Vec<String>, Vec<String>) = (facts.get(3), facts.get(4));
+    let filter = facts.get::<_, Option<&str>>(5).unwrap_or_default();
     let encoded = |name: &str| name.replace('%', "%25").replace('/', "%2F").replace('.', "%2E");
     let schema = if schema == "public" { String::new() } else { encoded(schema) + "." };
     let prefix = format!("/{PATH}/{schema}{}/", encoded(name));
@@ -97,7 +102,7 @@ fn rows(sql: &mut Client, table: &str) -> Vec<(String, String)> {
     };
     let key: Vec<_> = key.iter().map(part).collect();
     let query = format!(
-        "SELECT {}, row_to_json(r)::text FROM (SELECT {} FROM {}{table}) r",
+        "SELECT {}, row_to_json(r)::text FROM (SELECT {} FROM {}{table}{filter}) r",
         key.join(" || '/' || "),
         columns.join(", "),
         if partitioned { "" } else { "ONLY " },
@@ -114,8 +119,10 @@ pub(crate) fn canonical(json: &str) -> String {
         let length = if first == '"' { string_length(rest) } else { first.len_utf8() };
         let (token, after) = rest.split_at(length);
         if first == '"' {
-            let text: String = serde_json::from_str(token).expect(token);
-            canonical.push_str(&serde_json::to_string(&text).unwrap());
+            // One that names half of a character, which `json` lets pass, stays as it is.
+            let text = serde_json::from_str::<String>(token);
+            let text = text.map_or(token.to_owned(), |text| serde_json::to_string(&text).unwrap());
+            canonical.push_str(&text);
         } else if !first.is_whitespace() {
             canonical.push_str(token);
         }
