@@ -51,6 +51,12 @@ impl Servers {
         reply.kvs.into_iter().map(|found| (found.key(), found.value())).collect()
     }
 
+    /// The keys below a prefix, with the revision of their last change.
+    pub(crate) fn mod_revisions(&self, prefix: &str) -> BTreeMap<String, i64> {
+        let reply = self.get(&["--prefix", prefix]).expect("etcdctl get");
+        reply.kvs.into_iter().map(|found| (found.key(), found.mod_revision)).collect()
+    }
+
     /// The store's revision.
     pub(crate) fn revision(&self) -> i64 {
         self.get(&["no such key"]).expect("etcdctl get").header.revision
