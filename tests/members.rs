@@ -128,6 +128,10 @@ fn standby_of(primary: &Servers) -> Servers {
     let copied =
         Command::new("cp").arg("-a").arg(primary.folder.join("postgres")).arg(&folder).status();
     assert!(copied.unwrap().success());
+    // What test-env configures is beside the data directory, and the copy names the primary's.
+    let own = fs::read_to_string(folder.join("postgresql.conf")).unwrap();
+    let own = own.replace(&*primary.folder.to_string_lossy(), &standby.folder.to_string_lossy());
+    fs::write(folder.join("postgresql.conf"), own).unwrap();
     let settings = folder.join("postgresql.auto.conf");
     let mut settings = OpenOptions::new().append(true).open(settings).unwrap();
     let port = primary.pg_port;
