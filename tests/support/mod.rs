@@ -11,11 +11,11 @@ mod servers;
 
 use std::time::{Duration, Instant};
 
-pub(crate) use daemon::Launch;
+pub(crate) use daemon::{Daemon, Launch};
 pub(crate) use etcd::{CHECKPOINT, lsn};
 pub(crate) use history::number;
 pub(crate) use load::{Load, SCHEMA, TABLES};
-pub(crate) use oracle::{assert_equal, await_equal, caught_up};
+pub(crate) use oracle::{assert_equal, await_equal, caught_up, difference};
 pub(crate) use proxy::Proxy;
 pub(crate) use random::Random;
 pub(crate) use servers::{Part, Servers};
