@@ -92,15 +92,15 @@ fn the_flushed_lsn_never_passes_the_position() {
         flushed.insert(check());
         flushed.len() > 5
     });
-    // Statuses go on while nothing reaches etcd; what is received is then well past what is there.
-    proxy.hold(true);
+    // Statuses go on while nothing reaches etcd: what is received, and what is on its way, is then past what is there.
+    proxy.hold_requests(true);
     let statuses = daemon.count("Sending standby status");
     daemon.await_lines("Sending standby status", statuses + 5);
     let position = servers.position().unwrap().lsn();
     let received = servers.value("SELECT pg_current_wal_lsn()").unwrap();
     assert!(lsn(&received) > position, "the load went on");
     check();
-    proxy.hold(false);
+    proxy.hold_requests(false);
     load.stop();
     assert_equal(&servers, &TABLES);
     check();

@@ -1,6 +1,6 @@
 //! Large values that an update leaves as they were, and that PostgreSQL then does not send.
 
-use crate::support::{Proxy, Servers, assert_equal, caught_up};
+use crate::support::{Proxy, Servers, assert_equal, caught_up, wait_until};
 
 const SCHEMA: &str = "CREATE TABLE doc (id int PRIMARY KEY, n int, body text, other text);
     ALTER TABLE doc ALTER body SET STORAGE EXTERNAL, ALTER other SET STORAGE EXTERNAL;
@@ -73,4 +73,26 @@ fn values_are_kept_over_a_restart_and_in_a_backlog() {
     proxy.hold(false);
     assert_equal(&servers, &TABLES);
     assert_eq!(daemon.stop().matches("ump").count(), 0);
+}
+
+#[test]
+fn a_value_that_is_still_on_its_way() {
+    let servers = Servers::start();
+    servers.execute(SCHEMA);
+    let proxy = Proxy::before(servers.etcd_port);
+    let behind_proxy = format!("127.0.0.1:{}", proxy.port);
+    let mut daemon = servers.daemon().set("etcd.endpoints", behind_proxy).start();
+    daemon.await_line("Dump finished");
+    caught_up(&servers);
+    // A large txn takes half a second to etcd; a small question would be there long before it.
+    proxy.throttle(400_000);
+    for round in 0..3 {
+        servers.execute(&format!("UPDATE doc SET body = repeat('{round}', 100000) WHERE id = 1"));
+        wait_until("the value to be sent", || {
+            let sent = proxy.bytes_from_client();
+            servers.execute("UPDATE doc SET n = n + 1 WHERE id = 1");
+            proxy.bytes_from_client() > sent
+        });
+        assert_equal(&servers, &TABLES);
+    }
 }

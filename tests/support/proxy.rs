@@ -20,6 +20,8 @@ struct Fault {
     refuse: bool,
     /// Nothing is forwarded, and nothing is closed.
     hold: bool,
+    /// Nothing is forwarded to the server.
+    hold_requests: bool,
     /// How much later everything arrives.
     delay: Duration,
     /// The most that passes in each direction of each connection.
@@ -77,6 +79,11 @@ impl Proxy {
     /// Stops forwarding and closes nothing, or goes on.
     pub(crate) fn hold(&self, hold: bool) {
         self.set(|fault| fault.hold = hold);
+    }
+
+    /// The same for what goes to the server only: what it has got, it answers.
+    pub(crate) fn hold_requests(&self, hold: bool) {
+        self.set(|fault| fault.hold_requests = hold);
     }
 
     /// Lets everything arrive later.
@@ -140,7 +147,7 @@ impl Shared {
         thread::spawn(move || {
             pump(from_client, to_server, |bytes| {
                 shared.from_client.fetch_add(bytes.len() as u64, Ordering::SeqCst);
-                shared.pass(bytes);
+                shared.pass(bytes, |fault| fault.hold || fault.hold_requests);
                 to_be_lost.fetch_or(shared.takes_for_loss(bytes), Ordering::SeqCst);
                 true
             });
@@ -148,7 +155,7 @@ impl Shared {
         let shared = Arc::clone(self);
         thread::spawn(move || {
             pump(from_server, to_client, |bytes| {
-                shared.pass(bytes);
+                shared.pass(bytes, |fault| fault.hold);
                 if losing.load(Ordering::SeqCst) {
                     shared.lost.fetch_add(1, Ordering::SeqCst);
                     return false;
@@ -160,9 +167,9 @@ impl Shared {
     }
 
     /// Returns when these bytes may go on.
-    fn pass(&self, bytes: &[u8]) {
+    fn pass(&self, bytes: &[u8], held: impl Fn(&Fault) -> bool) {
         let fault = self.fault.lock().unwrap();
-        let fault = self.changed.wait_while(fault, |fault| fault.hold).unwrap().clone();
+        let fault = self.changed.wait_while(fault, |fault| held(fault)).unwrap().clone();
         let slowness = fault.bytes_per_second.map_or(Duration::ZERO, |rate| {
             Duration::from_secs_f64(bytes.len() as f64 / rate as f64)
         });
