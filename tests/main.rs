@@ -27,4 +27,5 @@ mod refusals;
 
 mod identity;
 mod published;
+mod random;
 mod zoo;
