@@ -40,7 +40,7 @@ fn dump_then_stream() {
         r#"UPDATE stock."odd/na%m.e" SET key = key || '/%' WHERE key <> ''"#,
         "BEGIN; DELETE FROM line; ROLLBACK",
         "BEGIN; UPDATE customer SET name = 'kept'; SAVEPOINT s; DELETE FROM customer; ROLLBACK TO s; COMMIT",
-        "TRUNCATE line",
+        "DELETE FROM line",
         "INSERT INTO line VALUES (1, '', true, 'NaN'), (2, '%2F', false, '-Infinity')",
     ] {
         servers.execute(change);

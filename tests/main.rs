@@ -28,4 +28,5 @@ mod refusals;
 
 mod identity;
 mod published;
+mod random;
 mod zoo;

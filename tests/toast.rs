@@ -28,8 +28,10 @@ const CHANGES: [&str; 9] = [
             UPDATE $ SET n = n + 1; COMMIT",
 ];
 
-fn changes() -> impl Iterator<Item = String> {
-    CHANGES.iter().flat_map(|change| TABLES.map(|table| change.replace('$', table)))
+fn changes(servers: &Servers) -> impl Iterator<Item = String> {
+    let truncates = servers.has(11, "TRUNCATE in the stream");
+    let changes = CHANGES.iter().filter(move |change| truncates || !change.contains("TRUNCATE"));
+    changes.flat_map(|change| TABLES.map(|table| change.replace('$', table)))
 }
 
 #[test]
@@ -39,7 +41,7 @@ fn values_are_kept() {
     let mut daemon = servers.daemon().start();
     daemon.await_line("Dump finished");
     assert_equal(&servers, &TABLES);
-    for change in changes() {
+    for change in changes(&servers) {
         servers.execute(&change);
         assert_equal(&servers, &TABLES);
     }
@@ -57,7 +59,7 @@ fn values_are_kept_over_a_restart_and_in_a_backlog() {
     daemon.await_line("Dump finished");
     caught_up(&servers);
     daemon.stop();
-    for change in changes() {
+    for change in changes(&servers) {
         servers.execute(&change);
     }
     let mut daemon = launch.start();
