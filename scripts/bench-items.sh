@@ -39,18 +39,11 @@ write_puts_of() { # ITEM
 begin_stream() { # ITEM ROWS [CLIENT]
     [[ $1 == transaction ]] || hold
     write_rows "$1" "$2"
-    [[ $1 == transaction ]] || mark
+    [[ $1 == transaction ]] || write_marker
     start=$(now)
     release
     [[ -z ${3:-} ]] || go "$3"
-    [[ $1 != transaction ]] || mark
-}
-
-begin_sync() {
-    new_store
-    new_tables
-    launch_pg2etcd
-    await_streaming pg2etcd
+    [[ $1 != transaction ]] || write_marker
 }
 
 stream_by_pg2etcd() { # ITEM
@@ -73,10 +66,14 @@ begin_meters() {
     etcd_cpu=$(cpu_of "$(<"$store/etcd.pid")")
 }
 
-end_meters() { # ITEM ROWS
+await_event() {
     local event
     event=$(result watch)
     took=$(since "${event##* }" "$start")
+}
+
+end_meters() { # ITEM ROWS
+    await_event
     record "$1" pg2etcd "$took"
     record "$1" cpu "$(calculate "($(cpu_of "$daemon") - $cpu) * 1e6 / $2")"
     record "$1" etcd_cpu "$(calculate "($(cpu_of "$(<"$store/etcd.pid")") - $etcd_cpu) * 1e6 / $2")"
@@ -201,7 +198,7 @@ measure_dump() {
     stop_pg2etcd
     check_copy
     drop_slots
-    revision=$(etcdctl get / --write-out=fields | sed -n 's/^"Revision" : //p')
+    revision=$(etcd_revision)
     copy_by_pg2etcd redump "$many"
     stop_pg2etcd
     record redump ratio "$(calculate "$pg2etcd_took / $took")"
@@ -314,7 +311,7 @@ stop_etcd_under_load() { # ROWS
     watch_marker
     send STOP "$(<"$store/etcd.pid")"
     sql "call write_items($1, 100)"
-    mark
+    write_marker
     sleep 3
     send CONT "$(<"$store/etcd.pid")"
     result watch >/dev/null
@@ -327,13 +324,14 @@ measure_start() {
     begin_sync
     stop_pg2etcd
     create_drawing_slot
-    for ((i = 0; i < 5; i++)); do
-        mark
+    for ((i = 0; i < 9; i++)); do
+        write_marker
         lsn=$(sql 'select pg_current_wal_flush_lsn()')
         watch_marker
         start=$(now)
         launch_pg2etcd
-        end_meters start 1
+        await_event
+        record start pg2etcd "$took"
         stop_pg2etcd
         start=$(now)
         "${drawing[@]}" --endpos "$lsn"

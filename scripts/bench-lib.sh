@@ -1,21 +1,25 @@
 # shellcheck shell=bash
 # What the items of scripts/bench are measured with: servers, clients, pg2etcd, the clock. It is sourced, never run.
 
-# `work` is the folder of all, `store` that of the etcd in use; `client` is the bare client.
-work='' store='' client='' pg2etcd=${PG2ETCD:-} daemon='' sender='' pg_bin='' drawing=() drawer=''
+# shellcheck source=lib.sh
+source scripts/lib.sh
+
+# `store` is the folder of the etcd in use, `client` the bare client, `sender` the server's process that sends a stream;
+# `settings` are pg2etcd's.
+settings=() store='' client='' sender='' pg_bin='' drawing=() drawer=''
 
 # Servers
 
 start_postgres() {
-    local environment setting settings=()
+    local environment setting options=()
     # Nothing of these would be noticed but as noise.
     for setting in shared_buffers=512MB max_wal_size=6GB checkpoint_timeout=1h autovacuum=off track_commit_timestamp=on; do
-        settings+=(-c "$setting")
+        options+=(-c "$setting")
     done
     if [[ -w /dev/shm ]]; then
         export TMPDIR=/dev/shm
     fi
-    environment=$(test-env/up --only postgres "${settings[@]}")
+    environment=$(test-env/up --only postgres "${options[@]}")
     eval "$environment"
     work=$TEST_ENV
     psql -q -c 'create database bench'
@@ -35,6 +39,7 @@ new_store() {
     environment=$(TMPDIR=$work test-env/up --only etcd --etcd-arg --quota-backend-bytes=8589934592)
     eval "$environment"
     store=$TEST_ENV
+    configure "${settings[@]}" >/dev/null
 }
 
 drop_slots() { sql 'select pg_drop_replication_slot(slot_name) from pg_replication_slots' >/dev/null; }
@@ -90,31 +95,18 @@ result() { # NAME
 
 field() { sed -n "s/.*\"$1\":\([0-9.]*\).*/\1/p"; }
 
-# pg2etcd
+# pg2etcd, streaming
 
-launch_pg2etcd() {
-    mkdir -p "$work/pg2etcd"
-    (cd "$work/pg2etcd" && exec setsid "$pg2etcd" -c /dev/null) >"$work/pg2etcd.log" 2>&1 </dev/null &
-    daemon=$!
-    echo "$daemon" >"$work/pg2etcd.pid"
+begin_sync() {
+    new_store
+    new_tables
+    launch_pg2etcd
+    await 'stream' streams_from pg2etcd
 }
 
-await_streaming() { # SLOT
-    local end=$((SECONDS + 600))
-    until sender=$(sql "select active_pid from pg_replication_slots where slot_name = '$1'") && [[ -n $sender ]]; do
-        [[ -z $daemon ]] || kill -0 "$daemon" || die "pg2etcd ended: $(tail -n 5 "$work/pg2etcd.log")"
-        ((SECONDS < end)) || die "nobody streams from slot $1"
-        sleep 0.05
-    done
-}
-
-stop_pg2etcd() {
-    local status=0
-    [[ -n $daemon ]] || return 0
-    kill "$daemon"
-    wait "$daemon" || status=$?
-    daemon=''
-    ((status == 0)) || die "pg2etcd ended with exit status $status: $(tail -n 5 "$work/pg2etcd.log")"
+streams_from() { # SLOT
+    sender=$(sql "select active_pid from pg_replication_slots where slot_name = '$1'")
+    [[ -n $sender ]]
 }
 
 # A number without the work behind it is none.
@@ -137,7 +129,10 @@ launch_drawing() {
     create_drawing_slot
     "${drawing[@]}" 2>"$work/pg_recvlogical.log" &
     drawer=$!
-    await_streaming drawing
+    until streams_from drawing; do
+        kill -0 "$drawer" || die "pg_recvlogical ended: $(<"$work/pg_recvlogical.log")"
+        sleep 0.01
+    done
 }
 
 stop_drawing() {
@@ -149,7 +144,7 @@ stop_drawing() {
 hold() { send STOP "$sender"; }
 release() { send CONT "$sender"; }
 
-mark() { sql 'insert into marker select count(*) from marker'; }
+write_marker() { sql 'insert into marker select count(*) from marker'; }
 
 # Clock and meters
 
