@@ -87,6 +87,7 @@ stop_pg2etcd() {
     local status=0
     kill "$daemon"
     wait "$daemon" || status=$?
+    daemon=''
     ((status == 0)) || die "pg2etcd ended with exit status $status"
 }
 
