@@ -13,6 +13,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub struct Retry {
     first_pause: Duration,
+    longest_pause: Duration,
     pause: Duration,
     attempts: usize,
     cause: Option<String>,
@@ -23,7 +24,22 @@ impl Retry {
     /// No attempt has failed yet; the pause after the first is `first_pause`.
     #[must_use]
     pub fn new(first_pause: Duration) -> Self {
-        Self { first_pause, pause: first_pause, attempts: 0, cause: None, despite_refusals: false }
+        Self {
+            first_pause,
+            longest_pause: LONGEST_PAUSE.max(first_pause),
+            pause: first_pause,
+            attempts: 0,
+            cause: None,
+            despite_refusals: false,
+        }
+    }
+
+    /// Requests to an etcd that was there before, which the whole stream waits for: it is asked
+    /// often.
+    #[must_use]
+    pub fn of_requests() -> Self {
+        let longest_pause = Duration::from_secs(2);
+        Self { longest_pause, ..Self::new(Duration::from_millis(100)) }
     }
 
     /// Whether a refused login is tried again: one that was accepted before may be so again. And
@@ -79,7 +95,7 @@ impl Retry {
             return jittered(self.first_pause);
         }
         let pause = jittered(self.pause);
-        self.pause = (self.pause * 2).min(LONGEST_PAUSE.max(self.first_pause));
+        self.pause = (self.pause * 2).min(self.longest_pause);
         pause
     }
 
@@ -116,7 +132,9 @@ impl Retry {
         if self.attempts > 0 {
             log::info!("Works again after {} failed attempts", self.attempts);
         }
-        *self = Self::new(self.first_pause).despite_refusals(self.despite_refusals);
+        self.attempts = 0;
+        self.pause = self.first_pause;
+        self.cause = None;
     }
 
     /// Whether another attempt may succeed after this failure, all else left as it is.

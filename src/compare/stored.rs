@@ -1,15 +1,11 @@
 //! What etcd has of a table, in the order of the keys.
 
-use std::time::Duration;
 use std::vec;
 
 use crate::error::{Error, Result};
 use crate::etcd::{Client, KeyValue, Pages, Reason, prefix_end};
 use crate::retry::Retry;
 use crate::stop::Stop;
-
-/// The first pause after a request that failed.
-const RETRY_PERIOD: Duration = Duration::from_millis(100);
 
 /// What etcd has under one key.
 pub(crate) type StoredRow = KeyValue;
@@ -46,7 +42,7 @@ impl<'a> StoredRows<'a> {
 
     fn next_page(&mut self) -> Result<Vec<KeyValue>> {
         let Self { client, stop, range_end, pages, next, .. } = self;
-        Retry::new(RETRY_PERIOD).despite_refusals(true).until_done(
+        Retry::of_requests().despite_refusals(true).until_done(
             || match pages.next_page() {
                 Ok(page) => Ok(page.unwrap_or_default()),
                 // Nobody else writes these keys, so the rest of a newer revision does as well.

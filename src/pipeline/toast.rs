@@ -2,7 +2,6 @@
 //! its way to etcd, else read back from etcd, many at once.
 
 use std::collections::HashMap;
-use std::time::Duration;
 
 use super::write::Ending;
 use crate::batch::Operation;
@@ -14,9 +13,6 @@ use crate::retry::Retry;
 
 /// How many keys are read at once: enough to spare round trips, few enough to hold their values.
 const READ_AHEAD: usize = 32;
-/// The first pause after a request that failed.
-const RETRY_PERIOD: Duration = Duration::from_millis(100);
-
 /// What etcd holds of rows that have holes.
 pub(super) struct Stored<'a> {
     client: Client,
@@ -100,7 +96,7 @@ impl<'a> Stored<'a> {
         keys.sort_unstable();
         keys.dedup();
         let Self { client, ending, .. } = self;
-        let found = Retry::new(RETRY_PERIOD).despite_refusals(true).until_done(
+        let found = Retry::of_requests().despite_refusals(true).until_done(
             || client.get_many(&keys).map_err(Error::from),
             |pause| ending.wait(pause),
         )?;

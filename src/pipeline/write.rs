@@ -14,9 +14,6 @@ use crate::lsn::Lsn;
 use crate::retry::Retry;
 use crate::stop::Stop;
 
-/// The first pause after a request that failed.
-const RETRY_PERIOD: Duration = Duration::from_millis(100);
-
 /// A txn to be posted.
 #[derive(Debug)]
 pub(crate) struct Job {
@@ -115,7 +112,7 @@ impl Writer<'_> {
     fn deliver(&mut self, txn: &mut Txn, position: Option<&[u8]>) -> Result<i64> {
         let Self { client, ending, accepted, .. } = self;
         let mut sent_before = false;
-        let reply = Retry::new(RETRY_PERIOD).despite_refusals(*accepted).until_done(
+        let reply = Retry::of_requests().despite_refusals(*accepted).until_done(
             || {
                 client.txn(txn).map_err(|error| {
                     sent_before |= error.outcome_open();
@@ -136,7 +133,7 @@ impl Writer<'_> {
     /// the position is the one that it put.
     fn settle(&mut self, position: &[u8]) -> Result<i64> {
         let Self { client, ending, fence, .. } = self;
-        let found = Retry::new(RETRY_PERIOD).despite_refusals(true).until_done(
+        let found = Retry::of_requests().despite_refusals(true).until_done(
             || client.get(fence.key.as_bytes()).map_err(Error::from),
             |pause| ending.wait(pause),
         )?;
