@@ -8,48 +8,44 @@ mod progress;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::thread;
+use std::time::Duration;
 
-use crossbeam_channel::bounded;
+use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
 
 use self::progress::Progress;
 use crate::batch::{Batch, Fit, Limits};
 use crate::change::Change;
-use crate::checkpoint::Checkpoint;
+use crate::checkpoint::{Checkpoint, Phase};
 use crate::compare::{Finding, Rows, StoredRows, compare};
 use crate::config::{Oversized, Settings};
 use crate::document::Table;
 use crate::error::{Error, Result};
 use crate::etcd::{Client, Txn};
 use crate::logging::warn_once;
+use crate::lsn::Lsn;
 use crate::pipeline::lanes::{LaneEnd, Lanes};
 use crate::pipeline::write::{Ending, Fence, Job, Step, Writer};
-use crate::pipeline::{Failure, limits};
-use crate::postgres::{PublishedTable, Session};
+use crate::pipeline::{Failure, Start, limits};
+use crate::postgres::{PublishedTable, Session, StatusWriter};
 use crate::records::Records;
 use crate::stop::Stop;
 
-/// Loads the tables of the publication, as `session`, whose snapshot has begun, sees them.
+/// Loads the tables of the publication, as the session, whose snapshot has begun, sees them.
 ///
-/// `checkpoint` is the position as `mod_revision` put it, in the dump phase. Once all is in etcd
-/// it is in the sync phase, and its new `mod_revision` is returned.
+/// The position is in the dump phase. Once all is in etcd it is in the sync phase.
 ///
 /// # Errors
 /// Those of both servers; [`Error::Stopped`] if a stop was requested; [`Error::OversizedRow`].
-pub(crate) fn run(
-    settings: &Settings,
-    session: &mut Session,
-    client: &Client,
-    (checkpoint, mod_revision): (&Checkpoint, i64),
-    stop: &Stop,
-) -> Result<i64> {
-    let fence = Fence::new(Checkpoint::key(&settings.etcd.state_path), mod_revision);
+pub(crate) fn run(settings: &Settings, start: &mut Start, stop: &Stop) -> Result<()> {
+    let Start { session, statuses, client, checkpoint, mod_revision, status_interval, .. } = start;
+    let fence = Fence::new(Checkpoint::key(&settings.etcd.state_path), *mod_revision);
     let fence = Arc::new(fence);
     let (lanes, lane_ends) = Lanes::new(settings.sync.writers);
     // Nothing is ever sent on it: that the load has dropped its end is the message.
-    let (loading, source) = bounded(0);
-    let ending = Ending { stop, source };
+    let (loading, loaded) = bounded(0);
+    let ending = Ending { stop, source: loaded.clone() };
     let failure = Failure::default();
-    let loaded = thread::scope(|scope| {
+    let result = thread::scope(|scope| {
         for (lane, LaneEnd { jobs, used }) in lane_ends.into_iter().enumerate() {
             let writer = Writer {
                 client: client.clone(),
@@ -62,11 +58,14 @@ pub(crate) fn run(
             };
             failure.spawn(scope, &format!("write {lane}"), move || writer.run(&jobs, &used));
         }
+        let (lsn, interval) = (checkpoint.lsn, *status_interval);
+        failure.spawn(scope, "feedback", move || stay_alive(statuses, lsn, interval, &loaded));
         let _loading = loading;
         Load {
             lanes,
             client,
             stop,
+            failure: &failure,
             path: &settings.etcd.path,
             records: Records::new(&settings.etcd.state_path, &settings.etcd.path),
             limits: limits(&settings.etcd),
@@ -77,7 +76,25 @@ pub(crate) fn run(
         .run(session, &settings.sync.publication)
     });
     failure.into_result()?;
-    loaded.map(|()| fence.mod_revision())
+    result?;
+    *mod_revision = fence.mod_revision();
+    checkpoint.phase = Phase::Sync;
+    Ok(())
+}
+
+/// Has the server hold the stream, at its begin, until nothing more is loaded.
+fn stay_alive(
+    statuses: &mut StatusWriter,
+    lsn: Lsn,
+    interval: Duration,
+    loaded: &Receiver<()>,
+) -> Result<()> {
+    loop {
+        statuses.send_status(lsn, lsn, false)?;
+        if loaded.recv_timeout(interval) == Err(RecvTimeoutError::Disconnected) {
+            return Ok(());
+        }
+    }
 }
 
 /// A load under way.
@@ -85,6 +102,7 @@ struct Load<'a> {
     lanes: Lanes,
     client: &'a Client,
     stop: &'a Stop,
+    failure: &'a Failure,
     path: &'a str,
     records: Records,
     limits: Limits,
@@ -201,7 +219,8 @@ impl Load<'_> {
         const ROWS: u64 = 256;
         if self.progress.row().is_multiple_of(ROWS) {
             self.progress.report();
-            if self.stop.requested() {
+            // A stream that has broken is noticed by its thread: this dump would be in vain.
+            if self.stop.requested() || self.failure.happened() {
                 return Err(Error::Stopped);
             }
         }

@@ -52,7 +52,7 @@ const BACKLOG_BYTES: usize = 4 << 20;
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// What a sync starts from.
-pub(crate) struct Start<'a> {
+pub(crate) struct Start {
     /// The stream.
     pub(crate) frames: FrameReader,
     /// The way back.
@@ -60,9 +60,9 @@ pub(crate) struct Start<'a> {
     /// For the stream's questions to the catalog.
     pub(crate) session: Session,
     /// For connections of the watch's own, to the same server.
-    pub(crate) options: &'a Options,
+    pub(crate) options: Options,
     /// That server.
-    pub(crate) address: &'a HostPort,
+    pub(crate) address: HostPort,
     /// The etcd that is written.
     pub(crate) client: Client,
     /// The position, as it stands in etcd.
@@ -74,7 +74,7 @@ pub(crate) struct Start<'a> {
 }
 
 /// Follows the stream until a stop is requested or something fails.
-pub(crate) fn run(settings: &Settings, start: Start<'_>, stop: &Stop) -> Result<()> {
+pub(crate) fn run(settings: &Settings, start: Start, stop: &Stop) -> Result<()> {
     let Start {
         frames,
         statuses,
@@ -119,8 +119,8 @@ pub(crate) fn run(settings: &Settings, start: Start<'_>, stop: &Stop) -> Result<
     let watch = Watch {
         settings,
         stop,
-        options,
-        address,
+        options: &options,
+        address: &address,
         client: client.clone(),
         requests: repair_sender,
         pokes,

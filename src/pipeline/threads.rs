@@ -28,6 +28,11 @@ impl Failure {
             .ok()
     }
 
+    /// Whether a thread has failed.
+    pub(crate) fn happened(&self) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+    }
+
     /// The first failure, if there was one.
     pub(crate) fn into_result(self) -> Result<()> {
         self.0.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)

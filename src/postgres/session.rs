@@ -180,31 +180,27 @@ impl Session {
         }
     }
 
-    /// Makes this session the one that dumps for the slot, until it ends. While a dump goes on
-    /// the slot itself is idle, and would not keep a second daemon from dropping it.
+    /// Makes this session the only one that makes or drops the slot, until it ends or gives that
+    /// up. Until someone streams from a slot, nothing else keeps a second daemon from dropping it.
     ///
     /// # Errors
-    /// As for every query; [`Error::SlotInUse`] if another session dumps for it.
-    pub fn lock_dump(&mut self, slot: &str) -> Result<()> {
-        let sql = "SELECT pg_try_advisory_lock(hashtext('pg2etcd dump'), hashtext($1))";
-        let doing = "taking the lock of the dump";
+    /// As for every query; [`Error::SlotInUse`] if another session has done so.
+    pub fn lock_start(&mut self, slot: &str) -> Result<()> {
+        let sql = "SELECT pg_try_advisory_lock(hashtext('pg2etcd'), hashtext($1))";
+        let doing = "taking the lock of the slot";
         let row = self.client.query_one(sql, &[&slot]).map_err(|error| failed(doing, error))?;
-        if row.get(0) {
-            return Ok(());
+        match row.get(0) {
+            true => Ok(()),
+            false => Err(Error::SlotInUse { slot: slot.to_owned(), pid: None }),
         }
-        let sql = "SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND granted \
-                      AND classid::bigint = hashtext('pg2etcd dump')::bit(32)::bigint \
-                      AND objid::bigint = hashtext($1)::bit(32)::bigint";
-        let rows = self.client.query(sql, &[&slot]).map_err(|error| failed(doing, error))?;
-        Err(Error::SlotInUse { slot: slot.to_owned(), pid: rows.first().map(|row| row.get(0)) })
     }
 
-    /// Gives up what [`Self::lock_dump`] took.
+    /// Gives up what [`Self::lock_start`] took.
     ///
     /// # Errors
     /// As for every query.
-    pub fn unlock_dump(&mut self) -> Result<()> {
-        self.execute("giving up the lock of the dump", "SELECT pg_advisory_unlock_all()")
+    pub fn unlock_start(&mut self) -> Result<()> {
+        self.execute("giving up the lock of the slot", "SELECT pg_advisory_unlock_all()")
     }
 
     /// Whether there is a publication of this name.

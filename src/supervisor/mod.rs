@@ -80,18 +80,15 @@ impl<'a> Supervisor<'a> {
         let resync_all = request.as_ref().is_some_and(resync::Request::is_for_all);
         let checkpoint = found.as_ref().map(|(checkpoint, _)| checkpoint);
         let decision = self.decide(&mut primary, checkpoint, resync_all)?;
-        let (checkpoint, mod_revision) = match (decision, found) {
-            (Decision::Resume, Some((checkpoint, mod_revision))) => {
-                let timeline = primary.identity.timeline;
-                (Checkpoint { timeline, ..checkpoint }, mod_revision)
-            }
+        let start = match (decision, found) {
+            (Decision::Resume, Some(found)) => self.resume(primary, client, found)?,
             (Decision::Renew { reason, slot }, found) => {
-                let renewed = self.renew(&mut primary, &mut client, found, &reason, slot)?;
+                let mut start = self.renew(primary, client, found, &reason, slot)?;
                 if let (Some(request), true) = (request, self.settings.sync.dump) {
                     // The dump has compared every table.
-                    request.done(&mut client)?;
+                    request.done(&mut start.client)?;
                 }
-                renewed
+                start
             }
             (Decision::Refuse(text), _) => return Err(Error::Requirement(text)),
             (Decision::StandBy { pid }, _) => {
@@ -100,66 +97,63 @@ impl<'a> Supervisor<'a> {
             }
             (Decision::Resume, None) => return Err(Error::Fenced { key: self.key() }),
         };
-        self.redump = None;
-        self.stream(primary, client, checkpoint, mod_revision)
+        log::info!("Resuming from {}", start.checkpoint.lsn);
+        (self.redump, self.stood_by) = (None, false);
+        self.retry.succeeded();
+        self.retry = Retry::new(self.settings.database.retry_period).despite_refusals(true);
+        pipeline::run(self.settings, start, self.stop)
     }
 
-    /// Follows the stream from the position.
-    fn stream(
-        &mut self,
+    /// Goes on from the position.
+    fn resume(
+        &self,
         primary: Primary<'a>,
         mut client: Client,
-        checkpoint: Checkpoint,
-        mut mod_revision: i64,
-    ) -> Result<()> {
-        let Primary { options, address, connection, mut session, .. } = primary;
+        (checkpoint, mut mod_revision): (Checkpoint, i64),
+    ) -> Result<Start> {
+        let Primary { options, address, connection, mut session, identity } = primary;
         let sync = &self.settings.sync;
+        let checkpoint = Checkpoint { timeline: identity.timeline, ..checkpoint };
         let status_interval = self.status_interval(&mut session)?;
         let (frames, statuses) =
             connection.start_replication(&sync.slot, checkpoint.lsn, &sync.publication)?;
-        // The slot is ours from here on, and does what the lock of a dump has done until now.
-        session.unlock_dump()?;
-        // Whoever had it may have moved the position.
+        // The slot is ours from here on. Whoever had it until now may have moved the position.
         let key = self.key();
         let now = Checkpoint::read(&mut client, &key)?.map(|(_, mod_revision)| mod_revision);
         if now != Some(mod_revision) {
             return Err(Error::Fenced { key });
         }
-        if std::mem::take(&mut self.stood_by) {
+        if self.stood_by {
             // The other daemon may be frozen, with a txn at hand: this makes it void.
             mod_revision = checkpoint.put(&mut client, &key, mod_revision)?;
         }
-        log::info!("Resuming from {}", checkpoint.lsn);
-        self.retry.succeeded();
-        self.retry = Retry::new(self.settings.database.retry_period).despite_refusals(true);
-        let start = Start {
+        Ok(Start {
             frames,
             statuses,
             session,
-            options: &options,
-            address: &address,
+            options,
+            address,
             client,
             checkpoint,
             mod_revision,
             status_interval,
-        };
-        pipeline::run(self.settings, start, self.stop)
+        })
     }
 
     /// Begins anew: publication, slot and, unless the settings say no, a dump.
     fn renew(
         &self,
-        primary: &mut Primary<'_>,
-        client: &mut Client,
+        primary: Primary<'a>,
+        mut client: Client,
         found: Found,
         reason: &str,
         slot: SlotUse,
-    ) -> Result<(Checkpoint, i64)> {
-        let Settings { sync, .. } = self.settings;
-        let Primary { connection, session, .. } = primary;
-        session.lock_dump(&sync.slot)?;
+    ) -> Result<Start> {
+        let Primary { options, address, mut connection, mut session, identity } = primary;
+        let sync = &self.settings.sync;
+        session.lock_start(&sync.slot)?;
         // Another daemon may have dumped since the decision was made.
-        let now = Checkpoint::read(client, &self.key())?;
+        let now = Checkpoint::read(&mut client, &self.key())?;
         if now.as_ref().map(|(_, revision)| revision) != found.as_ref().map(|(_, at)| at) {
             return Err(Error::Fenced { key: self.key() });
         }
@@ -169,26 +163,14 @@ impl<'a> Supervisor<'a> {
             (false, None) => log::info!("Starting without a dump: {reason}"),
             (false, Some(_)) => log::warn!("Going on without a dump: {reason}"),
         }
-        let made_publication = self.ensure_publication(session, found.as_ref())?;
-        let mut snapshot = None;
-        let lsn = match slot {
-            SlotUse::From(lsn) => lsn,
-            SlotUse::New { drop } => {
-                if drop {
-                    session.drop_slot(&sync.slot)?;
-                }
-                let kind = SlotKind::Persistent { failover: true };
-                let created = connection.create_slot(&sync.slot, kind)?;
-                snapshot = Some(created.snapshot);
-                created.consistent_point
-            }
-        };
-        let dumping = Checkpoint {
+        let made_publication = self.ensure_publication(&mut session, found.as_ref())?;
+        let (lsn, snapshot) = self.begin_slot(&mut connection, &mut session, slot)?;
+        let checkpoint = Checkpoint {
             version: VERSION,
             phase: if sync.dump { Phase::Dump } else { Phase::Sync },
             lsn,
-            timeline: primary.identity.timeline,
-            system_identifier: primary.identity.system_identifier.clone(),
+            timeline: identity.timeline,
+            system_identifier: identity.system_identifier,
             database: self.settings.database.name.clone(),
             slot: sync.slot.clone(),
             publication: sync.publication.clone(),
@@ -198,14 +180,53 @@ impl<'a> Supervisor<'a> {
             partial: None,
         };
         let before = found.map_or(0, |(_, mod_revision)| mod_revision);
-        let mut mod_revision = dumping.put(client, &self.key(), before)?;
-        if let (true, Some(snapshot)) = (sync.dump, snapshot) {
-            session.begin_snapshot(&snapshot)?;
-            let position = (&dumping, mod_revision);
-            mod_revision = dump::run(self.settings, session, client, position, self.stop)?;
-            session.end_snapshot()?;
+        let mod_revision = checkpoint.put(&mut client, &self.key(), before)?;
+        let status_interval = self.status_interval(&mut session)?;
+        if let (Some(snapshot), true) = (&snapshot, sync.dump) {
+            session.begin_snapshot(snapshot)?;
         }
-        Ok((Checkpoint { phase: Phase::Sync, ..dumping }, mod_revision))
+        // Nothing is read of the stream before the dump is done. It is begun all the same: a slot
+        // that nobody streams from may be dropped, by another daemon or by Patroni.
+        let (frames, statuses) =
+            connection.start_replication(&sync.slot, lsn, &sync.publication)?;
+        session.unlock_start()?;
+        let mut start = Start {
+            frames,
+            statuses,
+            session,
+            options,
+            address,
+            client,
+            checkpoint,
+            mod_revision,
+            status_interval,
+        };
+        if sync.dump {
+            dump::run(self.settings, &mut start, self.stop)?;
+            start.session.end_snapshot()?;
+        }
+        Ok(start)
+    }
+
+    /// The position from which the slot streams and, of a new slot, the snapshot there.
+    fn begin_slot(
+        &self,
+        connection: &mut Connection<'_>,
+        session: &mut Session,
+        slot: SlotUse,
+    ) -> Result<(Lsn, Option<String>)> {
+        let name = &self.settings.sync.slot;
+        match slot {
+            SlotUse::From(lsn) => Ok((lsn, None)),
+            SlotUse::New { drop } => {
+                if drop {
+                    session.drop_slot(name)?;
+                }
+                let kind = SlotKind::Persistent { failover: true };
+                let created = connection.create_slot(name, kind)?;
+                Ok((created.consistent_point, Some(created.snapshot)))
+            }
+        }
     }
 
     /// Makes the publication if it is missing, before the slot: decoding looks it up as of each
