@@ -22,7 +22,7 @@ pub(crate) use random::Random;
 pub(crate) use servers::{Part, Servers};
 
 /// How long anything that a test waits for may take. Far more than it does, since the machine may be busy.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(120);
 /// The pause between two looks: what is looked at often takes a process call.
 const LOOK: Duration = Duration::from_millis(25);
 
