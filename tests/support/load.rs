@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 
 use postgres::Client;
+use postgres::error::SqlState;
 
 use super::{Random, Servers};
 
@@ -34,8 +35,13 @@ impl Load {
             let (stop, committed) = (Arc::clone(&stop), Arc::clone(&committed));
             thread::spawn(move || {
                 while !stop.load(Ordering::SeqCst) {
-                    sql.batch_execute(&transaction(&mut random)).expect("a random transaction");
-                    committed.fetch_add(1, Ordering::SeqCst);
+                    match sql.batch_execute(&transaction(&mut random)) {
+                        Ok(()) => committed.fetch_add(1, Ordering::SeqCst),
+                        Err(error) if error.code() == Some(&SqlState::T_R_DEADLOCK_DETECTED) => {
+                            sql.batch_execute("ROLLBACK").map(|()| 0).expect("a rollback")
+                        }
+                        Err(error) => panic!("a random transaction: {error}"),
+                    };
                 }
             })
         };
