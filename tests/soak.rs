@@ -35,11 +35,7 @@ enum Fault {
     SlotDropped,
 }
 
-use Fault::{
-    AnswersLost, DaemonFrozen, DaemonKilled, DaemonStopped, EtcdCut, EtcdFrozen, EtcdHeld,
-    EtcdKilled, EtcdSlow, OversizedTransaction, PostgresCut, PostgresHeld, PostgresKilled,
-    PostgresRestarted, ResyncAsked, SlotDropped, TableAltered, WalsenderTerminated,
-};
+use Fault::*;
 
 const UNDER_LOAD: [Fault; 15] = [
     DaemonKilled,

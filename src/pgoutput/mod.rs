@@ -5,6 +5,8 @@
 mod decode;
 mod message;
 mod relation;
+#[cfg(test)]
+mod tests;
 
 pub use decode::{DecodeError, decode};
 pub use message::{Message, OldTuple, Tuple};

@@ -12,6 +12,7 @@
 //! Lane 0 takes the ordered stream, and with it the position; the others take parts of oversized
 //! transactions. `watch` looks for tables that came, went or changed. Each thread ends when the one before it does, and when one after it has failed.
 
+mod apply;
 mod channel;
 mod feedback;
 pub(crate) mod lanes;

@@ -32,19 +32,19 @@ pub(super) struct Rules {
 
 /// Packs the stream.
 pub(super) struct Pack<'a> {
-    rules: Rules,
-    lanes: Lanes,
+    pub(super) rules: Rules,
+    pub(super) lanes: Lanes,
     stored: Stored<'a>,
     /// Transactions that wait for the writer.
     ready: Batch,
     /// The transaction that is coming in.
-    open: Batch,
+    pub(super) open: Batch,
     /// The commit LSN of the transaction that is coming in.
-    commit_lsn: Option<Lsn>,
+    pub(super) commit_lsn: Option<Lsn>,
     /// The parts of that transaction, if it is too large for one txn.
     parts: Option<Parts>,
     /// Where the stream has come to: where etcd is once everything up to here is written.
-    position: Position,
+    pub(super) position: Position,
     /// Whether `position` is ahead of what the writer was given, though no row changed.
     idle_step: bool,
     /// When the next such step may be put.
@@ -54,9 +54,9 @@ pub(super) struct Pack<'a> {
     /// Tells the watch of rows that are not known.
     pokes: Sender<Poke>,
     /// The table that the watch compares now.
-    recording: Option<Recording>,
+    pub(super) recording: Option<Recording>,
     /// Who waits for etcd to have all up to an LSN.
-    awaited: Option<(Lsn, Sender<()>)>,
+    pub(super) awaited: Option<(Lsn, Sender<()>)>,
 }
 
 impl<'a> Pack<'a> {
@@ -225,61 +225,6 @@ impl<'a> Pack<'a> {
         }
     }
 
-    /// Does what the watch asks for.
-    fn answer(&mut self, request: Request) -> Result<()> {
-        match request {
-            Request::Reach { lsn, done } => self.awaited = Some((lsn, done)),
-            Request::Record { prefix } => self.recording = Some(Recording::new(prefix)),
-            Request::Apply(chunk) => self.apply(&chunk)?,
-            Request::Finish { outcome } => {
-                if let Some(recording) = self.recording.take() {
-                    // Whoever asked may be gone.
-                    let _ = outcome.send(recording.outcome());
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Tells the watch that etcd has all that it waits for.
-    fn answer_awaited(&mut self) -> Result<()> {
-        let between = self.commit_lsn.is_none();
-        if let Some((_, done)) =
-            self.awaited.take_if(|(lsn, _)| between && *lsn <= self.position.lsn)
-        {
-            self.give_ready()?;
-            self.lanes.settle()?;
-            let _ = done.send(());
-        }
-        Ok(())
-    }
-
-    /// Makes changes that are not in the stream.
-    fn apply(&mut self, chunk: &Chunk) -> Result<()> {
-        for event in chunk.events() {
-            let Event::Change(change) = event else { continue };
-            if self.recording.as_ref().is_some_and(|recording| recording.overrules(change)) {
-                continue;
-            }
-            if let Fit::TooLarge { bytes } = self.add_closing(change)? {
-                let change = self.without_oversized(change, bytes)?;
-                self.add_closing(change)?;
-            }
-        }
-        self.close()
-    }
-
-    /// Adds a change that may go in any txn.
-    fn add_closing(&mut self, change: Change<'_>) -> Result<Fit> {
-        match self.open.add(change, self.rules.limits) {
-            Fit::Full => {
-                self.close()?;
-                Ok(self.open.add(change, self.rules.limits))
-            }
-            fit => Ok(fit),
-        }
-    }
-
     /// Goes over to writing the transaction in parts: all before it goes first, then a position
     /// that says so, then what has come of it.
     fn begin_parts(&mut self) -> Result<()> {
@@ -297,7 +242,11 @@ impl<'a> Pack<'a> {
     }
 
     /// What is to be done instead of a change that no request can hold.
-    fn without_oversized<'c>(&self, change: Change<'c>, bytes: usize) -> Result<Change<'c>> {
+    pub(super) fn without_oversized<'c>(
+        &self,
+        change: Change<'c>,
+        bytes: usize,
+    ) -> Result<Change<'c>> {
         let (Change::Put { key, .. } | Change::Delete { key } | Change::Truncate { prefix: key }) =
             change;
         let error = Error::OversizedRow {
@@ -332,7 +281,7 @@ impl<'a> Pack<'a> {
     }
 
     /// Puts what is complete with what waits for the writer, after it if they do not go together.
-    fn close(&mut self) -> Result<()> {
+    pub(super) fn close(&mut self) -> Result<()> {
         let Rules { limits, coalesce, .. } = self.rules;
         if !self.ready.absorb(&mut self.open, limits, coalesce) {
             self.give_ready()?;
@@ -367,7 +316,7 @@ impl<'a> Pack<'a> {
     }
 
     /// Gives the ready transactions to the writer, when it is free.
-    fn give_ready(&mut self) -> Result<()> {
+    pub(super) fn give_ready(&mut self) -> Result<()> {
         if self.ready.is_empty() {
             return Ok(());
         }
