@@ -1,6 +1,5 @@
 //! Another server, another timeline, another daemon.
 
-use std::fs;
 use std::process::Command;
 
 use rustix::process::Signal;
@@ -18,9 +17,9 @@ fn stop_postgres(servers: &Servers) {
 
 /// Has PostgreSQL go on as the standby that it was not, promoted.
 fn promote(servers: &Servers) {
-    fs::write(servers.folder.join("postgres/standby.signal"), "").unwrap();
+    servers.make_standby();
     servers.restart(Part::Postgres, &[]);
-    servers.execute("SELECT pg_promote()");
+    servers.promote();
 }
 
 fn shell(servers: &Servers, command: &str) {

@@ -141,7 +141,7 @@ fn standby_of(primary: &Servers) -> Servers {
          primary_slot_name = 'standby'\nsync_replication_slots = on\nhot_standby_feedback = on\n"
     )
     .unwrap();
-    fs::write(folder.join("standby.signal"), "").unwrap();
+    standby.make_standby();
     primary.restart(Part::Postgres, &[]);
     standby.restart(Part::Postgres, &[]);
     standby
@@ -150,7 +150,7 @@ fn standby_of(primary: &Servers) -> Servers {
 #[test]
 fn a_standby_that_has_the_slot_is_resumed_from() {
     let primary = Servers::start();
-    if !primary.has(17, "failover slots") {
+    if primary.lacks(17, "failover slots") {
         return;
     }
     primary.execute(SCHEMA);
@@ -175,7 +175,7 @@ fn a_standby_that_has_the_slot_is_resumed_from() {
     });
     assert_equal(&primary, &TABLES);
     primary.kill(Part::Postgres);
-    standby.execute("SELECT pg_promote()");
+    standby.promote();
     standby.execute("UPDATE account SET version = version + 1");
     daemon.await_lines("Resuming from ", 2);
     assert_equal(&standby, &TABLES);

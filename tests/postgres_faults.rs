@@ -59,14 +59,14 @@ fn a_server_in_recovery_is_waited_for() {
     daemon.await_line("Dump finished");
     assert_equal(&servers, &TABLES);
     servers.signal(Part::Postgres, Signal::INT);
-    fs::write(servers.folder.join("postgres/standby.signal"), "").unwrap();
+    servers.make_standby();
     servers.restart(Part::Postgres, &[]);
     daemon.await_line("database is in recovery mode");
     let mut late = launch.set("sync.slot", "late").set("etcd.path", "late").start();
     late.await_line("database is in recovery mode");
     assert_eq!(servers.value("SELECT pg_is_in_recovery()").as_deref(), Some("true"));
 
-    servers.execute("SELECT pg_promote()");
+    servers.promote();
     servers.execute("UPDATE account SET version = version + 1");
     daemon.await_lines("Resuming from ", 2);
     late.await_line("Dump finished");

@@ -249,7 +249,7 @@ fn generated_columns() {
         assert!(servers.keys("/copy/t/").values().all(|document| document.contains("double")));
         daemon.stop();
         servers.execute("DROP PUBLICATION pg2etcd; CREATE PUBLICATION pg2etcd FOR TABLE t, listed (id, double), virtual");
-        let daemon = started(&servers);
+        let daemon = servers.daemon().set("sync.catalog_period", "300ms").start();
         change(&servers);
         await_equal(&servers, tables);
         redumped(&servers, daemon, tables).stop();

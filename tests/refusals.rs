@@ -224,7 +224,10 @@ fn an_etcd_that_wants_to_know_who_asks() {
 fn no_secret_is_ever_printed() {
     let servers = Servers::with_hba("host all,replication keeper all scram-sha-256", &[]);
     servers.execute(SCHEMA);
-    servers.execute("CREATE ROLE keeper LOGIN SUPERUSER PASSWORD 'hush-database'");
+    servers.execute(
+        "SET password_encryption = 'scram-sha-256';
+         CREATE ROLE keeper LOGIN SUPERUSER PASSWORD 'hush-database'",
+    );
     for arguments in [&["user", "add", "root:hush-etcd"][..], &["auth", "enable"]] {
         assert!(servers.etcdctl().args(arguments).output().unwrap().status.success());
     }
