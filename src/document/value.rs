@@ -32,24 +32,26 @@ pub fn write_value(out: &mut Vec<u8>, kind: &Kind, text: &[u8]) {
 /// which only a SQL_ASCII database can send, become U+FFFD.
 pub(super) fn write_string(out: &mut Vec<u8>, text: &[u8]) {
     out.push(b'"');
-    for chunk in text.utf8_chunks() {
-        write_escaped(out, chunk.valid().as_bytes());
-        if !chunk.invalid().is_empty() {
-            out.extend_from_slice("\u{FFFD}".as_bytes());
+    if std::str::from_utf8(text).is_ok() {
+        write_escaped(out, text);
+    } else {
+        for chunk in text.utf8_chunks() {
+            write_escaped(out, chunk.valid().as_bytes());
+            if !chunk.invalid().is_empty() {
+                out.extend_from_slice("\u{FFFD}".as_bytes());
+            }
         }
     }
     out.push(b'"');
 }
 
-fn write_escaped(out: &mut Vec<u8>, text: &[u8]) {
+fn write_escaped(out: &mut Vec<u8>, mut text: &[u8]) {
     const HEX: &[u8; 16] = b"0123456789abcdef";
-    let mut plain = 0;
-    for (at, &byte) in text.iter().enumerate() {
-        if byte >= b' ' && byte != b'"' && byte != b'\\' {
-            continue;
-        }
-        out.extend_from_slice(&text[plain..at]);
-        plain = at + 1;
+    loop {
+        let (plain, rest) = text.split_at(plain_length(text));
+        out.extend_from_slice(plain);
+        let Some((&byte, after)) = rest.split_first() else { return };
+        text = after;
         let short = match byte {
             b'"' | b'\\' => byte,
             0x08 => b'b',
@@ -66,7 +68,18 @@ fn write_escaped(out: &mut Vec<u8>, text: &[u8]) {
         };
         out.extend_from_slice(&[b'\\', short]);
     }
-    out.extend_from_slice(&text[plain..]);
+}
+
+/// How many bytes stand before the first that has to be escaped.
+fn plain_length(text: &[u8]) -> usize {
+    /// Processors compare as many bytes at once; most blocks have nothing to escape.
+    const BLOCK: usize = 16;
+    let is_special = |byte: u8| byte < b' ' || byte == b'"' || byte == b'\\';
+    let is_plain = |block: &[u8; BLOCK]| !block.iter().fold(false, |any, &b| any | is_special(b));
+    let (blocks, _) = text.as_chunks();
+    let plain = blocks.iter().take_while(|block| is_plain(block)).count() * BLOCK;
+    let rest = &text[plain..];
+    plain + rest.iter().position(|&byte| is_special(byte)).unwrap_or(rest.len())
 }
 
 fn write_if(out: &mut Vec<u8>, text: &[u8], well_formed: bool) -> bool {
