@@ -1,6 +1,7 @@
 //! Documents are what `row_to_json` prints, whatever the type, by dump and by stream.
 
 mod encodings;
+mod own_types;
 mod types;
 
 use self::types::{SAMPLES, Sample};
