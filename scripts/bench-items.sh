@@ -267,14 +267,16 @@ bare_latency() { # ITEM COUNT RATE WRITER ...
     stop_drawing
 }
 
-# With nothing to do at all
+# With nothing to do at all: of all threads, that which waits, and so wakes up, most often.
 measure_rest() {
-    local before seconds=10
+    local seconds=20
     begin_sync
     sleep 5
-    before=$(switches_of "$daemon")
+    waits_of "$daemon" >"$work/before"
     sleep "$seconds"
-    record rest switches "$(calculate "($(switches_of "$daemon") - $before) / $seconds")"
+    waits_of "$daemon" >"$work/after"
+    record rest waits "$(join "$work/before" "$work/after" |
+        awk -v seconds="$seconds" '{ if ($3 - $2 > most) most = $3 - $2 } END { print most / seconds }')"
     record rest memory "$(memory_of VmRSS)"
     stop_pg2etcd
 }

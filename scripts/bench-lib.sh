@@ -161,9 +161,8 @@ cpu_of() { # PID
 
 status_of() { awk -v name="$2:" '$1 == name { print $2 }' "/proc/$1/status"; } # PID NAME
 
-switches_of() { # PID
-    cat "/proc/$1"/task/*/status | awk '$1 == "voluntary_ctxt_switches:" { sum += $2 } END { print sum }'
-}
+# How often each thread has waited: lines of its number and a count.
+waits_of() { awk '/^Pid:/ { pid = $2 } /^voluntary/ { print pid, $2 }' "/proc/$1"/task/*/status | sort; } # PID
 
 # From two files of keys and times, the half of all and 99 of a hundred differences in milliseconds, as `P50 P99`.
 latencies() { # SENT SEEN
