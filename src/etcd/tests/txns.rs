@@ -1,5 +1,3 @@
-use std::time::Instant;
-
 use super::server::Etcd;
 use crate::error::Disposition;
 use crate::etcd::{Client, Reason, Txn, prefix_end};
@@ -155,39 +153,4 @@ fn many_keys_are_read_at_once() {
     let values = found.iter().map(|found| found.as_ref().map(|found| &found.value[..]));
     assert_eq!(values.collect::<Vec<_>>(), [Some(&b"3"[..]), None, Some(b"1")]);
     assert_eq!(client.get_many(&[b""; 0]).unwrap(), []);
-}
-
-/// Prints what `cargo test --release -- --ignored --nocapture puts` measures.
-#[test]
-#[ignore = "a measurement"]
-fn puts_per_second() {
-    let etcd = Etcd::start();
-    let mut client = etcd.client();
-    let mut txn = Txn::new();
-    let value = [b'v'; 200];
-    for round in 0..3 {
-        let (started, cpu) = (Instant::now(), cpu_ticks());
-        for number in 0..500 {
-            txn.clear();
-            for index in 0..127 {
-                txn.put(format!("/db/table/{}", number * 127 + index).as_bytes(), &value);
-            }
-            txn.put(b"position", b"1");
-            client.txn(&mut txn).unwrap();
-        }
-        let seconds = started.elapsed().as_secs_f64();
-        let cpu = f64::from(cpu_ticks() - cpu) / 100.0;
-        println!(
-            "{round}: {:.0} puts/s, CPU {:.1} %",
-            500.0 * 128.0 / seconds,
-            100.0 * cpu / seconds
-        );
-    }
-}
-
-/// What this process has used, in hundredths of a second (proc(5), `/proc/pid/stat`).
-fn cpu_ticks() -> u32 {
-    let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
-    let fields: Vec<_> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
-    fields[11..13].iter().map(|ticks| ticks.parse::<u32>().unwrap()).sum()
 }
