@@ -94,10 +94,10 @@ impl Chunk {
         self.bytes.len() + self.events.len() * size_of::<Packed>()
     }
 
-    /// Whether nothing is in it.
+    /// Whether it ends between two transactions, with something in it.
     #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.events.is_empty()
+    pub fn is_complete(&self) -> bool {
+        matches!(self.events.last(), Some(Packed::Commit(_) | Packed::Keepalive { .. }))
     }
 
     /// The events, in order.

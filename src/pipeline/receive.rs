@@ -19,7 +19,7 @@ use crate::pgoutput::{Message, OldTuple, Relation, Tuple, decode};
 use crate::postgres::{Frame, FrameReader, Session};
 use crate::stop::Stop;
 
-/// A chunk is handed on when it has this size, in bytes, or nothing more has come.
+/// The size, in bytes, at which a chunk is handed on even in the middle of a transaction.
 const CHUNK_BYTES: usize = 64 * 1024;
 
 /// Reads the stream.
@@ -51,7 +51,10 @@ impl Receive<'_> {
                     }
                 }
             }
-            if chunk.size() >= CHUNK_BYTES || !self.frames.buffered() {
+            // The server sends each change by itself: a transaction is worth handing on when it is
+            // whole, and those that have come together go together.
+            let pause = chunk.is_complete() && !self.frames.buffered();
+            if pause || chunk.size() >= CHUNK_BYTES {
                 self.chunks.send(std::mem::take(&mut chunk))?;
             }
         }
