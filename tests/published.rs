@@ -107,6 +107,7 @@ fn partitions_under_the_name_of_their_root() {
     daemon = begin_anew(daemon);
     servers.execute("UPDATE log_a SET body = 'alone'");
     await_equal(&servers, &["log", "log_a", "other"]);
+    daemon.await_line("Compared table public.log_a");
     servers.execute("ALTER TABLE log ATTACH PARTITION log_a FOR VALUES IN ('a')");
     daemon = begin_anew(daemon);
     await_equal(&servers, &["log", "other"]);
