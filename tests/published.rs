@@ -90,13 +90,26 @@ fn partitions_under_the_name_of_their_root() {
     servers.execute("UPDATE log SET id = id + 200 WHERE kind = 'b' AND id < 100");
     servers.execute("UPDATE log SET kind = 'a' WHERE id BETWEEN 100 AND 150 AND kind = 'c'");
     assert_equal(&servers, &["log", "other"]);
-    let daemon = redumped(&servers, daemon, &["log", "other"]);
+    let mut daemon = redumped(&servers, daemon, &["log", "other"]);
+    // Before 15 a stream goes on with the name that it has learned of a partition.
+    let learns = servers.has(15, "partitions attached and detached while a stream goes on");
+    let begin_anew = |daemon: Daemon| match learns {
+        true => daemon,
+        false => {
+            daemon.stop();
+            servers.daemon().set("sync.catalog_period", "300ms").start()
+        }
+    };
     // PostgreSQL does not publish this one.
     servers.execute("TRUNCATE log_bc_low");
     await_equal(&servers, &["log", "other"]);
-    servers.execute("ALTER TABLE log DETACH PARTITION log_a; UPDATE log_a SET body = 'alone'");
+    servers.execute("ALTER TABLE log DETACH PARTITION log_a");
+    daemon = begin_anew(daemon);
+    servers.execute("UPDATE log_a SET body = 'alone'");
     await_equal(&servers, &["log", "log_a", "other"]);
+    daemon.await_line("Compared table public.log_a");
     servers.execute("ALTER TABLE log ATTACH PARTITION log_a FOR VALUES IN ('a')");
+    daemon = begin_anew(daemon);
     await_equal(&servers, &["log", "other"]);
     servers.execute("BEGIN; TRUNCATE log; INSERT INTO log VALUES (1, 'a'); COMMIT");
     assert_equal(&servers, &["log", "other"]);
