@@ -69,7 +69,7 @@ fn a_table_that_is_altered() {
         await_equal(&servers, &["item"]);
         wait_until(alter, || daemon.count(reason) > before);
         wait_until("the end of the compare", || {
-            daemon.count("Comparing table") == daemon.count("Compared table")
+            daemon.count("Comparing table") <= daemon.count("Compared table")
         });
         assert_equal(&servers, &["item"]);
     }
@@ -106,6 +106,19 @@ fn tables_that_come_and_go() {
     servers.execute("DROP TABLE made");
     await_equal(&servers, &["shop.thing"]);
     assert_equal(&servers, &["shop.thing"]);
+}
+
+#[test]
+fn a_table_that_comes_and_goes_between_two_looks() {
+    let servers = Servers::start();
+    servers.execute(ITEM);
+    // Looks come at the start, and a second after the stream has described a table.
+    let mut daemon = servers.daemon().set("sync.catalog_period", "1h").start();
+    daemon.await_line("Dump finished");
+    servers.execute("CREATE TABLE brief (id int PRIMARY KEY); INSERT INTO brief VALUES (1)");
+    wait_until("its row", || !servers.keys("/copy/brief/").is_empty());
+    servers.execute("DROP TABLE brief");
+    await_equal(&servers, &["item"]);
 }
 
 #[test]
@@ -152,7 +165,7 @@ fn a_table_that_is_compared_under_load() {
     }
     await_equal(&servers, &["busy"]);
     wait_until("the end of the compare", || {
-        daemon.count("Comparing table") == daemon.count("Compared table")
+        daemon.count("Comparing table") <= daemon.count("Compared table")
     });
     assert_equal(&servers, &["busy"]);
     assert_eq!(daemon.count("Redumping"), 0);

@@ -97,7 +97,7 @@ pub(crate) fn run(settings: &Settings, start: Start, stop: &Stop) -> Result<()> 
     let (request_sender, requests) = bounded(1);
     let (repair_sender, repairs) = bounded(0);
     // A poke that finds no room is one of many.
-    let (poke_sender, pokes) = bounded(64);
+    let (poke_sender, pokes) = bounded(1024);
     // Nothing is ever sent on these two: that a thread has dropped its end is the message.
     let (receiving, source) = bounded(0);
     let (writing, written) = bounded(0);

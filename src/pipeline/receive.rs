@@ -11,7 +11,7 @@ use super::channel::ChunkSender;
 use super::watch::Poke;
 use crate::change::{Cell, Chunk, Position};
 use crate::config::TableName;
-use crate::document::Table;
+use crate::document::{Table, table_name};
 use crate::error::{Error, Result};
 use crate::logging::warn_once;
 use crate::lsn::Lsn;
@@ -116,9 +116,11 @@ impl<'a> Translation<'a> {
         let table = table.map_err(|reason| {
             warn_once(format!("Leaving table {name} out: {reason}"));
         });
+        if table.is_ok() {
+            // The watch may have been poked often enough already.
+            let _ = self.pokes.try_send(Poke::TableDescribed(table_name(&name.schema, &name.name)));
+        }
         self.tables.insert(oid, table.ok());
-        // The watch may have been poked often enough already.
-        let _ = self.pokes.try_send(Poke::TableDescribed);
         Ok(())
     }
 

@@ -1,7 +1,7 @@
 //! The thread that looks at which tables there are and what has become of them, since the stream
 //! does not tell, and that compares those whose rows may have changed unseen.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -31,7 +31,7 @@ const CHUNK_BYTES: usize = 64 * 1024;
 /// Why the watch should look before it is time.
 pub(super) enum Poke {
     /// A table was described anew.
-    TableDescribed,
+    TableDescribed(Name),
     /// A row, of this key, came of which a column was left out that etcd does not have.
     RowUnknown(Vec<u8>),
 }
@@ -99,7 +99,10 @@ impl Watch<'_> {
             select! {
                 recv(self.ending) -> _ => return false,
                 recv(self.pokes) -> poke => match poke {
-                    Ok(Poke::TableDescribed) => due = due.min(now + LOOK_PERIOD),
+                    Ok(Poke::TableDescribed(name)) => {
+                        state.described.push(name);
+                        due = due.min(now + LOOK_PERIOD);
+                    }
                     Ok(Poke::RowUnknown(key)) => {
                         let records = self.records();
                         state.suspects.extend(records.name_of_row(&key).map(<[u8]>::to_vec));
@@ -126,7 +129,9 @@ impl Watch<'_> {
             state.session = Some(Session::connect(self.options, self.address)?);
             state.known = self.records().read(&self.client)?;
         }
-        let State { session: Some(session), known, suspects } = state else { return Ok(()) };
+        let State { session: Some(session), known, suspects, described } = state else {
+            return Ok(());
+        };
         let tables = session.published_tables(&self.settings.sync.publication)?;
         let mut present = Vec::new();
         for published in tables {
@@ -138,7 +143,7 @@ impl Watch<'_> {
         }
         // All that the look has seen is before this.
         let seen = session.current_lsn()?;
-        self.forget_gone(known, &present, seen)?;
+        self.forget_gone(known, described, &present, seen)?;
         for published in present {
             let name = Records::name(&published);
             let reason = match known.get(&name) {
@@ -165,22 +170,24 @@ impl Watch<'_> {
     fn forget_gone(
         &self,
         known: &mut BTreeMap<Name, Shape>,
+        described: &mut Vec<Name>,
         present: &[PublishedTable],
         seen: Lsn,
     ) -> Result<()> {
-        let present: Vec<_> = present.iter().map(Records::name).collect();
-        let gone: Vec<_> = known.keys().filter(|name| !present.contains(name)).cloned().collect();
-        for name in gone {
+        // One that came and went between two looks was never known.
+        let present: BTreeSet<_> = present.iter().map(Records::name).collect();
+        let ever: BTreeSet<_> = known.keys().cloned().chain(described.drain(..)).collect();
+        for name in ever.difference(&present) {
             // What the stream still has of the table comes first.
             self.reach(seen)?;
-            let text = String::from_utf8_lossy(&name).into_owned();
+            let text = String::from_utf8_lossy(name).into_owned();
             log::info!("Deleting the keys of table {text}: it is no longer published");
             let records = self.records();
             let mut chunk = Chunk::default();
-            chunk.truncate(&records.rows_prefix(&name));
-            chunk.delete(|out| out.extend_from_slice(&records.key(&name)));
+            chunk.truncate(&records.rows_prefix(name));
+            chunk.delete(|out| out.extend_from_slice(&records.key(name)));
             self.ask(Request::Apply(chunk))?;
-            known.remove(&name);
+            known.remove(name);
         }
         Ok(())
     }
@@ -298,6 +305,8 @@ struct State {
     known: BTreeMap<Name, Shape>,
     /// Tables of which a row was not known.
     suspects: Vec<Name>,
+    /// Tables that the stream had rows of since the last look.
+    described: Vec<Name>,
 }
 
 /// How many keys were found how.
