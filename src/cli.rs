@@ -17,18 +17,21 @@ pub static OPTIONS: &[Opt] = &[
 pub static COMMANDS: &[Command] = &[
     Command {
         name: "run",
+        options: &[],
         arguments: "",
         action: Action::Run,
         doc: "dump if needed, then sync until SIGTERM or SIGINT",
     },
     Command {
         name: "resync",
+        options: &[],
         arguments: "[table ...]",
         action: Action::Resync,
         doc: "ask the daemon to compare tables and repair what differs",
     },
     Command {
         name: "config",
+        options: &[],
         arguments: "",
         action: Action::Config,
         doc: "print the settings and where each comes from",
@@ -53,7 +56,9 @@ pub struct Opt {
 pub struct Command {
     /// Its name.
     pub name: &'static str,
-    /// Its own options and arguments; empty if it takes none.
+    /// Its own options, which stand after its name.
+    pub options: &'static [Opt],
+    /// Its arguments; empty if it takes none.
     pub arguments: &'static str,
     /// What carries it out.
     pub action: Action,
@@ -94,8 +99,25 @@ pub struct Invocation {
     pub options: Vec<String>,
     /// How often `-v` was given.
     pub verbosity: usize,
-    /// What stands after the command.
+    /// The command's own options, by their letters, each with its argument.
+    pub own_options: Vec<(&'static str, String)>,
+    /// What else stands after the command.
     pub arguments: Vec<String>,
+}
+
+impl Invocation {
+    /// Whether the command's own option of this letter was given.
+    #[must_use]
+    pub fn has(&self, short: &str) -> bool {
+        self.value(short).is_some()
+    }
+
+    /// What the command's own option of this letter was given; the last time counts.
+    #[must_use]
+    pub fn value(&self, short: &str) -> Option<&str> {
+        let mut given = self.own_options.iter().rev();
+        given.find(|(letter, _)| *letter == short).map(|(_, value)| value.as_str())
+    }
 }
 
 /// Reads the command line, without the program's name.
@@ -103,7 +125,8 @@ pub struct Invocation {
 /// # Errors
 /// What is wrong with it.
 pub fn parse(arguments: &[String]) -> Result<Request, String> {
-    let matches = parser().parse(arguments).map_err(|fail| fail.to_string())?;
+    // What follows a command's name is the command's.
+    let matches = parsed(OPTIONS, ParsingStyle::StopAtFirstFree, arguments)?;
     if matches.opt_present("h") {
         return Ok(Request::Help);
     }
@@ -117,27 +140,37 @@ pub fn parse(arguments: &[String]) -> Result<Request, String> {
             (command.ok_or_else(|| format!("there is no command {name}"))?, rest)
         }
     };
-    if let (Some(argument), "") = (rest.first(), command.arguments) {
+    let own = parsed(command.options, ParsingStyle::FloatingFrees, rest)
+        .map_err(|problem| format!("{}: {problem}", command.name))?;
+    if let (Some(argument), "") = (own.free.first(), command.arguments) {
         return Err(format!("{} takes no argument, got {argument}", command.name));
     }
+    let own_options = command.options.iter().filter_map(|option| {
+        let value = own.opt_strs(option.short).pop().unwrap_or_default();
+        own.opt_present(option.short).then_some((option.short, value))
+    });
     Ok(Request::Command(Invocation {
         action: command.action,
         file: matches.opt_str("c"),
         options: matches.opt_strs("o"),
         verbosity: matches.opt_count("v"),
-        arguments: rest.to_vec(),
+        own_options: own_options.collect(),
+        arguments: own.free,
     }))
 }
 
-fn parser() -> getopts::Options {
+fn parsed(
+    options: &[Opt],
+    style: ParsingStyle,
+    arguments: &[String],
+) -> Result<getopts::Matches, String> {
     let mut parser = getopts::Options::new();
-    // What follows a command's name is the command's.
-    parser.parsing_style(ParsingStyle::StopAtFirstFree);
-    for option in OPTIONS {
+    parser.parsing_style(style);
+    for option in options {
         let takes = if option.argument.is_empty() { HasArg::No } else { HasArg::Yes };
         parser.opt(option.short, option.long, option.doc, option.argument, takes, Occur::Multi);
     }
-    parser
+    parser.parse(arguments).map_err(|fail| fail.to_string())
 }
 
 /// The text of `--help`.
@@ -147,14 +180,16 @@ pub fn help() -> String {
         "usage: pg2etcd [-hVv] [-c file] [-o key=value] [command [argument ...]]\n\n\
          Keeps an etcd v3 store a faithful copy of one PostgreSQL database.\n\nOptions:\n",
     );
-    for Opt { short, long, argument, doc } in OPTIONS {
-        let names = format!("-{short}, --{long} {argument}");
-        help.push_str(&format!("  {names:<26}{doc}\n"));
+    for option in OPTIONS {
+        help.push_str(&line("", option));
     }
     help.push_str("\nCommands (without one: run):\n");
-    for Command { name, arguments, doc, .. } in COMMANDS {
+    for Command { name, options, arguments, doc, .. } in COMMANDS {
         let names = format!("{name} {arguments}");
         help.push_str(&format!("  {names:<26}{doc}\n"));
+        for option in *options {
+            help.push_str(&line("  ", option));
+        }
     }
     help.push_str(
         "\nSettings, each from -o, its environment variable, the file (/etc/pg2etcd.toml unless -c\n\
@@ -170,6 +205,12 @@ pub fn help() -> String {
     }
     help.push_str("\nSee pg2etcd(8) and pg2etcd.toml(5).\n");
     help
+}
+
+/// An option in a line.
+fn line(indent: &str, Opt { short, long, argument, doc }: &Opt) -> String {
+    let names = format!("{indent}-{short}, --{long} {argument}");
+    format!("  {names:<26}{doc}\n")
 }
 
 /// A setting in two lines.
@@ -188,8 +229,14 @@ mod tests {
     }
 
     fn run() -> Invocation {
-        let (options, arguments) = (vec![], vec![]);
-        Invocation { action: Action::Run, file: None, options, verbosity: 0, arguments }
+        Invocation {
+            action: Action::Run,
+            file: None,
+            options: vec![],
+            verbosity: 0,
+            own_options: vec![],
+            arguments: vec![],
+        }
     }
 
     #[test]
@@ -225,7 +272,8 @@ mod tests {
             (&["-c"], "'c'"),
             (&["walk"], "there is no command walk"),
             (&["run", "now"], "run takes no argument, got now"),
-            (&["config", "-v"], "config takes no argument, got -v"),
+            (&["config", "now"], "config takes no argument, got now"),
+            (&["config", "-v"], "config: Unrecognized option: 'v'"),
         ] {
             let got = parsed(arguments).unwrap_err();
             assert!(got.contains(problem), "{arguments:?}: {got}");

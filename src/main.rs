@@ -40,9 +40,8 @@ fn carry_out(request: Request) -> Result<ExitCode, String> {
     }
 }
 
-fn command(
-    Invocation { action, file, options, verbosity, arguments }: &Invocation,
-) -> Result<ExitCode, String> {
+fn command(invocation: &Invocation) -> Result<ExitCode, String> {
+    let Invocation { action, file, options, verbosity, arguments, .. } = invocation;
     let environment = env::vars_os().collect();
     let loaded = config::load(file.as_deref().map(Path::new), options, &environment)
         .map_err(|error| error.to_string())?;

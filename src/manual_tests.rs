@@ -40,14 +40,30 @@ fn every_option_and_command_is_an_item() {
     assert_eq!(items(PROGRAM, "Fl"), options);
     let commands: Vec<String> = COMMANDS
         .iter()
-        .map(|Command { name, arguments, .. }| {
-            with(format!(".It Cm {name}"), &macros(arguments), "")
+        .map(|Command { name, options, arguments, .. }| {
+            let words = with(format!(".It Cm {name}"), &option_macros(options), "");
+            with(words, &macros(arguments), "")
         })
         .collect();
     assert_eq!(items(PROGRAM, "Cm"), commands);
 }
 
-/// A command's arguments, such as `[-t duration] [table ...]`, in the macros of mdoc.
+/// A command's own options in the macros of mdoc: those without an argument share a dash.
+fn option_macros(options: &[Opt]) -> String {
+    let (flags, taking): (Vec<&Opt>, Vec<&Opt>) =
+        options.iter().partition(|option| option.argument.is_empty());
+    let letters: String = flags.iter().map(|option| option.short).collect();
+    let mut words = Vec::new();
+    if !letters.is_empty() {
+        words.push(format!("Oo Fl {letters} Oc"));
+    }
+    words.extend(
+        taking.iter().map(|Opt { short, argument, .. }| format!("Oo Fl {short} Ar {argument} Oc")),
+    );
+    words.join(" ")
+}
+
+/// A command's arguments, such as `[table ...]`, in the macros of mdoc.
 fn macros(arguments: &str) -> String {
     let words = arguments.split(' ').filter(|word| !word.is_empty()).map(|word| {
         let (open, word) = match word.strip_prefix('[') {
@@ -56,10 +72,7 @@ fn macros(arguments: &str) -> String {
         };
         match word.trim_end_matches(']') {
             "..." => "...".to_owned(),
-            word => match word.strip_prefix('-') {
-                Some(flag) => format!("{open}Fl {flag}"),
-                None => format!("{open}Ar {word}"),
-            },
+            word => format!("{open}Ar {word}"),
         }
     });
     words.collect::<Vec<_>>().join(" ")

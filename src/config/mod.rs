@@ -21,8 +21,8 @@ pub use load::{DEFAULT_FILE, Loaded, Origin, load};
 pub use secret::Secret;
 pub use table_name::TableName;
 
-use crate::etcd;
 use crate::postgres::HostPort;
+use crate::{etcd, postgres};
 
 /// What pg2etcd is told to do. pg2etcd.toml(5) says what each key means.
 ///
@@ -66,6 +66,18 @@ pub struct DatabaseSettings {
 }
 
 impl DatabaseSettings {
+    /// Who connects, to which database, and how.
+    #[must_use]
+    pub fn connect_options(&self) -> postgres::Options {
+        postgres::Options {
+            user: self.user.clone(),
+            password: self.password.as_ref().map(|password| password.reveal().to_owned()),
+            passfile: self.passfile.clone(),
+            database: self.name.clone(),
+            connect_timeout: self.connect_timeout,
+        }
+    }
+
     /// The servers to try, in this order.
     #[must_use]
     pub fn hosts(&self) -> Vec<HostPort> {

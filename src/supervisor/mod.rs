@@ -281,13 +281,7 @@ impl<'a> Supervisor<'a> {
     /// Connects to the first server that is not in recovery.
     fn primary(&mut self) -> Result<Primary<'a>> {
         let database = &self.settings.database;
-        let options = postgres::Options {
-            user: database.user.clone(),
-            password: database.password.as_ref().map(|password| password.reveal().to_owned()),
-            passfile: database.passfile.clone(),
-            database: database.name.clone(),
-            connect_timeout: database.connect_timeout,
-        };
+        let options = database.connect_options();
         let mut in_recovery = Vec::new();
         let mut failure = None;
         for address in database.hosts() {
