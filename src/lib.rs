@@ -37,6 +37,7 @@ pub mod error;
 pub mod lsn;
 pub mod retry;
 pub mod stop;
+mod threads;
 
 #[cfg(test)]
 mod manual_tests;

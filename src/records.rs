@@ -55,7 +55,7 @@ impl Records {
     }
 
     /// All records. One that cannot be read is that of a table that has no known shape.
-    pub(crate) fn read(&self, client: &Client) -> Result<BTreeMap<Name, Shape>> {
+    pub(crate) fn read(&self, client: &mut Client) -> Result<BTreeMap<Name, Shape>> {
         let mut pages = client.pages(&self.prefix, &prefix_end(&self.prefix), false);
         let mut records = BTreeMap::new();
         while let Some(page) = pages.next_page().map_err(Error::from)? {

@@ -1,15 +1,24 @@
-//! How the rows of a table and what etcd has of it differ: both are read in the order of the
-//! keys' bytes, side by side, and neither is ever held as a whole.
+//! How the rows of a table and what etcd has of it differ.
+//!
+//! Both are read in the order of the keys' bytes, and neither is ever held as a whole: the rows are
+//! cut into stretches, and some readers compare one stretch each, side by side. A range of etcd
+//! that is as long as its rows is read several times faster than the pages of a long one.
 
 mod copy_text;
 mod rows;
 mod stored;
+mod stretch;
 
-use std::cmp::Ordering;
+use std::collections::VecDeque;
+use std::thread::{self, Builder};
+
+use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 
 pub(crate) use self::rows::Rows;
-pub(crate) use self::stored::{StoredRow, StoredRows};
-use crate::error::Result;
+pub(crate) use self::stored::Stored;
+use self::stretch::{Findings, Stretch, Stretches};
+use crate::error::{Error, Result};
+use crate::etcd::prefix_end;
 
 /// What was found under one key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,35 +46,66 @@ pub(crate) enum Finding<'a> {
     },
 }
 
-/// Compares the rows, in the order of their keys, with what is stored, of which `first` was read
-/// already, and tells `sink` of each key.
+/// Compares the rows, in the order of their keys, which begin with `prefix`, with what is stored,
+/// and tells `sink` of each key, in this order. So many `readers` read what is stored.
 pub(crate) fn compare(
-    mut rows: Rows<'_>,
-    first: Option<StoredRow>,
-    mut stored: StoredRows<'_>,
+    rows: Rows<'_>,
+    prefix: &[u8],
+    stored: &Stored<'_>,
+    readers: usize,
     mut sink: impl FnMut(Finding<'_>) -> Result<()>,
 ) -> Result<()> {
-    let mut found = first;
-    let mut row = rows.advance()?;
-    loop {
-        let order = match &found {
-            Some(found) if row => rows.key().cmp(&found.key),
-            Some(_) => Ordering::Greater,
-            None if row => Ordering::Less,
-            None => return Ok(()),
-        };
-        let (key, document) = (rows.key(), rows.document());
-        sink(match &found {
-            Some(found) if order.is_gt() => Finding::Stale { key: &found.key },
-            Some(found) if order.is_eq() && found.value == document => Finding::Same,
-            Some(_) if order.is_eq() => Finding::Differs { key, document },
-            _ => Finding::Missing { key, document },
-        })?;
-        if order.is_le() {
-            row = rows.advance()?;
+    let (jobs, queue) = unbounded();
+    thread::scope(|scope| {
+        for reader in 0..readers {
+            let (queue, stored) = (&queue, stored.clone());
+            Builder::new()
+                .name(format!("compare {reader}"))
+                .spawn_scoped(scope, move || read(queue, stored))
+                .map_err(|source| Error::System { doing: "starting a reader".into(), source })?;
         }
-        if order.is_ge() {
-            found = stored.next()?;
+        // When this ends early, so do the readers: their queue does.
+        let jobs = jobs;
+        let mut stretches = Stretches::new(rows, prefix, prefix_end(prefix));
+        let mut under_way = VecDeque::new();
+        while let Some(stretch) = stretches.next()? {
+            let (found, findings) = bounded(1);
+            // The readers are there as long as there are jobs.
+            let _ = jobs.send(Job { stretch, found });
+            under_way.push_back(findings);
+            if under_way.len() > readers {
+                tell(under_way.pop_front(), &mut sink)?;
+            }
+        }
+        under_way.into_iter().try_for_each(|findings| tell(Some(findings), &mut sink))
+    })
+}
+
+/// A stretch to be compared.
+struct Job {
+    stretch: Stretch,
+    /// Gets what was found, piece by piece.
+    found: Sender<Result<Findings>>,
+}
+
+/// Compares stretches until there are no more.
+fn read(queue: &Receiver<Job>, mut stored: Stored<'_>) {
+    for Job { stretch, found } in queue {
+        let tell = |findings| found.send(findings).map_err(|_| Error::Stopped);
+        if let Err(error) = stretch.compare(&mut stored, |findings| tell(Ok(findings))) {
+            // Nobody may be left to hear it.
+            let _ = tell(Err(error));
         }
     }
+}
+
+/// Tells of all that is found in one stretch.
+fn tell(
+    findings: Option<Receiver<Result<Findings>>>,
+    sink: &mut impl FnMut(Finding<'_>) -> Result<()>,
+) -> Result<()> {
+    for findings in findings.into_iter().flatten() {
+        findings?.iter().try_for_each(&mut *sink)?;
+    }
+    Ok(())
 }

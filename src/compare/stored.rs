@@ -1,58 +1,80 @@
-//! What etcd has of a table, in the order of the keys.
+//! What etcd has of a table, asked for again and again if need be.
 
-use std::vec;
+use std::slice;
 
-use crate::error::{Error, Result};
-use crate::etcd::{Client, KeyValue, Pages, Reason, prefix_end};
+use crate::error::Result;
+use crate::etcd::{Client, KeyValue, Page, Reason, prefix_end};
 use crate::retry::Retry;
 use crate::stop::Stop;
 
-/// What etcd has under one key.
-pub(crate) type StoredRow = KeyValue;
-
-/// The keys and values below a table's prefix.
-pub(crate) struct StoredRows<'a> {
-    client: &'a Client,
+/// An etcd that is asked until it answers or a stop is requested.
+#[derive(Clone)]
+pub(crate) struct Stored<'a> {
+    client: Client,
     stop: &'a Stop,
-    range_end: Vec<u8>,
-    pages: Pages,
-    page: vec::IntoIter<KeyValue>,
-    /// The first key that was not read yet.
-    next: Vec<u8>,
 }
 
-impl<'a> StoredRows<'a> {
-    pub(crate) fn new(client: &'a Client, prefix: &[u8], stop: &'a Stop) -> Self {
-        let range_end = prefix_end(prefix);
-        let pages = client.pages(prefix, &range_end, false);
-        let page = Vec::new().into_iter();
-        Self { client, stop, range_end, pages, page, next: prefix.to_vec() }
+impl<'a> Stored<'a> {
+    /// With a connection of its own, as each clone has one.
+    pub(crate) fn new(client: &Client, stop: &'a Stop) -> Self {
+        Self { client: client.clone(), stop }
     }
 
-    /// The next key and its value.
-    pub(crate) fn next(&mut self) -> Result<Option<StoredRow>> {
-        if self.page.len() == 0 {
-            self.page = self.next_page()?.into_iter();
-            if let Some(last) = self.page.as_slice().last() {
-                self.next = [&last.key[..], b"\0"].concat();
+    /// Whether any key begins with `prefix`.
+    pub(crate) fn has_any(&mut self, prefix: &[u8]) -> Result<bool> {
+        let Self { client, stop } = self;
+        until_answered(stop, || Ok(client.has_any(prefix, &prefix_end(prefix))?))
+    }
+
+    /// Gives `sink` the keys from `start` up to, but not including, `end`, in their order, with
+    /// their values. There are `expected` of them, more or less.
+    pub(super) fn read(
+        &mut self,
+        start: &[u8],
+        end: &[u8],
+        expected: usize,
+        mut sink: impl FnMut(&KeyValue) -> Result<()>,
+    ) -> Result<()> {
+        /// How many keys more than expected still come with the first answer.
+        const SLACK: usize = 32;
+
+        let Self { client, stop } = self;
+        let mut next = start.to_vec();
+        loop {
+            let mut pages = client.pages(&next, end, false).at_most(expected + SLACK);
+            let mut page = || match pages.next_page() {
+                // Nobody else writes these keys, so the rest of a newer revision does as well.
+                Err(error) if error.reason() == Some(Reason::Compacted) => Ok(Answer::Compacted),
+                page => Ok(page?.map_or(Answer::End, Answer::Page)),
+            };
+            loop {
+                match until_answered(stop, &mut page)? {
+                    Answer::Page(keys) => {
+                        keys.iter().try_for_each(&mut sink)?;
+                        if let Some(last) = keys.last() {
+                            next = after(&last.key);
+                        }
+                    }
+                    Answer::Compacted => break,
+                    Answer::End => return Ok(()),
+                }
             }
         }
-        Ok(self.page.next())
     }
+}
 
-    fn next_page(&mut self) -> Result<Vec<KeyValue>> {
-        let Self { client, stop, range_end, pages, next, .. } = self;
-        Retry::of_requests().despite_refusals(true).until_done(
-            || match pages.next_page() {
-                Ok(page) => Ok(page.unwrap_or_default()),
-                // Nobody else writes these keys, so the rest of a newer revision does as well.
-                Err(error) if error.reason() == Some(Reason::Compacted) => {
-                    *pages = client.pages(next, range_end, false);
-                    Ok(pages.next_page()?.unwrap_or_default())
-                }
-                Err(error) => Err(Error::from(error)),
-            },
-            |pause| stop.wait(pause),
-        )
-    }
+enum Answer {
+    Page(Page),
+    /// The revision that the pages show is gone.
+    Compacted,
+    End,
+}
+
+/// The key that follows `key`: nothing fits in between.
+pub(super) fn after(key: &[u8]) -> Vec<u8> {
+    [key, slice::from_ref(&0)].concat()
+}
+
+fn until_answered<T>(stop: &Stop, ask: impl FnMut() -> Result<T>) -> Result<T> {
+    Retry::of_requests().despite_refusals(true).until_done(ask, |pause| stop.wait(pause))
 }

@@ -16,7 +16,7 @@ use self::progress::Progress;
 use crate::batch::{Batch, Fit, Limits};
 use crate::change::Change;
 use crate::checkpoint::{Checkpoint, Phase};
-use crate::compare::{Finding, Rows, StoredRows, compare};
+use crate::compare::{Finding, Rows, Stored, compare};
 use crate::config::{Oversized, Settings};
 use crate::document::Table;
 use crate::error::{Error, Result};
@@ -25,10 +25,11 @@ use crate::logging::warn_once;
 use crate::lsn::Lsn;
 use crate::pipeline::lanes::{LaneEnd, Lanes};
 use crate::pipeline::write::{Ending, Fence, Job, Step, Writer};
-use crate::pipeline::{Failure, Start, limits};
+use crate::pipeline::{Start, limits};
 use crate::postgres::{PublishedTable, Session, StatusWriter};
 use crate::records::Records;
 use crate::stop::Stop;
+use crate::threads::Failure;
 
 /// Loads the tables of the publication, as the session, whose snapshot has begun, sees them.
 ///
@@ -100,7 +101,7 @@ fn stay_alive(
 /// A load under way.
 struct Load<'a> {
     lanes: Lanes,
-    client: &'a Client,
+    client: &'a mut Client,
     stop: &'a Stop,
     failure: &'a Failure,
     path: &'a str,
@@ -150,12 +151,12 @@ impl Load<'_> {
         published: &PublishedTable,
         table: &Table,
     ) -> Result<()> {
-        let mut stored = StoredRows::new(self.client, &table.prefix, self.stop);
-        let Some(first) = stored.next()? else {
+        let mut stored = Stored::new(self.client, self.stop);
+        if !stored.has_any(&table.prefix)? {
             return self.copy(Rows::unordered(session, published, table)?);
-        };
+        }
         let rows = Rows::by_key(session, published, table)?;
-        compare(rows, Some(first), stored, |finding| match finding {
+        compare(rows, &table.prefix, &stored, self.lanes.count(), |finding| match finding {
             Finding::Same => {
                 self.progress.same += 1;
                 self.row_done()

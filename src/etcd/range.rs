@@ -18,12 +18,15 @@ const AIM: usize = 2 << 20;
 /// The pages of a range of keys, in the keys' order.
 ///
 /// The first page pins the revision, so that the pages together are the range as it was at that
-/// moment, whatever is written meanwhile. They have a connection of their own.
+/// moment, whatever is written meanwhile.
+///
+/// etcd counts the rest of the range for each page: a range of many pages is read faster as
+/// several ranges.
 ///
 /// If the revision is compacted away before the last page, a page fails with
 /// [`Reason::Compacted`](super::Reason::Compacted), and the range has to be begun anew.
-pub struct Pages {
-    client: Client,
+pub struct Pages<'c> {
+    client: &'c mut Client,
     /// The next page's first key; `None` after the last page.
     next: Option<Vec<u8>>,
     range_end: Vec<u8>,
@@ -36,8 +39,13 @@ pub struct Pages {
 /// Some keys of a range, in their order.
 pub type Page = Vec<KeyValue>;
 
-impl Pages {
-    pub(super) fn new(client: Client, key: &[u8], range_end: &[u8], keys_only: bool) -> Self {
+impl<'c> Pages<'c> {
+    pub(super) fn new(
+        client: &'c mut Client,
+        key: &[u8],
+        range_end: &[u8],
+        keys_only: bool,
+    ) -> Self {
         Self {
             client,
             next: Some(key.to_vec()),
@@ -47,6 +55,13 @@ impl Pages {
             limit: FIRST_LIMIT,
             body: Vec::new(),
         }
+    }
+
+    /// Has the first page ask for at most `limit` keys. More follow all the same.
+    #[must_use]
+    pub fn at_most(mut self, limit: usize) -> Self {
+        self.limit = limit.clamp(1, MAX_LIMIT);
+        self
     }
 
     /// The next keys; `None` when there are no more. A page is never empty.

@@ -20,7 +20,6 @@ mod pack;
 mod parts;
 mod receive;
 mod repair;
-mod threads;
 mod toast;
 mod watch;
 pub(crate) mod write;
@@ -36,7 +35,6 @@ use self::feedback::Feedback;
 use self::lanes::Lanes;
 use self::pack::{Pack, Rules};
 use self::receive::{Progress, Receive, Translation};
-pub(crate) use self::threads::Failure;
 use self::watch::{RunningQuery, Watch};
 use self::write::{Ending, Fence, Writer};
 use crate::batch::Limits;
@@ -46,6 +44,7 @@ use crate::error::Result;
 use crate::etcd::{Client, Txn};
 use crate::postgres::{FrameReader, HostPort, Options, Session, StatusWriter};
 use crate::stop::Stop;
+use crate::threads::Failure;
 
 /// How much of the stream may wait for etcd, in bytes.
 const BACKLOG_BYTES: usize = 4 << 20;

@@ -9,7 +9,7 @@ use crossbeam_channel::{Receiver, Sender, bounded, select};
 
 use super::repair::{Outcome, Request};
 use crate::change::Chunk;
-use crate::compare::{Finding, Rows, StoredRows, compare};
+use crate::compare::{Finding, Rows, Stored, compare};
 use crate::config::Settings;
 use crate::error::{Error, Result};
 use crate::etcd::Client;
@@ -127,7 +127,7 @@ impl Watch<'_> {
         let request = resync::read(&mut self.client.clone(), &self.settings.etcd.state_path)?;
         if state.session.is_none() {
             state.session = Some(Session::connect(self.options, self.address)?);
-            state.known = self.records().read(&self.client)?;
+            state.known = self.records().read(&mut self.client.clone())?;
         }
         let State { session: Some(session), known, suspects, described } = state else {
             return Ok(());
@@ -238,11 +238,11 @@ impl Watch<'_> {
             return Ok(Shape::default());
         };
         self.reach(created.consistent_point)?;
-        let mut stored = StoredRows::new(&self.client, &table.prefix, self.stop);
-        let first = stored.next()?;
+        let stored = Stored::new(&self.client, self.stop);
         let rows = Rows::by_key(&mut session, &published, &table)?;
         let (mut chunk, mut counts) = (Chunk::default(), Counts::default());
-        compare(rows, first, stored, |finding| {
+        let readers = self.settings.sync.writers;
+        compare(rows, &table.prefix, &stored, readers, |finding| {
             counts.count(finding);
             match finding {
                 Finding::Same => {}

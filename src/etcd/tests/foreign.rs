@@ -116,7 +116,8 @@ fn an_old_etcd_that_cannot_send_a_page_is_asked_for_a_smaller_one() {
         r#"{"header":{"revision":"7"},"kvs":[{"key":"aw==","mod_revision":"5"}],"count":"1"}"#;
     let answers = vec![http("200 OK", VERSION), refusal.clone(), refusal, http("200 OK", page)];
     let server = serve(listener, answers);
-    let mut pages = Client::connect(options(&[&endpoint])).unwrap().pages(b"a", b"z", true);
+    let mut client = Client::connect(options(&[&endpoint])).unwrap();
+    let mut pages = client.pages(b"a", b"z", true);
     assert_eq!(pages.next_page().unwrap().unwrap()[0].key, b"k");
     assert_eq!(pages.next_page().unwrap(), None);
     let asked = server.join().unwrap();

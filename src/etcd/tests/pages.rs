@@ -26,7 +26,7 @@ fn fill(client: &mut Client) {
     client.txn(&mut txn).unwrap();
 }
 
-fn rest(pages: &mut Pages) -> Vec<KeyValue> {
+fn rest(pages: &mut Pages<'_>) -> Vec<KeyValue> {
     let mut found = Vec::new();
     while let Some(page) = pages.next_page().unwrap() {
         assert!(!page.is_empty());
@@ -41,7 +41,8 @@ fn a_range_is_read_as_it_was_at_its_first_page() {
     let etcd = Etcd::start();
     let mut client = etcd.client();
     fill(&mut client);
-    let mut pages = client.pages(b"/t/", &prefix_end(b"/t/"), false);
+    let mut reader = etcd.client();
+    let mut pages = reader.pages(b"/t/", &prefix_end(b"/t/"), false);
     assert_eq!(pages.revision(), None);
     let mut found = pages.next_page().unwrap().unwrap();
     let pinned = pages.revision().unwrap();
@@ -92,7 +93,8 @@ fn what_no_answer_holds_is_asked_for_in_parts() {
 #[test]
 fn an_empty_range_has_a_revision_but_no_page() {
     let etcd = Etcd::start();
-    let mut pages = etcd.client().pages(b"/t/", &prefix_end(b"/t/"), false);
+    let mut client = etcd.client();
+    let mut pages = client.pages(b"/t/", &prefix_end(b"/t/"), false);
     assert_eq!(pages.next_page().unwrap(), None);
     assert!(pages.revision().unwrap() > 0);
 }
@@ -102,7 +104,8 @@ fn a_compacted_revision_is_told_apart() {
     let etcd = Etcd::start();
     let mut client = etcd.client();
     fill(&mut client);
-    let mut pages = client.pages(b"/t/", &prefix_end(b"/t/"), false);
+    let mut reader = etcd.client();
+    let mut pages = reader.pages(b"/t/", &prefix_end(b"/t/"), false);
     pages.next_page().unwrap();
     let mut txn = Txn::new();
     txn.put(b"other", b"");
