@@ -126,3 +126,35 @@ fn a_publication_that_goes_while_streaming() {
     assert_equal(&servers, &TABLES);
     wait_until("one stream", || servers.walsender().is_some());
 }
+
+#[test]
+fn runs_of_keys_longer_than_what_is_read_at_once() {
+    let servers = Servers::start();
+    servers.execute(
+        "CREATE TABLE many (key text PRIMARY KEY, version int NOT NULL);
+         INSERT INTO many SELECT to_char(n, 'FM000000'), 0 FROM generate_series(1, 15000) n",
+    );
+    let launch = servers.daemon();
+    let mut daemon = launch.start();
+    daemon.await_line("Dump finished");
+    daemon.stop();
+    servers.execute("SELECT pg_drop_replication_slot('pg2etcd')");
+    // Rows at and around the ends of what is read at once change; a long run goes but for a few
+    // rows; another comes.
+    servers.execute(
+        "UPDATE many SET version = 1 WHERE key::int % 500 IN (0, 1);
+         DELETE FROM many WHERE key::int BETWEEN 4000 AND 12000 AND key::int % 3000 > 0;
+         INSERT INTO many SELECT to_char(n, 'FM000000') || 'a', 2 FROM generate_series(12000, 18000) n",
+    );
+    let begin = servers.revision();
+    let mut daemon = launch.start();
+    daemon.await_line("Dump finished");
+    daemon.await_line("Resuming from ");
+    assert_equal(&servers, &["many"]);
+    let (mut put, mut gone) = (0, 0);
+    for event in servers.history("/copy/many/", begin + 1).events {
+        *(if event.value.is_some() { &mut put } else { &mut gone }) += 1;
+    }
+    let changed = servers.value("SELECT count(*) FROM many WHERE version > 0");
+    assert_eq!((Some(put.to_string()), gone), (changed, 8001 - 3));
+}
