@@ -23,7 +23,7 @@ use crate::error::{Error, Result};
 use crate::etcd::{Client, Txn};
 use crate::logging::warn_once;
 use crate::lsn::Lsn;
-use crate::pipeline::lanes::{LaneEnd, Lanes};
+use crate::pipeline::lanes::Lanes;
 use crate::pipeline::write::{Ending, Fence, Job, Step, Writer};
 use crate::pipeline::{Start, limits};
 use crate::postgres::{PublishedTable, Session, StatusWriter};
@@ -47,7 +47,7 @@ pub(crate) fn run(settings: &Settings, start: &mut Start, stop: &Stop) -> Result
     let ending = Ending { stop, source: loaded.clone() };
     let failure = Failure::default();
     let result = thread::scope(|scope| {
-        for (lane, LaneEnd { jobs, used }) in lane_ends.into_iter().enumerate() {
+        for (lane, end) in lane_ends.into_iter().enumerate() {
             let writer = Writer {
                 client: client.clone(),
                 fence: Arc::clone(&fence),
@@ -57,7 +57,7 @@ pub(crate) fn run(settings: &Settings, start: &mut Start, stop: &Stop) -> Result
                 // The position was written just before.
                 accepted: true,
             };
-            failure.spawn(scope, &format!("write {lane}"), move || writer.run(&jobs, &used));
+            failure.spawn(scope, &format!("write {lane}"), move || writer.run(&end));
         }
         let (lsn, interval) = (checkpoint.lsn, *status_interval);
         failure.spawn(scope, "feedback", move || stay_alive(statuses, lsn, interval, &loaded));

@@ -1,8 +1,7 @@
 //! One kept-alive HTTP connection. This file alone knows ureq.
 //!
-//! ureq sends a request in two writes, the header and then the body, with TCP_NODELAY: one write
-//! is no faster. Before it takes a kept connection it looks whether the server has closed it or it
-//! has been idle for 15 seconds, and if so makes a new one.
+//! Before ureq takes a kept connection it looks whether the server has closed it or it has been
+//! idle for 15 seconds, and if so makes a new one. It sets TCP_NODELAY.
 
 use std::fmt;
 use std::io::{ErrorKind as IoErrorKind, Read};
@@ -17,12 +16,13 @@ use ureq::unversioned::transport::{
 use ureq::{Agent, Body};
 
 use super::error::ErrorKind;
+use super::one_write::OneWrite;
 use super::reply;
 
 /// The most that is read of an answer, in bytes: what a server sends must not fill the memory.
 /// etcd advises against requests, and so values, above 10 MiB, which are 14 MiB in base64.
 const REPLY_LIMIT: usize = 32 << 20;
-/// The size of the buffer that a request's body leaves through, in bytes: a txn of 128 rows fits.
+/// The size of the buffer that a request leaves through, in bytes: a txn of 128 rows fits.
 const OUTPUT_BUFFER: usize = 256 << 10;
 
 /// A connection, made when it is first needed and whenever the one before has broken.
@@ -129,6 +129,7 @@ impl Connector for Dial {
         self.resolver
             .resolve(details.uri, details.config, details.timeout)
             .and_then(|addrs| self.connector.connect(&with_addrs(details, addrs), chained))
+            .map(|made| made.map(|inner| Box::new(OneWrite::new(inner)) as Self::Out))
             .map_err(|error| ureq::Error::Other(Box::new(NoConnection(error))))
     }
 }

@@ -9,6 +9,7 @@ mod endpoint;
 mod error;
 mod http;
 mod json;
+mod one_write;
 mod range;
 mod reply;
 #[cfg(test)]

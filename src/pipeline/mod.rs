@@ -145,7 +145,7 @@ pub(crate) fn run(settings: &Settings, start: Start, stop: &Stop) -> Result<()> 
             let (writer, writing) = (writer(lane), (lane == 0).then(|| writing.clone()));
             failure.spawn(scope, &format!("write {lane}"), move || {
                 let _writing = writing;
-                writer.run(&end.jobs, &end.used)
+                writer.run(&end)
             });
         }
         drop(writing);

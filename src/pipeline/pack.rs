@@ -115,8 +115,9 @@ impl<'a> Pack<'a> {
         // What is not in the stream has its place between two transactions of it.
         let between = self.commit_lsn.is_none() && self.awaited.is_none();
         let request = between.then(|| select.recv(&self.requests));
+        let ordered = self.lanes.ordered();
         if !self.ready.is_empty() {
-            select.send(self.lanes.ordered());
+            select.send(ordered);
         }
         let operation = if self.idle_step && self.ready.is_empty() {
             match select.select_deadline(self.idle_due) {
@@ -138,7 +139,7 @@ impl<'a> Pack<'a> {
         }
         let job = self.lanes.job(&mut self.ready);
         let (step, operations) = (job.step, job.txn.operations());
-        operation.send(self.lanes.ordered(), job).map_err(|_| Error::Stopped)?;
+        operation.send(ordered, job).map_err(|_| Error::Stopped)?;
         self.note_given(step, operations);
         Ok(Next::Given)
     }

@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender, TryRecvError};
+use crossbeam_channel::{Receiver, TryRecvError};
 
+use super::lanes::LaneEnd;
 use crate::change::Position;
 use crate::checkpoint::{Checkpoint, Phase};
 use crate::error::{Error, Result};
@@ -74,14 +75,12 @@ pub(crate) struct Writer<'a> {
 
 impl Writer<'_> {
     /// Posts what comes, until no more comes.
-    pub(crate) fn run(mut self, jobs: &Receiver<Job>, used: &Sender<Txn>) -> Result<()> {
-        for Job { mut txn, step } in jobs {
+    pub(crate) fn run(mut self, lane: &LaneEnd) -> Result<()> {
+        while let Some(Job { mut txn, step }) = lane.next() {
             if txn.operations() > 0 || step.is_some() {
                 self.post(&mut txn, step)?;
             }
-            txn.clear();
-            // Nobody may be left to use it again.
-            let _ = used.send(txn);
+            lane.give_back(txn);
         }
         Ok(())
     }
