@@ -12,6 +12,7 @@ pub mod passfile;
 pub mod replication;
 
 pub mod catalog;
+pub mod preflight;
 pub mod session;
 
 pub mod copy_both;

@@ -6,17 +6,14 @@ mod decision;
 use self::decision::{Decision, Facts, decide};
 use crate::checkpoint::{Checkpoint, Phase, VERSION, rfc3339};
 use crate::config::Settings;
-use crate::error::{Disposition, Error, Result};
+use crate::error::{Disposition, Error, Result, Unmet};
 use crate::etcd::Client;
 use crate::lsn::Lsn;
 use crate::pipeline::{self, Start};
-use crate::postgres::{self, Connection, Session, SlotKind, SystemIdentity};
+use crate::postgres::{self, Connection, Session, SlotKind, SystemIdentity, preflight};
 use crate::retry::Retry;
 use crate::stop::Stop;
 use crate::{config, dump, resync};
-
-/// The oldest PostgreSQL that publishes.
-const OLDEST_VERSION: u32 = 100_000;
 
 /// Keeps etcd a copy of the database until a stop is requested.
 ///
@@ -90,7 +87,7 @@ impl<'a> Supervisor<'a> {
                 }
                 start
             }
-            (Decision::Refuse(text), _) => return Err(Error::Requirement(text)),
+            (Decision::Refuse(unmet), _) => return Err(unmet.into()),
             (Decision::StandBy { pid }, _) => {
                 let slot = self.settings.sync.slot.clone();
                 return Err(Error::SlotInUse { slot, pid });
@@ -164,6 +161,10 @@ impl<'a> Supervisor<'a> {
             (false, Some(_)) => log::warn!("Going on without a dump: {reason}"),
         }
         let made_publication = self.ensure_publication(&mut session, found.as_ref())?;
+        if sync.dump {
+            let tables = session.published_tables(&sync.publication)?;
+            Unmet::none(&session.missing_grants(&tables)?)?;
+        }
         let (lsn, snapshot) = self.begin_slot(&mut connection, &mut session, slot)?;
         let checkpoint = Checkpoint {
             version: VERSION,
@@ -316,7 +317,8 @@ impl<'a> Supervisor<'a> {
             return Ok(None);
         }
         let mut session = Session::connect(options, address)?;
-        require(connection.server_version_num(), &session.wal_level()?)?;
+        preflight::version(connection.server_version_num())?;
+        preflight::wal_level(&session.wal_level()?)?;
         let identity = connection.identify_system()?;
         let (options, address) = (options.clone(), address.clone());
         Ok(Some(Primary { options, address, connection, session, identity }))
@@ -373,22 +375,4 @@ enum SlotUse {
     },
     /// With what the slot has, from this position on.
     From(Lsn),
-}
-
-/// Refuses a server that cannot do it.
-fn require(version: u32, wal_level: &str) -> Result<()> {
-    if version < OLDEST_VERSION {
-        return Err(Error::Requirement(format!(
-            "PostgreSQL {}.{} cannot publish: version 10 or later is needed",
-            version / 10_000,
-            version / 100 % 100
-        )));
-    }
-    if wal_level != "logical" {
-        return Err(Error::Requirement(format!(
-            "wal_level is {wal_level}: set wal_level = logical in postgresql.conf (ALTER SYSTEM \
-             SET wal_level = logical) and restart the server"
-        )));
-    }
-    Ok(())
 }
