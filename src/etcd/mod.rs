@@ -9,6 +9,7 @@ mod endpoint;
 mod error;
 mod http;
 mod json;
+mod maintenance;
 mod range;
 mod reply;
 #[cfg(test)]
@@ -17,6 +18,7 @@ mod txn;
 
 pub use client::{Client, Options};
 pub use error::{Error, ErrorKind, Reason, Result};
+pub use maintenance::MemberStatus;
 pub use range::{Page, Pages};
 pub use reply::{KeyValue, TxnReply};
 pub use txn::{Txn, prefix_end};

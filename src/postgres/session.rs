@@ -265,7 +265,7 @@ impl Session {
         self.client.query_one(sql, &[]).map_err(|error| failed(doing, error))
     }
 
-    fn execute(&mut self, doing: &str, sql: &str) -> Result<()> {
+    pub(super) fn execute(&mut self, doing: &str, sql: &str) -> Result<()> {
         self.client.batch_execute(sql).map_err(|error| failed(doing, error))
     }
 

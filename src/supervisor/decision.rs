@@ -38,7 +38,7 @@ pub(super) struct Facts<'a> {
 
 /// What to do.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Decision {
+pub(crate) enum Decision {
     /// Go on from the position.
     Resume,
     /// Begin anew, for this reason.
@@ -67,7 +67,8 @@ pub(super) fn decide(facts: &Facts<'_>) -> Decision {
              of this database",
         ));
     }
-    if let Some(unmet) = facts.slot.and_then(|slot| another_use(facts, slot)) {
+    let another_use = |slot| another_use(facts.slot_name, facts.database, slot);
+    if let Some(unmet) = facts.slot.and_then(another_use) {
         return Decision::Refuse(unmet);
     }
     if let Some(pid) = facts.slot.and_then(|slot| slot.active_pid) {
@@ -94,17 +95,14 @@ fn another_copy(facts: &Facts<'_>, checkpoint: &Checkpoint) -> Option<String> {
 }
 
 /// Why the slot is one that this daemon must not touch.
-fn another_use(facts: &Facts<'_>, slot: &SlotFacts) -> Option<Unmet> {
+pub(crate) fn another_use(name: &str, database: &str, slot: &SlotFacts) -> Option<Unmet> {
     let (what, there, here) =
-        [("output plugin", &slot.plugin, "pgoutput"), ("database", &slot.database, facts.database)]
+        [("output plugin", &slot.plugin, "pgoutput"), ("database", &slot.database, database)]
             .into_iter()
             .find(|(_, there, here)| there.as_deref() != Some(here))?;
     let there = there.as_deref().unwrap_or("none, it is a physical slot");
     Some(Unmet::new(
-        format!(
-            "replication slot {} belongs to something else ({what}: {there}, not {here})",
-            facts.slot_name
-        ),
+        format!("replication slot {name} belongs to something else ({what}: {there}, not {here})"),
         "choose another name in sync.slot",
     ))
 }

@@ -3,7 +3,8 @@
 
 mod decision;
 
-use self::decision::{Decision, Facts, decide};
+pub(crate) use self::decision::{Decision, another_use};
+use self::decision::{Facts, decide};
 use crate::checkpoint::{Checkpoint, Phase, VERSION, rfc3339};
 use crate::config::Settings;
 use crate::error::{Disposition, Error, Result, Unmet};
@@ -76,7 +77,16 @@ impl<'a> Supervisor<'a> {
         let request = resync::read(&mut client, &self.settings.etcd.state_path)?;
         let resync_all = request.as_ref().is_some_and(resync::Request::is_for_all);
         let checkpoint = found.as_ref().map(|(checkpoint, _)| checkpoint);
-        let decision = self.decide(&mut primary, checkpoint, resync_all)?;
+        let Primary { connection, session, identity, .. } = &mut primary;
+        let ends = (connection, session);
+        let decision = decision(
+            self.settings,
+            ends,
+            identity,
+            checkpoint,
+            resync_all,
+            self.redump.as_deref(),
+        )?;
         let start = match (decision, found) {
             (Decision::Resume, Some(found)) => self.resume(primary, client, found)?,
             (Decision::Renew { reason, slot }, found) => {
@@ -248,37 +258,6 @@ impl<'a> Supervisor<'a> {
         Ok(true)
     }
 
-    fn decide(
-        &self,
-        primary: &mut Primary<'_>,
-        checkpoint: Option<&Checkpoint>,
-        resync_all: bool,
-    ) -> Result<Decision> {
-        let Settings { sync, database, etcd, .. } = self.settings;
-        let Primary { connection, session, identity, .. } = primary;
-        let history = match checkpoint {
-            Some(checkpoint) if checkpoint.timeline != identity.timeline => {
-                connection.timeline_history(identity.timeline)?
-            }
-            _ => Vec::new(),
-        };
-        Ok(decide(&Facts {
-            checkpoint,
-            system_identifier: &identity.system_identifier,
-            timeline: identity.timeline,
-            history: &history,
-            slot: session.slot(&sync.slot)?.as_ref(),
-            has_publication: session.has_publication(&sync.publication)?,
-            database: &database.name,
-            path: &etcd.path,
-            slot_name: &sync.slot,
-            publication: &sync.publication,
-            dump: sync.dump,
-            resync_all,
-            redump: self.redump.as_deref(),
-        }))
-    }
-
     /// Connects to the first server that is not in recovery.
     fn primary(&mut self) -> Result<Primary<'a>> {
         let database = &self.settings.database;
@@ -365,9 +344,43 @@ impl<'a> Supervisor<'a> {
     }
 }
 
+/// What to do at a start between this server and the position in etcd; `redump` is why the stream
+/// before this start cannot be gone on with.
+pub(crate) fn decision(
+    settings: &Settings,
+    (connection, session): (&mut Connection<'_>, &mut Session),
+    identity: &SystemIdentity,
+    checkpoint: Option<&Checkpoint>,
+    resync_all: bool,
+    redump: Option<&str>,
+) -> Result<Decision> {
+    let Settings { sync, database, etcd, .. } = settings;
+    let history = match checkpoint {
+        Some(checkpoint) if checkpoint.timeline != identity.timeline => {
+            connection.timeline_history(identity.timeline)?
+        }
+        _ => Vec::new(),
+    };
+    Ok(decide(&Facts {
+        checkpoint,
+        system_identifier: &identity.system_identifier,
+        timeline: identity.timeline,
+        history: &history,
+        slot: session.slot(&sync.slot)?.as_ref(),
+        has_publication: session.has_publication(&sync.publication)?,
+        database: &database.name,
+        path: &etcd.path,
+        slot_name: &sync.slot,
+        publication: &sync.publication,
+        dump: sync.dump,
+        resync_all,
+        redump,
+    }))
+}
+
 /// Where the stream begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum SlotUse {
+pub(crate) enum SlotUse {
     /// With a new slot.
     New {
         /// Whether one of that name has to go first.
