@@ -107,7 +107,7 @@ fn log_in(settings: &EtcdSettings, reached: Vec<String>, report: &mut Report) ->
                     None => "none is asked for".to_owned(),
                 },
             );
-            report.ok("quorum", "etcd answers with its leader's word");
+            report.ok("quorum", "etcd has a leader");
             Some(client)
         }
         Err(error) => {

@@ -32,7 +32,7 @@ pub(super) fn check(settings: &Settings, primary: &mut Primary<'_>, report: &mut
     }
     let walsender = replication.is_ok();
     if let Err(error) = server(settings, session, walsender, report) {
-        report.fail("settings", unmet(&error, ASK_AGAIN));
+        report.fail("server", unmet(&error, ASK_AGAIN));
     }
 }
 

@@ -95,11 +95,7 @@ pub(super) fn unmet(error: &Error, otherwise: &str) -> Unmet {
             let cure = answer.hint.as_deref().unwrap_or(otherwise);
             Unmet::new(format!("{doing}: {} (SQLSTATE {})", answer.message, answer.code), cure)
         }
-        // Its text is the problem, a colon and the cure.
-        Error::Requirement(text) => {
-            let (problem, cure) = text.rsplit_once(": ").unwrap_or((text, otherwise));
-            Unmet::new(problem, cure)
-        }
+        Error::Requirement(text) => split(text, otherwise),
         Error::Etcd(error) => of_etcd(error, otherwise),
         error => Unmet::new(error.to_string(), otherwise),
     }
@@ -111,8 +107,20 @@ pub(super) fn of_etcd(error: &etcd::Error, otherwise: &str) -> Unmet {
         (etcd::ErrorKind::Answer { message, .. }, Some(cure)) => {
             Unmet::new(format!("{}: {message}", error.endpoint), cure)
         }
+        (
+            etcd::ErrorKind::NotEtcd { .. }
+            | etcd::ErrorKind::TooOld(_)
+            | etcd::ErrorKind::Endpoint(_),
+            _,
+        ) => split(&error.to_string(), otherwise),
         _ => Unmet::new(error.to_string(), otherwise),
     }
+}
+
+/// Takes a text apart that is the problem, a colon and the cure.
+fn split(text: &str, otherwise: &str) -> Unmet {
+    let (problem, cure) = text.rsplit_once(": ").unwrap_or((text, otherwise));
+    Unmet::new(problem, cure)
 }
 
 /// A number of bytes for a person.

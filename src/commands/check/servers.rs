@@ -36,7 +36,7 @@ pub(super) fn primary<'a>(
         .map(|address| (probe(&options, &address, stop), address))
         .collect();
     let any = found.iter().any(|(server, _)| matches!(server, Ok(Server::Primary(_))));
-    let mut primary = None;
+    let mut primary: Option<(Primary<'_>, HostPort)> = None;
     for (server, address) in found {
         match server {
             Ok(Server::Primary(_)) if primary.is_some() => report.warn(
@@ -47,8 +47,8 @@ pub(super) fn primary<'a>(
                 ),
             ),
             Ok(Server::Primary(found)) => {
-                report.ok("server", format!("{address} is the primary"));
-                primary = Some(*found);
+                report.ok("server", format!("{address} answers"));
+                primary = Some((*found, address));
             }
             Ok(Server::Standby) => report.ok("server", format!("{address} is in recovery")),
             Ok(Server::NotYet) => {
@@ -60,7 +60,7 @@ pub(super) fn primary<'a>(
         }
     }
     match &primary {
-        Some(_) => report.ok("primary", "there is one"),
+        Some((_, address)) => report.ok("primary", address.to_string()),
         None => report.fail(
             "primary",
             Unmet::new(
@@ -69,7 +69,7 @@ pub(super) fn primary<'a>(
             ),
         ),
     }
-    primary
+    primary.map(|(primary, _)| primary)
 }
 
 /// Asks a server that answers, with a walsender or without one.

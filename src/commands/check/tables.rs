@@ -24,7 +24,7 @@ fn publication(sync: &SyncSettings, session: &mut Session, report: &mut Report) 
         if obstacles.is_empty() {
             let what = match sync.tables.len() {
                 0 => "all tables".to_owned(),
-                count => format!("{count} tables"),
+                number => count(number),
             };
             report.ok("publication", format!("{name} does not exist yet: run makes it for {what}"));
         }
@@ -61,7 +61,7 @@ fn operations(name: &str, published: Published, tables: usize, report: &mut Repo
     .into_iter()
     .filter_map(|(operation, published)| (published == Some(false)).then_some(operation))
     .collect();
-    let detail = format!("{name} has {tables} tables");
+    let detail = format!("{name} has {}", count(tables));
     if !left_out.is_empty() {
         let operations = match truncate {
             Some(_) => "insert, update, delete, truncate",
@@ -111,6 +111,10 @@ fn table(
         }
     }
     Ok(())
+}
+
+fn count(tables: usize) -> String {
+    if tables == 1 { "1 table".to_owned() } else { format!("{tables} tables") }
 }
 
 fn toast(tables: &[&TableName], report: &mut Report) {
