@@ -294,3 +294,33 @@ fn names<'a>(tables: impl Iterator<Item = &'a TableName>) -> String {
 fn has(names: &[String], name: &str) -> bool {
     names.iter().any(|other| other == name)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_that_cannot_do_it_is_refused_with_the_cure() {
+        for good in [100_000, 150_018, 180_004] {
+            assert_eq!(version(good), Ok(()));
+        }
+        let unmet = version(90_624).expect_err("too old");
+        assert_eq!(unmet.problem, "PostgreSQL 9.6 cannot publish");
+        assert_eq!(wal_level("logical"), Ok(()));
+        for level in ["replica", "minimal"] {
+            let text = wal_level(level).expect_err(level).to_string();
+            assert!(text.contains(level) && text.contains("wal_level = logical"), "{text}");
+        }
+    }
+
+    #[test]
+    fn names_are_quoted_as_the_server_reads_them() {
+        let tables = [r#"Sales.a"b"#, "public.t"].map(|name| {
+            let (schema, name) = name.split_once('.').expect("a schema");
+            TableName { schema: schema.to_owned(), name: name.to_owned() }
+        });
+        let sql = r#"CREATE PUBLICATION "p p" FOR TABLE "Sales"."a""b", "public"."t""#;
+        assert_eq!(create_publication("p p", &tables), sql);
+        assert_eq!(create_publication("p", &[]), r#"CREATE PUBLICATION "p" FOR ALL TABLES"#);
+    }
+}

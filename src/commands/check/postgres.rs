@@ -173,7 +173,9 @@ fn slot(
         }
         None => format!("nobody streams from {name}"),
     };
-    let detail = format!("{detail}; the server keeps {retained} of WAL for it");
+    let status = health.wal_status.as_ref().map(|status| format!(" (wal_status {status})"));
+    let status = status.unwrap_or_default();
+    let detail = format!("{detail}; the server keeps {retained} of WAL for it{status}");
     let lagging = "start the daemon, or see what holds it up; of a copy that was given up, drop \
                    the slot";
     let limit = capacity.max_slot_wal_keep.filter(|&limit| limit >= 0);
