@@ -226,7 +226,8 @@ impl Session {
     /// What `to_json` makes of a value of this type, which is given as text.
     ///
     /// # Errors
-    /// As for every query; [`PostgresServer`](crate::error::Error::PostgresServer) too if the type no longer takes the text.
+    /// As for every query; [`PostgresServer`](crate::error::Error::PostgresServer) too if the type
+    /// no longer takes the text.
     pub fn to_json(&mut self, type_oid: u32, text: &str) -> Result<String> {
         let doing = "casting a value to json";
         let name: String = self

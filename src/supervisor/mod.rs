@@ -159,7 +159,10 @@ impl<'a> Supervisor<'a> {
         let Primary { options, address, mut connection, mut session, identity } = primary;
         let sync = &self.settings.sync;
         session.lock_start(&sync.slot)?;
-        // Another daemon may have dumped since the decision was made.
+        // Another daemon may have begun to dump, or have dumped, since the decision was made.
+        if let Some(pid) = session.slot(&sync.slot)?.and_then(|slot| slot.active_pid) {
+            return Err(Error::SlotInUse { slot: sync.slot.clone(), pid: Some(pid) });
+        }
         let now = Checkpoint::read(&mut client, &self.key())?;
         if now.as_ref().map(|(_, revision)| revision) != found.as_ref().map(|(_, at)| at) {
             return Err(Error::Fenced { key: self.key() });
