@@ -1,5 +1,6 @@
 //! The position: how far etcd has got, kept in etcd itself beside the rows that it speaks of.
 
+use std::fmt;
 use std::time::{Duration, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
@@ -51,6 +52,15 @@ pub enum Phase {
     Dump,
     /// It follows the stream.
     Sync,
+}
+
+impl fmt::Display for Phase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Dump => "dump",
+            Self::Sync => "sync",
+        })
+    }
 }
 
 impl Checkpoint {

@@ -23,6 +23,13 @@ pub static COMMANDS: &[Command] = &[
         doc: "dump if needed, then sync until SIGTERM or SIGINT",
     },
     Command {
+        name: "check",
+        options: &[Opt { short: "j", long: "json", argument: "", doc: "print JSON" }],
+        arguments: "",
+        action: Action::Check,
+        doc: "check what both servers have to have, and what is to do",
+    },
+    Command {
         name: "resync",
         options: &[],
         arguments: "[table ...]",
@@ -71,6 +78,8 @@ pub struct Command {
 pub enum Action {
     /// The daemon.
     Run,
+    /// The look at both servers.
+    Check,
     /// The request to compare tables.
     Resync,
     /// The print of the settings.
@@ -245,6 +254,14 @@ mod tests {
         for (arguments, request) in [
             (&[][..], Request::Command(run())),
             (&["run"], Request::Command(run())),
+            (
+                &["check", "-j"],
+                Request::Command(Invocation {
+                    action: Action::Check,
+                    own_options: vec![("j", String::new())],
+                    ..run()
+                }),
+            ),
             (&["config"], Request::Command(Invocation { action: Action::Config, ..run() })),
             (
                 &["resync", "s.a", "s.b"],

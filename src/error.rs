@@ -180,6 +180,44 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
+/// Something that has to hold and does not, and what to do about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unmet {
+    /// What does not hold.
+    pub problem: String,
+    /// What to do about it.
+    pub cure: String,
+}
+
+impl Unmet {
+    /// This problem with this cure.
+    #[must_use]
+    pub fn new(problem: impl Into<String>, cure: impl Into<String>) -> Self {
+        Self { problem: problem.into(), cure: cure.into() }
+    }
+
+    /// Refuses to go on unless there is nothing unmet.
+    ///
+    /// # Errors
+    /// [`Error::Requirement`] with all that is.
+    pub fn none(unmet: &[Self]) -> Result<()> {
+        let texts: Vec<_> = unmet.iter().map(ToString::to_string).collect();
+        if texts.is_empty() { Ok(()) } else { Err(Error::Requirement(texts.join("; "))) }
+    }
+}
+
+impl fmt::Display for Unmet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.problem, self.cure)
+    }
+}
+
+impl From<Unmet> for Error {
+    fn from(unmet: Unmet) -> Self {
+        Self::Requirement(unmet.to_string())
+    }
+}
+
 impl From<etcd::Error> for Error {
     fn from(error: etcd::Error) -> Self {
         Self::Etcd(error)

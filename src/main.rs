@@ -46,12 +46,20 @@ fn command(invocation: &Invocation) -> Result<ExitCode, String> {
     let loaded = config::load(file.as_deref().map(Path::new), options, &environment)
         .map_err(|error| error.to_string())?;
     match action {
+        Action::Check => check(&loaded.settings, invocation.has("j")),
         Action::Resync => commands::resync::run(&loaded.settings, arguments)
             .map(|()| ExitCode::SUCCESS)
             .map_err(|error| error.to_string()),
         Action::Config => print(&commands::config::to_toml(&loaded)),
         Action::Run => run(&loaded.settings, *verbosity),
     }
+}
+
+/// Prints what both servers lack: 0 is nothing, 1 something.
+fn check(settings: &Settings, json: bool) -> Result<ExitCode, String> {
+    let report = commands::check::run(settings).map_err(|error| error.to_string())?;
+    print(&if json { report.to_json() } else { report.to_string() })?;
+    Ok(ExitCode::from(u8::from(!report.holds())))
 }
 
 /// Runs the daemon. What ends it is in the log, where the rest of its life is.

@@ -24,6 +24,8 @@ mod postgres_faults;
 mod restart;
 mod soak;
 
+mod check;
+mod least_privilege;
 mod refusals;
 
 mod identity;

@@ -14,15 +14,15 @@ use crate::support::{
 };
 
 /// An etcd of three members on ports of its own.
-struct Members {
+pub(crate) struct Members {
     folder: PathBuf,
-    ports: Vec<(u16, u16)>,
-    running: Vec<Child>,
+    pub(crate) ports: Vec<(u16, u16)>,
+    pub(crate) running: Vec<Child>,
 }
 
 impl Members {
     /// Starts them in a folder that `test-env/down` will take with it.
-    fn start(servers: &Servers) -> Self {
+    pub(crate) fn start(servers: &Servers) -> Self {
         // All are taken before any is given back, so that no two are the same.
         let free = || TcpListener::bind("127.0.0.1:0").unwrap();
         let taken: Vec<_> = (0..3).map(|_| (free(), free())).collect();
@@ -62,7 +62,7 @@ impl Members {
     }
 
     /// The member that leads.
-    fn leader(&self, servers: &Servers) -> usize {
+    pub(crate) fn leader(&self, servers: &Servers) -> usize {
         wait_for("a leader", || {
             (0..3).find(|&member| self.leads(servers, member)).ok_or("nobody leads".to_owned())
         })

@@ -4,7 +4,7 @@ use crate::support::{CHECKPOINT, Launch, SCHEMA, Servers, TABLES, assert_equal, 
 
 /// It must end with status 2 and say all of this, and nothing may be made or changed in etcd.
 #[track_caller]
-fn refused(servers: &Servers, launch: &Launch, parts: &[&str]) -> String {
+pub(crate) fn refused(servers: &Servers, launch: &Launch, parts: &[&str]) -> String {
     let before = servers.revision();
     let (status, log) = launch.run();
     assert_eq!(status, 2, "{log}");

@@ -2,11 +2,12 @@
 
 use std::borrow::Cow;
 use std::io::BufRead;
+use std::slice;
 
 use super::copy_text::split_line;
 use crate::change::Cell;
 use crate::document::Table;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Unmet};
 use crate::postgres::session::{copy_error, quoted};
 use crate::postgres::{PublishedTable, Session};
 
@@ -63,7 +64,8 @@ impl<'a> Rows<'a> {
             published.sql_columns(table),
             filter.unwrap_or_default()
         );
-        let lines = session.copy_out(&doing, &sql).map_err(|error| denied(error, &name))?;
+        Unmet::none(&session.missing_grants(slice::from_ref(published))?)?;
+        let lines = session.copy_out(&doing, &sql)?;
         Ok(Self {
             lines: Box::new(lines),
             doing,
@@ -113,14 +115,4 @@ impl<'a> Rows<'a> {
 fn split<'a>(table: &Table, cells: &'a [Cell<'a>]) -> Option<(&'a [Cell<'a>], &'a [Cell<'a>])> {
     let (document, key_casts) = cells.split_at_checked(table.width())?;
     (key_casts.len() == table.key_casts().count()).then_some((document, key_casts))
-}
-
-/// Adds the cure where the role may not read the table.
-fn denied(error: Error, table: &str) -> Error {
-    match error {
-        Error::PostgresServer { answer, .. } if answer.code == "42501" => Error::Requirement(
-            format!("{answer}: run GRANT SELECT ON {table} (and USAGE on its schema) to the role"),
-        ),
-        error => error,
-    }
 }

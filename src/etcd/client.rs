@@ -259,6 +259,15 @@ impl Client {
         Ok(login.token.into())
     }
 
+    /// A page beside the gateway, of the endpoint that is asked first.
+    pub(super) fn page(&mut self, path: &str) -> Result<&[u8]> {
+        let shared = &self.shared;
+        let at = shared.preferred.load(Ordering::Relaxed);
+        let url = format!("http://{}{path}", shared.endpoints[at]);
+        self.http.get(&url).map_err(|kind| shared.error(at, "reading", kind))?;
+        Ok(self.http.reply())
+    }
+
     fn post(&mut self, at: usize, request: &Request<'_>, token: Option<&str>) -> Result<()> {
         let shared = &self.shared;
         let url = format!("http://{}{}{}", shared.endpoints[at], shared.prefix, request.path);

@@ -125,6 +125,14 @@ impl Error {
         }
     }
 
+    /// What to do about it, if etcd's own answer tells.
+    #[must_use]
+    pub fn cure(&self) -> Option<&'static str> {
+        self.reason()
+            .map(|reason| reason.cure().trim_start_matches(": "))
+            .filter(|text| !text.is_empty())
+    }
+
     /// Whether asking for less in one request cures it.
     pub(super) fn asked_too_much(&self) -> bool {
         matches!(self.kind, ErrorKind::ReplyTooLarge(_))

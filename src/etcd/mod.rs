@@ -9,6 +9,7 @@ mod endpoint;
 mod error;
 mod http;
 mod json;
+mod maintenance;
 mod one_write;
 mod range;
 mod reply;
@@ -18,6 +19,7 @@ mod txn;
 
 pub use client::{Client, Options};
 pub use error::{Error, ErrorKind, Reason, Result};
+pub use maintenance::MemberStatus;
 pub use range::{Page, Pages};
 pub use reply::{KeyValue, TxnReply};
 pub use txn::{Txn, prefix_end};

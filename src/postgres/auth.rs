@@ -9,6 +9,7 @@ use postgres_protocol::message::frontend;
 use super::message::{Wait, take};
 use super::options::{HostPort, Options};
 use super::passfile;
+use super::session::quoted;
 use crate::error::{Error, Result};
 
 /// One authentication. Each step is accepted once and in its place, which bounds the number of
@@ -131,10 +132,14 @@ impl<'a> Authentication<'a> {
 }
 
 /// Puts a hint at the cure into a refusal that comes without one.
-pub(super) fn with_cure(mut error: Error) -> Error {
+pub(super) fn with_cure(mut error: Error, options: &Options) -> Error {
     if let Error::PostgresServer { answer, .. } = &mut error
         && answer.hint.is_none()
     {
+        let Options { user, database, .. } = options;
+        let (user, database) = (quoted(user), quoted(database));
+        let grant_connect = format!("run GRANT CONNECT ON DATABASE {database} TO {user}");
+        let alter_role = format!("run ALTER ROLE {user} REPLICATION");
         let cure = match answer.code.as_str() {
             "28P01" => "correct database.password, PGPASSWORD or the line in ~/.pgpass",
             // The file's name is in the message in every language; what else has this code is a
@@ -145,7 +150,11 @@ pub(super) fn with_cure(mut error: Error) -> Error {
             }
             "28000" => "set database.user to a role that may log in",
             "3D000" => "set database.name to a database that exists",
-            "42501" => "let the role replicate: ALTER ROLE ... REPLICATION",
+            // The privilege's name is in the detail in every language.
+            "42501" if answer.detail.as_ref().is_some_and(|text| text.contains("CONNECT")) => {
+                &grant_connect
+            }
+            "42501" => &alter_role,
             "53300" => "raise max_wal_senders or max_connections on the server",
             _ => return error,
         };

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::session::{Session, failed, quoted, quoted_name};
 use crate::config::TableName;
 use crate::document::{Kind, Table, TableColumn, json_string};
-use crate::error::{Error, Result};
+use crate::error::{Result, Unmet};
 
 /// A table as its publication publishes it.
 #[derive(Clone, Debug)]
@@ -167,7 +167,7 @@ impl Session {
     }
 
     /// How the rows of a table with these columns, names and types' OIDs, become keys and
-    /// documents. `None`, with a reason, for a table that is left out.
+    /// documents; or, for a table that is left out, why.
     ///
     /// # Errors
     /// As for every query.
@@ -177,9 +177,13 @@ impl Session {
         oid: u32,
         name: &TableName,
         columns: &[(String, u32)],
-    ) -> Result<std::result::Result<Table, String>> {
+    ) -> Result<std::result::Result<Table, Unmet>> {
         let Some(key) = self.key(oid)? else {
-            return Ok(Err("it has neither a primary key nor an identity index".to_owned()));
+            return Ok(Err(Unmet::new(
+                "it has neither a primary key nor an identity index",
+                "give it a primary key that is not deferrable, or name a unique index with ALTER \
+                 TABLE ... REPLICA IDENTITY USING INDEX",
+            )));
         };
         let columns = columns
             .iter()
@@ -189,14 +193,17 @@ impl Session {
             .collect::<Result<Vec<_>>>()?;
         let table = Table::new(path, &name.schema, &name.name, columns, &key);
         Ok(table.ok_or_else(|| {
-            format!("not all columns of its key ({}) are published", key.join(", "))
+            Unmet::new(
+                format!("not all columns of its key ({}) are published", key.join(", ")),
+                "add them to its column list in the publication",
+            )
         }))
     }
 
     /// The names of the columns of a table's key, in key order: those of the identity index, else
     /// of the primary key. A deferrable primary key is none: it can be violated for a while, and
     /// PostgreSQL does not take it for an identity either.
-    fn key(&mut self, oid: u32) -> Result<Option<Vec<String>>> {
+    pub(super) fn key(&mut self, oid: u32) -> Result<Option<Vec<String>>> {
         let key_columns = if self.version >= 110_000 { "i.indnkeyatts" } else { "i.indnatts" };
         let sql = format!(
             "SELECT array_agg(a.attname::text ORDER BY k.place) \
@@ -219,7 +226,8 @@ impl Session {
     /// What `to_json` makes of a value of this type, which is given as text.
     ///
     /// # Errors
-    /// As for every query; [`Error::PostgresServer`] too if the type no longer takes the text.
+    /// As for every query; [`PostgresServer`](crate::error::Error::PostgresServer) too if the type
+    /// no longer takes the text.
     pub fn to_json(&mut self, type_oid: u32, text: &str) -> Result<String> {
         let doing = "casting a value to json";
         let name: String = self
@@ -274,33 +282,23 @@ impl Session {
         attributes.collect::<Result<_>>().map(Kind::Composite)
     }
 
-    /// The tables, of those named and what inherits from them, or of all, that PostgreSQL would
-    /// refuse to update once they are published.
-    pub(super) fn tables_without_identity(&mut self, names: &[String]) -> Result<Vec<String>> {
+    /// The tables, of these and what inherits from them, or of all if there is none, that
+    /// PostgreSQL would refuse to update once they are published.
+    pub(super) fn tables_without_identity(&mut self, oids: &[u32]) -> Result<Vec<String>> {
         let doing = "looking for tables without a replica identity";
-        let sql = "WITH RECURSIVE named AS (\
-                 SELECT name, to_regclass(name)::oid AS oid FROM unnest($1::text[]) name), \
-             wanted AS (\
-                 SELECT oid FROM named \
+        let sql = "WITH RECURSIVE wanted AS (\
+                 SELECT oid FROM unnest($1::oid[]) oid \
                  UNION SELECT i.inhrelid FROM pg_inherits i JOIN wanted w ON w.oid = i.inhparent) \
-             SELECT name, true FROM named WHERE oid IS NULL \
-             UNION ALL \
-             SELECT c.oid::regclass::text, false FROM pg_class c \
+             SELECT c.oid::regclass::text FROM pg_class c \
               WHERE c.relkind = 'r' AND c.relpersistence = 'p' AND c.oid >= 16384 \
                 AND c.relnamespace <> 'information_schema'::regnamespace \
-                AND (cardinality($1::text[]) = 0 OR c.oid IN (SELECT oid FROM wanted)) \
+                AND (cardinality($1::oid[]) = 0 OR c.oid IN (SELECT oid FROM wanted)) \
                 AND c.relreplident <> 'f' \
                 AND NOT EXISTS (SELECT FROM pg_index i WHERE i.indrelid = c.oid AND i.indisvalid \
                         AND CASE c.relreplident WHEN 'd' THEN i.indisprimary AND i.indimmediate \
                             WHEN 'i' THEN i.indisreplident ELSE false END) \
-              ORDER BY 2 DESC, 1";
-        let rows = self.client.query(sql, &[&names]).map_err(|error| failed(doing, error))?;
-        if let Some(missing) = rows.iter().find(|row| row.get(1)) {
-            let name: String = missing.get(0);
-            return Err(Error::Requirement(format!(
-                "sync.tables names {name}, and there is no such table in the database"
-            )));
-        }
+              ORDER BY 1";
+        let rows = self.client.query(sql, &[&oids]).map_err(|error| failed(doing, error))?;
         Ok(rows.iter().map(|row| row.get(0)).collect())
     }
 }

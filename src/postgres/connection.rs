@@ -69,7 +69,7 @@ impl<'a> Connection<'a> {
         let stream = Stream::connect(address, deadline).map_err(|error| wait.io_error(error))?;
         let messages = MessageReader::new(stream);
         let mut connection = Self { messages, stop, server_version_num: 0 };
-        connection.start_up(options, address, &wait).map_err(with_cure)?;
+        connection.start_up(options, address, &wait).map_err(|error| with_cure(error, options))?;
         Ok(connection)
     }
 

@@ -12,6 +12,8 @@ pub mod passfile;
 pub mod replication;
 
 pub mod catalog;
+pub mod health;
+pub mod preflight;
 pub mod session;
 
 pub mod copy_both;
@@ -30,6 +32,7 @@ mod test_server;
 pub use catalog::{PublishedTable, Shape};
 pub use connection::{Connection, SESSION_SETTINGS};
 pub use copy_both::{Frame, FrameReader, StatusWriter};
+pub use health::{Capacity, Published, SlotHealth};
 pub use options::{HostPort, Options};
 pub use replication::{CreatedSlot, SlotKind, SystemIdentity, TimelineSwitch};
 pub use session::{Session, SlotFacts};

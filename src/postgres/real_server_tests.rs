@@ -39,7 +39,7 @@ fn a_refused_login_names_its_cure() {
         ("md5er", Some("wrong"), "28P01", "database.password"),
         ("scrammer", Some("wrong"), "28P01", "database.password"),
         ("stranger", Some("x"), "28000", "pg_hba.conf"),
-        ("reader", None, "42501", "REPLICATION"),
+        ("reader", None, "42501", "run ALTER ROLE \"reader\" REPLICATION"),
     ] {
         let error = try_login(&options(user, password)).expect_err(user);
         let text = error.to_string();

@@ -8,8 +8,9 @@ use ::postgres::{CancelToken, Client, Config, NoTls, Row};
 use super::connection::SESSION_SETTINGS;
 use super::options::{HostPort, Options};
 use super::passfile;
+use super::preflight::create_publication;
 use crate::config::TableName;
-use crate::error::{Error, Result, ServerAnswer};
+use crate::error::{Error, Result, ServerAnswer, Unmet};
 use crate::lsn::Lsn;
 
 /// A session on one database.
@@ -47,8 +48,13 @@ impl Session {
         }
         let settings: Vec<String> = SESSION_SETTINGS
             .iter()
-            // A dump may wait for etcd as long as it takes.
-            .chain(&[("idle_in_transaction_session_timeout", "0"), ("statement_timeout", "0")])
+            // A dump may wait for etcd as long as it takes. And rows that a policy hides are an
+            // error: a compare would take them for deleted.
+            .chain(&[
+                ("idle_in_transaction_session_timeout", "0"),
+                ("statement_timeout", "0"),
+                ("row_security", "off"),
+            ])
             .map(|(name, value)| format!("-c {name}={value}"))
             .collect();
         config
@@ -217,33 +223,12 @@ impl Session {
     ///
     /// # Errors
     /// [`Error::Requirement`] if PostgreSQL would refuse updates of one of the tables because it
-    /// has no replica identity, or if a table is missing; else as for every query.
+    /// has no replica identity, if a table is missing, or if the role may not do it; else as for
+    /// every query.
     pub fn create_publication(&mut self, publication: &str, tables: &[TableName]) -> Result<()> {
-        let names: Vec<String> = tables.iter().map(quoted_name).collect();
-        let without = self.tables_without_identity(&names)?;
-        if !without.is_empty() {
-            return Err(Error::Requirement(format!(
-                "cannot publish {}: no replica identity, and PostgreSQL would refuse every UPDATE \
-                 and DELETE on a published table that has none. Give each a primary key; or name \
-                 an index with ALTER TABLE ... REPLICA IDENTITY USING INDEX; or list the tables \
-                 to publish, without these, in sync.tables",
-                without.join(", ")
-            )));
-        }
-        let publication = quoted(publication);
-        let what = match names.is_empty() {
-            true => "ALL TABLES".to_owned(),
-            false => format!("TABLE {}", names.join(", ")),
-        };
-        let sql = format!("CREATE PUBLICATION {publication} FOR {what}");
-        self.client.batch_execute(&sql).map_err(|error| match error.code() {
-            // insufficient_privilege
-            Some(code) if code.code() == "42501" => Error::Requirement(format!(
-                "the role may not make the publication ({error}): let its owner, or a superuser, \
-                 run {sql}"
-            )),
-            _ => failed(format!("making the publication ({sql})"), error),
-        })
+        Unmet::none(&self.publication_obstacles(publication, tables)?)?;
+        let sql = create_publication(publication, tables);
+        self.execute(&format!("making the publication ({sql})"), &sql)
     }
 
     /// Reads from the snapshot, and from nothing newer, from now on.
@@ -276,11 +261,11 @@ impl Session {
         self.client.copy_out(sql).map_err(|error| failed(doing, error))
     }
 
-    fn row(&mut self, doing: &str, sql: &str) -> Result<Row> {
+    pub(super) fn row(&mut self, doing: &str, sql: &str) -> Result<Row> {
         self.client.query_one(sql, &[]).map_err(|error| failed(doing, error))
     }
 
-    fn execute(&mut self, doing: &str, sql: &str) -> Result<()> {
+    pub(super) fn execute(&mut self, doing: &str, sql: &str) -> Result<()> {
         self.client.batch_execute(sql).map_err(|error| failed(doing, error))
     }
 

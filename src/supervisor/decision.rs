@@ -2,6 +2,7 @@
 
 use super::SlotUse;
 use crate::checkpoint::{Checkpoint, Phase};
+use crate::error::Unmet;
 use crate::postgres::{SlotFacts, TimelineSwitch};
 
 /// What is found.
@@ -37,7 +38,7 @@ pub(super) struct Facts<'a> {
 
 /// What to do.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Decision {
+pub(crate) enum Decision {
     /// Go on from the position.
     Resume,
     /// Begin anew, for this reason.
@@ -53,20 +54,22 @@ pub(super) enum Decision {
         pid: Option<i32>,
     },
     /// Stop and say this.
-    Refuse(String),
+    Refuse(Unmet),
 }
 
 /// Decides.
 pub(super) fn decide(facts: &Facts<'_>) -> Decision {
     let another_copy = facts.checkpoint.and_then(|checkpoint| another_copy(facts, checkpoint));
     if let Some(what) = another_copy.as_ref().filter(|_| !facts.resync_all) {
-        return Decision::Refuse(format!(
-            "the position in etcd is that of another copy: {what}; set another etcd.state_path \
-             (or sync.slot), or run pg2etcd resync to make it a copy of this database"
+        return Decision::Refuse(Unmet::new(
+            format!("the position in etcd is that of another copy, {what}"),
+            "set another etcd.state_path (or sync.slot), or run pg2etcd resync to make it a copy \
+             of this database",
         ));
     }
-    if let Some(text) = facts.slot.and_then(|slot| another_use(facts, slot)) {
-        return Decision::Refuse(text);
+    let another_use = |slot| another_use(facts.slot_name, facts.database, slot);
+    if let Some(unmet) = facts.slot.and_then(another_use) {
+        return Decision::Refuse(unmet);
     }
     if let Some(pid) = facts.slot.and_then(|slot| slot.active_pid) {
         return Decision::StandBy { pid: Some(pid) };
@@ -92,16 +95,15 @@ fn another_copy(facts: &Facts<'_>, checkpoint: &Checkpoint) -> Option<String> {
 }
 
 /// Why the slot is one that this daemon must not touch.
-fn another_use(facts: &Facts<'_>, slot: &SlotFacts) -> Option<String> {
+pub(crate) fn another_use(name: &str, database: &str, slot: &SlotFacts) -> Option<Unmet> {
     let (what, there, here) =
-        [("output plugin", &slot.plugin, "pgoutput"), ("database", &slot.database, facts.database)]
+        [("output plugin", &slot.plugin, "pgoutput"), ("database", &slot.database, database)]
             .into_iter()
             .find(|(_, there, here)| there.as_deref() != Some(here))?;
     let there = there.as_deref().unwrap_or("none, it is a physical slot");
-    Some(format!(
-        "replication slot {} belongs to something else ({what}: {there}, not {here}): choose \
-         another name in sync.slot",
-        facts.slot_name
+    Some(Unmet::new(
+        format!("replication slot {name} belongs to something else ({what}: {there}, not {here})"),
+        "choose another name in sync.slot",
     ))
 }
 
@@ -338,7 +340,9 @@ mod tests {
             (base(Some(&other_database)), "database: other, not shop"),
         ] {
             match decide(&facts) {
-                Decision::Refuse(text) => assert!(text.contains(expected), "{text}"),
+                Decision::Refuse(unmet) => {
+                    assert!(unmet.problem.contains(expected), "{unmet}");
+                }
                 other => panic!("{other:?}"),
             }
         }

@@ -3,20 +3,18 @@
 
 mod decision;
 
-use self::decision::{Decision, Facts, decide};
+pub(crate) use self::decision::{Decision, another_use};
+use self::decision::{Facts, decide};
 use crate::checkpoint::{Checkpoint, Phase, VERSION, rfc3339};
 use crate::config::Settings;
-use crate::error::{Disposition, Error, Result};
+use crate::error::{Disposition, Error, Result, Unmet};
 use crate::etcd::Client;
 use crate::lsn::Lsn;
 use crate::pipeline::{self, Start};
-use crate::postgres::{self, Connection, Session, SlotKind, SystemIdentity};
+use crate::postgres::{self, Connection, Session, SlotKind, SystemIdentity, preflight};
 use crate::retry::Retry;
 use crate::stop::Stop;
 use crate::{config, dump, resync};
-
-/// The oldest PostgreSQL that publishes.
-const OLDEST_VERSION: u32 = 100_000;
 
 /// Keeps etcd a copy of the database until a stop is requested.
 ///
@@ -79,7 +77,16 @@ impl<'a> Supervisor<'a> {
         let request = resync::read(&mut client, &self.settings.etcd.state_path)?;
         let resync_all = request.as_ref().is_some_and(resync::Request::is_for_all);
         let checkpoint = found.as_ref().map(|(checkpoint, _)| checkpoint);
-        let decision = self.decide(&mut primary, checkpoint, resync_all)?;
+        let Primary { connection, session, identity, .. } = &mut primary;
+        let ends = (connection, session);
+        let decision = decision(
+            self.settings,
+            ends,
+            identity,
+            checkpoint,
+            resync_all,
+            self.redump.as_deref(),
+        )?;
         let start = match (decision, found) {
             (Decision::Resume, Some(found)) => self.resume(primary, client, found)?,
             (Decision::Renew { reason, slot }, found) => {
@@ -90,7 +97,7 @@ impl<'a> Supervisor<'a> {
                 }
                 start
             }
-            (Decision::Refuse(text), _) => return Err(Error::Requirement(text)),
+            (Decision::Refuse(unmet), _) => return Err(unmet.into()),
             (Decision::StandBy { pid }, _) => {
                 let slot = self.settings.sync.slot.clone();
                 return Err(Error::SlotInUse { slot, pid });
@@ -152,7 +159,10 @@ impl<'a> Supervisor<'a> {
         let Primary { options, address, mut connection, mut session, identity } = primary;
         let sync = &self.settings.sync;
         session.lock_start(&sync.slot)?;
-        // Another daemon may have dumped since the decision was made.
+        // Another daemon may have begun to dump, or have dumped, since the decision was made.
+        if let Some(pid) = session.slot(&sync.slot)?.and_then(|slot| slot.active_pid) {
+            return Err(Error::SlotInUse { slot: sync.slot.clone(), pid: Some(pid) });
+        }
         let now = Checkpoint::read(&mut client, &self.key())?;
         if now.as_ref().map(|(_, revision)| revision) != found.as_ref().map(|(_, at)| at) {
             return Err(Error::Fenced { key: self.key() });
@@ -164,6 +174,10 @@ impl<'a> Supervisor<'a> {
             (false, Some(_)) => log::warn!("Going on without a dump: {reason}"),
         }
         let made_publication = self.ensure_publication(&mut session, found.as_ref())?;
+        if sync.dump {
+            let tables = session.published_tables(&sync.publication)?;
+            Unmet::none(&session.missing_grants(&tables)?)?;
+        }
         let (lsn, snapshot) = self.begin_slot(&mut connection, &mut session, slot)?;
         let checkpoint = Checkpoint {
             version: VERSION,
@@ -247,37 +261,6 @@ impl<'a> Supervisor<'a> {
         Ok(true)
     }
 
-    fn decide(
-        &self,
-        primary: &mut Primary<'_>,
-        checkpoint: Option<&Checkpoint>,
-        resync_all: bool,
-    ) -> Result<Decision> {
-        let Settings { sync, database, etcd, .. } = self.settings;
-        let Primary { connection, session, identity, .. } = primary;
-        let history = match checkpoint {
-            Some(checkpoint) if checkpoint.timeline != identity.timeline => {
-                connection.timeline_history(identity.timeline)?
-            }
-            _ => Vec::new(),
-        };
-        Ok(decide(&Facts {
-            checkpoint,
-            system_identifier: &identity.system_identifier,
-            timeline: identity.timeline,
-            history: &history,
-            slot: session.slot(&sync.slot)?.as_ref(),
-            has_publication: session.has_publication(&sync.publication)?,
-            database: &database.name,
-            path: &etcd.path,
-            slot_name: &sync.slot,
-            publication: &sync.publication,
-            dump: sync.dump,
-            resync_all,
-            redump: self.redump.as_deref(),
-        }))
-    }
-
     /// Connects to the first server that is not in recovery.
     fn primary(&mut self) -> Result<Primary<'a>> {
         let database = &self.settings.database;
@@ -316,7 +299,8 @@ impl<'a> Supervisor<'a> {
             return Ok(None);
         }
         let mut session = Session::connect(options, address)?;
-        require(connection.server_version_num(), &session.wal_level()?)?;
+        preflight::version(connection.server_version_num())?;
+        preflight::wal_level(&session.wal_level()?)?;
         let identity = connection.identify_system()?;
         let (options, address) = (options.clone(), address.clone());
         Ok(Some(Primary { options, address, connection, session, identity }))
@@ -363,9 +347,43 @@ impl<'a> Supervisor<'a> {
     }
 }
 
+/// What to do at a start between this server and the position in etcd; `redump` is why the stream
+/// before this start cannot be gone on with.
+pub(crate) fn decision(
+    settings: &Settings,
+    (connection, session): (&mut Connection<'_>, &mut Session),
+    identity: &SystemIdentity,
+    checkpoint: Option<&Checkpoint>,
+    resync_all: bool,
+    redump: Option<&str>,
+) -> Result<Decision> {
+    let Settings { sync, database, etcd, .. } = settings;
+    let history = match checkpoint {
+        Some(checkpoint) if checkpoint.timeline != identity.timeline => {
+            connection.timeline_history(identity.timeline)?
+        }
+        _ => Vec::new(),
+    };
+    Ok(decide(&Facts {
+        checkpoint,
+        system_identifier: &identity.system_identifier,
+        timeline: identity.timeline,
+        history: &history,
+        slot: session.slot(&sync.slot)?.as_ref(),
+        has_publication: session.has_publication(&sync.publication)?,
+        database: &database.name,
+        path: &etcd.path,
+        slot_name: &sync.slot,
+        publication: &sync.publication,
+        dump: sync.dump,
+        resync_all,
+        redump,
+    }))
+}
+
 /// Where the stream begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum SlotUse {
+pub(crate) enum SlotUse {
     /// With a new slot.
     New {
         /// Whether one of that name has to go first.
@@ -373,22 +391,4 @@ enum SlotUse {
     },
     /// With what the slot has, from this position on.
     From(Lsn),
-}
-
-/// Refuses a server that cannot do it.
-fn require(version: u32, wal_level: &str) -> Result<()> {
-    if version < OLDEST_VERSION {
-        return Err(Error::Requirement(format!(
-            "PostgreSQL {}.{} cannot publish: version 10 or later is needed",
-            version / 10_000,
-            version / 100 % 100
-        )));
-    }
-    if wal_level != "logical" {
-        return Err(Error::Requirement(format!(
-            "wal_level is {wal_level}: set wal_level = logical in postgresql.conf (ALTER SYSTEM \
-             SET wal_level = logical) and restart the server"
-        )));
-    }
-    Ok(())
 }

@@ -1,0 +1,136 @@
+//! The publication, and what of its tables gets to etcd.
+
+use super::postgres::ASK_AGAIN;
+use super::report::{Report, unmet};
+use super::servers::Primary;
+use crate::config::{Settings, SyncSettings, TableName};
+use crate::error::{Result, Unmet};
+use crate::postgres::{Published, PublishedTable, Session};
+
+/// How many tables are named in one line.
+const NAMED: usize = 5;
+
+/// Looks at the publication and at each table in it.
+pub(super) fn check(settings: &Settings, primary: &mut Primary<'_>, report: &mut Report) {
+    if let Err(error) = publication(&settings.sync, &mut primary.session, report) {
+        report.fail("publication", unmet(&error, ASK_AGAIN));
+    }
+}
+
+fn publication(sync: &SyncSettings, session: &mut Session, report: &mut Report) -> Result<()> {
+    let name = &sync.publication;
+    let Some(published) = session.published(name)? else {
+        let obstacles = session.publication_obstacles(name, &sync.tables)?;
+        if obstacles.is_empty() {
+            let what = match sync.tables.len() {
+                0 => "all tables".to_owned(),
+                number => count(number),
+            };
+            report.ok("publication", format!("{name} does not exist yet: run makes it for {what}"));
+        }
+        for obstacle in obstacles {
+            report.fail("publication", obstacle);
+        }
+        return Ok(());
+    };
+    let tables = session.published_tables(name)?;
+    operations(name, published, tables.len(), report);
+    let missing = session.missing_grants(&tables)?;
+    if missing.is_empty() {
+        report.ok("privileges", "the role may read what is published");
+    }
+    for grant in missing {
+        report.fail("privileges", grant);
+    }
+    for published_table in &tables {
+        table(published, published_table, session, report)?;
+    }
+    toast(&session.toasted(&tables)?, report);
+    Ok(())
+}
+
+/// What a publication leaves out never gets to etcd.
+fn operations(name: &str, published: Published, tables: usize, report: &mut Report) {
+    let Published { insert, update, delete, truncate } = published;
+    let left_out: Vec<_> = [
+        ("INSERT", Some(insert)),
+        ("UPDATE", Some(update)),
+        ("DELETE", Some(delete)),
+        ("TRUNCATE", truncate),
+    ]
+    .into_iter()
+    .filter_map(|(operation, published)| (published == Some(false)).then_some(operation))
+    .collect();
+    let detail = format!("{name} has {}", count(tables));
+    if !left_out.is_empty() {
+        let operations = match truncate {
+            Some(_) => "insert, update, delete, truncate",
+            None => "insert, update, delete",
+        };
+        return report.warn(
+            "publication",
+            Unmet::new(
+                format!("{detail}, and leaves {} out: etcd never sees them", left_out.join(", ")),
+                format!("ALTER PUBLICATION {name} SET (publish = '{operations}')"),
+            ),
+        );
+    }
+    match (tables, truncate) {
+        (0, _) => report.warn(
+            "publication",
+            Unmet::new(
+                format!("{name} has no table"),
+                format!("ALTER PUBLICATION {name} ADD TABLE ..."),
+            ),
+        ),
+        (_, Some(_)) => report.ok("publication", format!("{detail}, with all their changes")),
+        (_, None) => report.ok(
+            "publication",
+            format!("{detail}, with all their changes but TRUNCATE, which this version leaves out"),
+        ),
+    }
+}
+
+fn table(
+    published: Published,
+    table: &PublishedTable,
+    session: &mut Session,
+    report: &mut Report,
+) -> Result<()> {
+    let name = &table.name;
+    match session.published_key(table)? {
+        Ok(key) => report.ok("table", format!("{name}: its key is ({})", key.join(", "))),
+        Err(Unmet { problem, cure }) => {
+            let changes = published.update || published.delete;
+            let refused = match changes && session.lacks_identity(table)? {
+                true => ", and PostgreSQL refuses UPDATE and DELETE on it",
+                false => "",
+            };
+            report
+                .warn("table", Unmet::new(format!("{name} is left out: {problem}{refused}"), cure));
+        }
+    }
+    Ok(())
+}
+
+fn count(tables: usize) -> String {
+    if tables == 1 { "1 table".to_owned() } else { format!("{tables} tables") }
+}
+
+fn toast(tables: &[&TableName], report: &mut Report) {
+    let named: Vec<_> = tables.iter().take(NAMED).map(ToString::to_string).collect();
+    let more = match tables.len() - named.len() {
+        0 => String::new(),
+        count => format!(" and {count} more"),
+    };
+    report.ok(
+        "toast",
+        match tables {
+            [] => "no update leaves a large value out".to_owned(),
+            _ => format!(
+                "an update may leave large values out of {}{more}: etcd keeps those that it has",
+                named.join(", ")
+            ),
+        },
+    );
+}
