@@ -36,7 +36,9 @@ pub mod change;
 pub mod error;
 pub mod lsn;
 pub mod retry;
+pub mod secret;
 pub mod stop;
+pub mod tls;
 
 #[cfg(test)]
 mod manual_tests;

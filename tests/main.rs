@@ -25,6 +25,7 @@ mod restart;
 mod soak;
 
 mod refusals;
+mod tls;
 
 mod identity;
 mod published;

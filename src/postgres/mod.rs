@@ -19,6 +19,8 @@ pub mod copy_both;
 mod auth;
 mod message;
 mod stream;
+mod tls;
+mod tls_stream;
 
 #[cfg(test)]
 mod hostile_peer_tests;
@@ -33,3 +35,4 @@ pub use copy_both::{Frame, FrameReader, StatusWriter};
 pub use options::{HostPort, Options};
 pub use replication::{CreatedSlot, SlotKind, SystemIdentity, TimelineSwitch};
 pub use session::{Session, SlotFacts};
+pub use tls::{SYSTEM_ROOTS, SslMode, TlsOptions};

@@ -2,6 +2,7 @@
 //! every lost connection.
 
 mod decision;
+mod permission;
 
 use self::decision::{Decision, Facts, decide};
 use crate::checkpoint::{Checkpoint, Phase, VERSION, rfc3339};
@@ -327,7 +328,9 @@ impl<'a> Supervisor<'a> {
         if let Some(client) = &self.client {
             return Ok(client.clone());
         }
-        let client = Client::connect(self.settings.etcd.client_options())?;
+        let etcd = &self.settings.etcd;
+        let mut client = Client::connect(etcd.client_options())?;
+        permission::require(&mut client, etcd)?;
         Ok(self.client.insert(client).clone())
     }
 

@@ -1,5 +1,6 @@
 //! What the tests are made of: real servers, the daemon, faults, and an oracle that shares no code with pg2etcd.
 
+mod certificates;
 mod daemon;
 mod etcd;
 mod history;
@@ -12,6 +13,7 @@ mod versions;
 
 use std::time::{Duration, Instant};
 
+pub(crate) use certificates::{Authority, Issued, self_signed};
 pub(crate) use daemon::{Daemon, Launch};
 pub(crate) use etcd::{CHECKPOINT, lsn};
 pub(crate) use history::number;
