@@ -24,7 +24,9 @@ mod postgres_faults;
 mod restart;
 mod soak;
 
+mod etcd_tls;
 mod refusals;
+mod secrets;
 mod tls;
 
 mod identity;

@@ -277,6 +277,7 @@ impl Client {
         self.post(at, &request, None)?;
         let login: Login<'_> =
             reply::parse(self.http.reply()).map_err(|kind| self.shared.error(at, DOING, kind))?;
+        log::debug!("etcd: Logged in at {}", self.shared.endpoints[at].name);
         Ok(login.token.into())
     }
 

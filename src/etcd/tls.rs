@@ -1,7 +1,7 @@
 //! TLS for an HTTP connection.
 
 use std::fmt;
-use std::io::{Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::sync::Arc;
 
 use rustls::pki_types::ServerName;
@@ -47,7 +47,13 @@ impl TlsTransport {
             ClientConnection::new(config, name).map_err(|error| unusable(error.to_string()))?;
         let mut socket = TransportAdapter::new(transport, Arc::clone(&details.current_time));
         socket.set_timeout(details.timeout);
-        session.complete_io(&mut socket)?;
+        session.complete_io(&mut socket).map_err(|error| match error.kind() {
+            kind @ (ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset) => io::Error::new(
+                kind,
+                format!("{error} in the TLS handshake: does the server speak TLS at this port?"),
+            ),
+            _ => error,
+        })?;
         let buffers = LazyBuffers::new(
             details.config.input_buffer_size(),
             details.config.output_buffer_size(),

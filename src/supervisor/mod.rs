@@ -290,6 +290,8 @@ impl<'a> Supervisor<'a> {
                 Ok(Some(primary)) => return Ok(primary),
                 Ok(None) => in_recovery.push(address.to_string()),
                 Err(error) if error.disposition() == Disposition::Retry => failure = Some(error),
+                // Another server may have another certificate.
+                Err(error @ Error::Credentials(_)) => failure = Some(error),
                 Err(error) => return Err(error),
             }
         }

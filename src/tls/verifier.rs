@@ -114,6 +114,8 @@ impl ServerCertVerifier for Verifier {
         let parsed = parse(end_entity)?;
         if roots.certificates.contains(end_entity) {
             check_validity(&parsed, now)?;
+        } else if parsed.tbs_certificate.issuer == parsed.tbs_certificate.subject {
+            return Err(CertificateError::UnknownIssuer.into());
         } else if parsed.tbs_certificate.version == Version::V1 {
             check_validity(&parsed, now)?;
             self.check_first_version(roots, &parsed)?;
