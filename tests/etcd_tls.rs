@@ -87,11 +87,16 @@ fn a_copy_with_tls_at_both_ends() {
     check(&[(known.clone(), "it has expired")]);
     restart_etcd(&servers, &authority, &authority.issue("etcd", "etcd", ETCD_EXTENSIONS, 2));
     let at = |url: &str| format!("{url}:{}", servers.etcd_port);
+    let mut daemon = known.clone().set("etcd.endpoints", at("http://127.0.0.1")).start();
+    daemon.await_line(&format!("does it speak TLS? Then write {}", at("https://127.0.0.1")));
+    daemon.stop();
     check(&[
-        (launch.clone(), "set etcd.tls.certificate_path and etcd.tls.key_path"),
-        (with_identity(&foreign), "it may want another client certificate"),
+        (launch.clone(), "it wants a client certificate"),
+        (
+            with_identity(&foreign),
+            "or another one: set etcd.tls.certificate_path and etcd.tls.key_path",
+        ),
         (with_identity(&exposed), "mode 0644): chmod 0600"),
-        (known.clone().set("etcd.endpoints", at("http://127.0.0.1")), "etcd.endpoints"),
         (
             known.clone().set("etcd.endpoints", at("https://localhost")),
             "certificate not valid for name",

@@ -8,8 +8,14 @@ use super::reply::{self, Version};
 pub(super) fn find(http: &mut Http, endpoints: &[Endpoint]) -> Result<(usize, &'static str)> {
     let mut last = None;
     for (at, Endpoint { name, url }) in endpoints.iter().enumerate() {
-        let url = format!("{url}/version");
-        let prefix = http.get(&url).and_then(|()| prefix(http.reply()));
+        let version = http.get(&format!("{url}/version"));
+        let prefix = version.and_then(|()| prefix(http.reply())).map_err(|kind| match kind {
+            // So a server with TLS ends a request in clear text.
+            ErrorKind::Broken(cause) if url.starts_with("http://") => {
+                ErrorKind::Broken(format!("{cause}: does it speak TLS? Then write https://{name}"))
+            }
+            kind => kind,
+        });
         match prefix.map_err(|kind| Error { doing: "connecting", endpoint: name.clone(), kind }) {
             Ok(prefix) => return Ok((at, prefix)),
             Err(error) if error.endpoint_failed() => last = Some(error),

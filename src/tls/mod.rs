@@ -173,7 +173,7 @@ fn alert_problem(alert: AlertDescription, identity: &str) -> Option<String> {
         | AlertDescription::UnknownCA
         | AlertDescription::AccessDenied
         | AlertDescription::DecryptError => {
-            format!("{alert:?}: it may want another client certificate, look at {identity}")
+            format!("{alert:?}: it wants a client certificate, or another one: set {identity}")
         }
         AlertDescription::HandshakeFailure
         | AlertDescription::ProtocolVersion
