@@ -147,10 +147,10 @@ impl ServerCertVerifier for Verifier {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        let parsed = parse(certificate)?;
-        if parsed.tbs_certificate.version == Version::V3 {
-            return verify_tls13_signature(message, certificate, signed, &self.algorithms);
-        }
+        let parsed = match parse(certificate) {
+            Ok(parsed) if parsed.tbs_certificate.version == Version::V1 => parsed,
+            _ => return verify_tls13_signature(message, certificate, signed, &self.algorithms),
+        };
         let key = parsed.tbs_certificate.subject_public_key_info.to_der().map_err(malformed)?;
         let key = SubjectPublicKeyInfoDer::from(key);
         verify_tls13_signature_with_raw_key(message, &key, signed, &self.algorithms)
