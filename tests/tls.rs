@@ -1,8 +1,5 @@
 //! TLS to PostgreSQL: what each mode takes for good enough, and what passwords are bound to.
 
-use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
-use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
@@ -12,10 +9,8 @@ use pg2etcd::postgres::{
 };
 use pg2etcd::secret::{Password, Secret};
 use pg2etcd::stop::Stop;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
-use crate::support::{Authority, Issued, Proxy, Servers, self_signed, wait_until};
+use crate::support::{Authority, Between, Issued, Proxy, Servers, self_signed, wait_until};
 
 const MODES: [SslMode; 6] = [
     SslMode::Disable,
@@ -139,91 +134,108 @@ fn tls_on(servers: &Servers, issued: &Issued) {
     ]);
 }
 
+const NO_TLS: &str = "the server has no TLS and database.sslmode demands it";
+const NO_ROOT: &str = "set database.sslrootcert";
+const UNTRUSTED: &str = "no authority that is trusted here has signed it";
+
+/// A server, an authority that clients trust, and one that they do not.
+struct Modes {
+    servers: Servers,
+    authority: Authority,
+    other: Authority,
+}
+
+impl Modes {
+    fn client(&self, user: &str, mode: SslMode) -> Client {
+        Client::new(&self.servers, user).mode(mode)
+    }
+
+    /// A client that trusts the authority.
+    fn trusting(&self, mode: SslMode) -> Client {
+        self.client("any_way", mode).root(self.authority.certificate.to_str().unwrap())
+    }
+
+    /// A client that trusts the other one.
+    fn mistrusting(&self, mode: SslMode) -> Client {
+        self.client("any_way", mode).root(self.other.certificate.to_str().unwrap())
+    }
+
+    fn without_tls(&self) {
+        let without = [Ok(false), Ok(false), Ok(false), Err(NO_TLS), Err(NO_ROOT), Err(NO_ROOT)];
+        for (mode, expected) in MODES.into_iter().zip(without) {
+            self.client("any_way", mode).assert(&self.servers, expected);
+        }
+        self.trusting(SslMode::VerifyFull).assert(&self.servers, Err(NO_TLS));
+        self.client("sealed", SslMode::Allow).assert(&self.servers, Err(NO_TLS));
+    }
+
+    fn with_a_good_certificate(&self) {
+        let Self { servers, authority, .. } = self;
+        tls_on(servers, &authority.issue("server", "any", "subjectAltName=DNS:localhost", 2));
+        let unknown = [Ok(false), Ok(false), Ok(true), Ok(true), Err(NO_ROOT), Err(NO_ROOT)];
+        let known = [Ok(false), Ok(false), Ok(true), Ok(true), Ok(true), Ok(true)];
+        for ((mode, unknown), known) in MODES.into_iter().zip(unknown).zip(known) {
+            self.client("any_way", mode).assert(servers, unknown);
+            self.trusting(mode).assert(servers, known);
+        }
+        // pg_hba.conf decides.
+        self.client("sealed", SslMode::Disable).assert(servers, Err("pg_hba.conf rejects"));
+        self.client("sealed", SslMode::Allow).assert(servers, Ok(true));
+        self.client("open", SslMode::Prefer).assert(servers, Ok(false));
+        self.client("open", SslMode::Require).assert(servers, Err("pg_hba.conf rejects"));
+        self.client("lost", SslMode::Prefer).assert(servers, Err("pg_hba.conf rejects"));
+        // Another authority: with its file at hand `require` verifies too, and `prefer` gives TLS up.
+        self.mistrusting(SslMode::Prefer).assert(servers, Ok(false));
+        for mode in [SslMode::Require, SslMode::VerifyCa, SslMode::VerifyFull] {
+            self.mistrusting(mode).assert(servers, Err(UNTRUSTED));
+        }
+        let by_system = self.client("any_way", SslMode::VerifyFull).root("system");
+        by_system.assert(servers, Err(UNTRUSTED));
+        // Another name: the address is one.
+        self.trusting(SslMode::VerifyCa).host("127.0.0.1").assert(servers, Ok(true));
+        let by_address = self.trusting(SslMode::VerifyFull).host("127.0.0.1");
+        by_address.assert(servers, Err("for name"));
+        // A socket has no TLS and needs none.
+        let socket = servers.folder.to_str().unwrap();
+        self.client("any_way", SslMode::VerifyFull).host(socket).assert(servers, Ok(false));
+        // The files where libpq looks for them.
+        let home = servers.folder.join("home");
+        std::fs::create_dir(&home).unwrap();
+        std::fs::copy(&authority.certificate, home.join("root.crt")).unwrap();
+        let mut at_home = self.client("any_way", SslMode::VerifyFull);
+        at_home.options.tls.folder = Some(home);
+        at_home.assert(servers, Ok(true));
+    }
+
+    fn with_other_certificates(&self) {
+        let Self { servers, authority, .. } = self;
+        let full = SslMode::VerifyFull;
+        tls_on(servers, &authority.issue("old", "localhost", "subjectAltName=DNS:localhost", -1));
+        self.client("any_way", SslMode::Require).assert(servers, Ok(true));
+        self.trusting(SslMode::VerifyCa).assert(servers, Err("it has expired"));
+        // What PostgreSQL's manual tells to make: no extensions, thus X.509's first version, and a common name.
+        tls_on(servers, &authority.issue("first", "localhost", "", 2));
+        self.client("any_way", SslMode::Require).assert(servers, Ok(true));
+        self.trusting(full).assert(servers, Ok(true));
+        self.mistrusting(full).assert(servers, Err(UNTRUSTED));
+        self.trusting(full).host("127.0.0.1").assert(servers, Err("for name"));
+        // One that is its own authority.
+        let alone = self_signed(&servers.folder, "alone", "localhost");
+        tls_on(servers, &alone);
+        self.client("any_way", full).root(alone.certificate()).assert(servers, Ok(true));
+        self.trusting(SslMode::VerifyCa).assert(servers, Err(UNTRUSTED));
+    }
+}
+
 #[test]
 fn each_mode_means_what_libpq_means() {
     let servers = Servers::with_hba(HBA, &["--only", "postgres"]);
     servers.execute(ROLES);
-    let folder = &servers.folder;
-    let (authority, other) = (Authority::new(folder, "ca"), Authority::new(folder, "other"));
-    let (trusted, wrong) =
-        (authority.certificate.to_str().unwrap(), other.certificate.to_str().unwrap());
-    let client = |user: &str, mode| Client::new(&servers, user).mode(mode);
-    const NO_TLS: &str = "the server has no TLS and database.sslmode demands it";
-    const NO_ROOT: &str = "set database.sslrootcert";
-
-    // A server without TLS.
-    for (mode, expected) in MODES.into_iter().zip([
-        Ok(false),
-        Ok(false),
-        Ok(false),
-        Err(NO_TLS),
-        Err(NO_ROOT),
-        Err(NO_ROOT),
-    ]) {
-        client("any_way", mode).assert(&servers, expected);
-    }
-    client("any_way", SslMode::VerifyFull).root(trusted).assert(&servers, Err(NO_TLS));
-    client("sealed", SslMode::Allow).assert(&servers, Err(NO_TLS));
-
-    // One with a good certificate.
-    tls_on(&servers, &authority.issue("server", "any", "subjectAltName=DNS:localhost", 2));
-    for (mode, expected) in MODES.into_iter().zip([
-        Ok(false),
-        Ok(false),
-        Ok(true),
-        Ok(true),
-        Err(NO_ROOT),
-        Err(NO_ROOT),
-    ]) {
-        client("any_way", mode).assert(&servers, expected);
-    }
-    for (mode, expected) in
-        MODES.into_iter().zip([Ok(false), Ok(false), Ok(true), Ok(true), Ok(true), Ok(true)])
-    {
-        client("any_way", mode).root(trusted).assert(&servers, expected);
-    }
-    // pg_hba.conf decides.
-    client("sealed", SslMode::Disable).assert(&servers, Err("pg_hba.conf rejects"));
-    client("sealed", SslMode::Allow).assert(&servers, Ok(true));
-    client("open", SslMode::Prefer).assert(&servers, Ok(false));
-    client("open", SslMode::Require).assert(&servers, Err("pg_hba.conf rejects"));
-    client("lost", SslMode::Prefer).assert(&servers, Err("pg_hba.conf rejects"));
-    // Another authority: with its file at hand `require` verifies too, and `prefer` gives TLS up.
-    const UNTRUSTED: &str = "no authority that is trusted here has signed it";
-    client("any_way", SslMode::Prefer).root(wrong).assert(&servers, Ok(false));
-    for mode in [SslMode::Require, SslMode::VerifyCa, SslMode::VerifyFull] {
-        client("any_way", mode).root(wrong).assert(&servers, Err(UNTRUSTED));
-    }
-    client("any_way", SslMode::VerifyFull).root("system").assert(&servers, Err(UNTRUSTED));
-    // Another name. The address is one, too.
-    let by_address = |mode| client("any_way", mode).root(trusted).host("127.0.0.1");
-    by_address(SslMode::VerifyCa).assert(&servers, Ok(true));
-    by_address(SslMode::VerifyFull).assert(&servers, Err("for name"));
-    // A socket has no TLS and needs none.
-    let socket = folder.to_str().unwrap();
-    client("any_way", SslMode::VerifyFull).host(socket).assert(&servers, Ok(false));
-    // The files where libpq looks for them.
-    let mut at_home = client("any_way", SslMode::VerifyFull);
-    std::fs::create_dir(folder.join("home")).unwrap();
-    std::fs::copy(trusted, folder.join("home/root.crt")).unwrap();
-    at_home.options.tls.folder = Some(folder.join("home"));
-    at_home.assert(&servers, Ok(true));
-
-    // An expired one.
-    tls_on(&servers, &authority.issue("old", "localhost", "subjectAltName=DNS:localhost", -1));
-    client("any_way", SslMode::Require).assert(&servers, Ok(true));
-    client("any_way", SslMode::VerifyCa).root(trusted).assert(&servers, Err("it has expired"));
-    // What PostgreSQL's manual tells to make: no extensions, thus X.509's first version, and a common name.
-    tls_on(&servers, &authority.issue("first", "localhost", "", 2));
-    client("any_way", SslMode::Require).assert(&servers, Ok(true));
-    client("any_way", SslMode::VerifyFull).root(trusted).assert(&servers, Ok(true));
-    client("any_way", SslMode::VerifyFull).root(wrong).assert(&servers, Err(UNTRUSTED));
-    by_address(SslMode::VerifyFull).assert(&servers, Err("for name"));
-    // One that is its own authority.
-    let alone = self_signed(folder, "alone", "localhost");
-    tls_on(&servers, &alone);
-    client("any_way", SslMode::VerifyFull).root(alone.certificate()).assert(&servers, Ok(true));
-    client("any_way", SslMode::VerifyCa).root(trusted).assert(&servers, Err(UNTRUSTED));
+    let [authority, other] = ["ca", "other"].map(|name| Authority::new(&servers.folder, name));
+    let modes = Modes { servers, authority, other };
+    modes.without_tls();
+    modes.with_a_good_certificate();
+    modes.with_other_certificates();
 }
 
 #[test]
@@ -331,71 +343,4 @@ fn unsent(proxy: &Proxy) -> u64 {
         Some(u64::from_str_radix(queue.0, 16).ok()? + u64::from_str_radix(queue.1, 16).ok()?)
     });
     queues.sum()
-}
-
-/// Someone between a client and the server, with a certificate of his own, who reads all and passes it on.
-struct Between {
-    port: u16,
-}
-
-impl Between {
-    fn before(target: u16, issued: &Issued) -> Self {
-        let chain = vec![CertificateDer::from_pem_file(&issued.certificate).unwrap()];
-        let key = PrivateKeyDer::from_pem_file(&issued.key).unwrap();
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let config = rustls::ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(chain, key)
-            .unwrap();
-        let config = Arc::new(config);
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = listener.local_addr().unwrap().port();
-        thread::spawn(move || {
-            for client in listener.incoming().flatten() {
-                let config = Arc::clone(&config);
-                // It ends with the connection.
-                thread::spawn(move || pass_on(client, target, config));
-            }
-        });
-        Self { port }
-    }
-}
-
-/// Passes a question on, then its answer, and so on.
-fn pass_on(
-    mut client: TcpStream,
-    target: u16,
-    config: Arc<rustls::ServerConfig>,
-) -> std::io::Result<()> {
-    const SSL_REQUEST: [u8; 8] = [0, 0, 0, 8, 4, 210, 22, 47];
-    let mut answer = [0];
-    let mut request = [0; 8];
-    client.read_exact(&mut request)?;
-    client.write_all(b"S")?;
-    let mut client =
-        rustls::StreamOwned::new(rustls::ServerConnection::new(config).unwrap(), client);
-    let mut server = TcpStream::connect(("127.0.0.1", target))?;
-    server.write_all(&SSL_REQUEST)?;
-    server.read_exact(&mut answer)?;
-    let tls = pg2etcd::tls::Tls {
-        trust: pg2etcd::tls::Trust::Anyone,
-        name: pg2etcd::tls::NameCheck::Off,
-        identity: None,
-    };
-    let name = "localhost".try_into().unwrap();
-    let session =
-        rustls::ClientConnection::new(Arc::new(tls.client_config().unwrap()), name).unwrap();
-    let mut server = rustls::StreamOwned::new(session, server);
-    let mut buffer = vec![0; 64 << 10];
-    loop {
-        let count = client.read(&mut buffer)?;
-        server.write_all(&buffer[..count])?;
-        let count = server.read(&mut buffer)?;
-        client.write_all(&buffer[..count])?;
-        if count == 0 {
-            return Ok(());
-        }
-    }
 }
