@@ -16,6 +16,9 @@ pub enum Error {
     Setting(String),
     /// A server that lacks what pg2etcd needs; the text names the cure.
     Requirement(String),
+    /// A password, a key or a certificate that cannot be used, or that one side does not accept
+    /// from the other; the text names the cure.
+    Credentials(String),
     /// PostgreSQL could not be reached, or the connection to it broke.
     PostgresIo {
         /// What was being done.
@@ -124,6 +127,7 @@ impl Error {
             | Self::System { .. }
             | Self::Stopped => Disposition::Retry,
             Self::RedumpNeeded(_) | Self::RowUnknown { .. } => Disposition::Redump,
+            Self::Credentials(_) => Disposition::Refused,
             Self::PostgresServer { answer, .. } => answer.disposition(),
             Self::Etcd(error) => error.disposition(),
         }
@@ -135,6 +139,7 @@ impl fmt::Display for Error {
         match self {
             Self::Setting(text)
             | Self::Requirement(text)
+            | Self::Credentials(text)
             | Self::RedumpNeeded(text)
             | Self::RowUnknown { reason: text, .. } => f.write_str(text),
             Self::PostgresIo { doing, source } => write!(f, "PostgreSQL: {doing}: {source}"),

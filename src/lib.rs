@@ -36,8 +36,10 @@ pub mod change;
 pub mod error;
 pub mod lsn;
 pub mod retry;
+pub mod secret;
 pub mod stop;
 mod threads;
+pub mod tls;
 
 #[cfg(test)]
 mod manual_tests;

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 use pg2etcd::cli::{self, Action, Invocation, Request};
 use pg2etcd::commands;
-use pg2etcd::config::{self, Settings};
+use pg2etcd::config::{self, Loaded};
 use pg2etcd::error::Error;
 use pg2etcd::logging;
 use pg2etcd::stop::Stop;
@@ -51,7 +51,7 @@ fn command(invocation: &Invocation) -> Result<ExitCode, String> {
             .map(|()| ExitCode::SUCCESS)
             .map_err(|error| error.to_string()),
         Action::Config => print(&commands::config::to_toml(&loaded)),
-        Action::Run => run(&loaded.settings, *verbosity),
+        Action::Run => run(&loaded, *verbosity),
     }
 }
 
@@ -63,8 +63,12 @@ fn check(settings: &Settings, json: bool) -> Result<ExitCode, String> {
 }
 
 /// Runs the daemon. What ends it is in the log, where the rest of its life is.
-fn run(settings: &Settings, verbosity: usize) -> Result<ExitCode, String> {
+fn run(loaded: &Loaded, verbosity: usize) -> Result<ExitCode, String> {
+    let settings = &loaded.settings;
     logging::start(&settings.log_level, verbosity).map_err(|error| error.to_string())?;
+    for warning in loaded.warnings() {
+        log::warn!("{warning}");
+    }
     let stop = Stop::on_signals().map_err(|error| format!("cannot handle signals: {error}"))?;
     match supervisor::run(settings, &stop) {
         Ok(()) | Err(Error::Stopped) => Ok(ExitCode::SUCCESS),

@@ -25,8 +25,11 @@ mod restart;
 mod soak;
 
 mod check;
+mod etcd_tls;
 mod least_privilege;
 mod refusals;
+mod secrets;
+mod tls;
 
 mod identity;
 mod published;

@@ -31,14 +31,16 @@ mod tests {
     use super::*;
     use crate::config::load;
 
-    const OPTIONS: [&str; 12] = [
+    const OPTIONS: [&str; 14] = [
         "log_level=info,ureq=debug",
         "database.host=a,/run/b c",
         "database.port=1,2",
         "database.user=say \"hi\" \\ é",
         "database.password=hunter2",
         "database.connect_timeout=1m 30s",
-        "etcd.endpoints=a:1,[::1]:2",
+        "database.sslmode=verify-ca",
+        "etcd.endpoints=a:1,https://[::1]:2",
+        "etcd.tls.trusted_ca_path=/ca.crt",
         "etcd.max_request_bytes=100000B",
         "sync.tables=\"a.b\".\"c,d\",e.f",
         "sync.oversized=skip",

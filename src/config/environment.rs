@@ -40,6 +40,11 @@ impl Environment {
         self.get("PGPASSFILE").map(PathBuf::from).or_else(in_home)
     }
 
+    /// Where libpq would look for certificates and keys.
+    pub(super) fn ssl_folder(&self) -> Option<PathBuf> {
+        self.get("HOME").map(|home| Path::new(home).join(".postgresql"))
+    }
+
     fn get(&self, variable: &str) -> Option<&OsStr> {
         self.0.get(OsStr::new(variable)).map(OsString::as_os_str)
     }

@@ -6,7 +6,9 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::units::{parse_duration, parse_size, print_duration, print_size};
-use super::{Oversized, Secret, Storage, TableName};
+use super::{Oversized, Storage, TableName};
+use crate::postgres::SslMode;
+use crate::secret::Secret;
 
 /// What a text may be: gives the form that is kept, or says what is wrong.
 type Check = fn(&str) -> Result<String, String>;
@@ -105,6 +107,17 @@ impl Words for Storage {
 
 impl Words for Oversized {
     const WORDS: &'static [(&'static str, Self)] = &[("stop", Self::Stop), ("skip", Self::Skip)];
+}
+
+impl Words for SslMode {
+    const WORDS: &'static [(&'static str, Self)] = &[
+        ("disable", Self::Disable),
+        ("allow", Self::Allow),
+        ("prefer", Self::Prefer),
+        ("require", Self::Require),
+        ("verify-ca", Self::VerifyCa),
+        ("verify-full", Self::VerifyFull),
+    ];
 }
 
 impl<T: Words> Word for T {

@@ -6,6 +6,7 @@ use std::fmt;
 use super::environment::os_user;
 use super::{Field, Settings, text};
 use crate::error::Result;
+use crate::postgres::SYSTEM_ROOTS;
 
 /// Every setting. Those at the top level come first, as they must in a TOML file.
 pub static KEYS: &[Key] = &[
@@ -45,11 +46,46 @@ pub static KEYS: &[Key] = &[
         doc: "its password, else looked up in PGPASSFILE or ~/.pgpass",
     },
     Key {
+        name: "database.password_file",
+        field: |settings| Field::OptionalText(&mut settings.database.password_file, text::any),
+        default: Fallback::None,
+        environment: &[],
+        doc: "file with the password, read at each connection",
+    },
+    Key {
         name: "database.name",
         field: |settings| Field::Text(&mut settings.database.name, text::any),
         default: Fallback::Computed("the user", |settings| Ok(settings.database.user.clone())),
         environment: &["PGDATABASE"],
         doc: "database to copy; one process, one database",
+    },
+    Key {
+        name: "database.sslmode",
+        field: |settings| Field::Word(&mut settings.database.sslmode),
+        default: Fallback::Computed("prefer", |settings| Ok(default_sslmode(settings).to_owned())),
+        environment: &["PGSSLMODE"],
+        doc: "disable, allow, prefer, require, verify-ca or verify-full, as for libpq",
+    },
+    Key {
+        name: "database.sslrootcert",
+        field: |settings| Field::OptionalText(&mut settings.database.sslrootcert, text::any),
+        default: Fallback::None,
+        environment: &["PGSSLROOTCERT"],
+        doc: "file with the authorities that are trusted, or system",
+    },
+    Key {
+        name: "database.sslcert",
+        field: |settings| Field::OptionalText(&mut settings.database.sslcert, text::any),
+        default: Fallback::None,
+        environment: &["PGSSLCERT"],
+        doc: "file with the client's certificate",
+    },
+    Key {
+        name: "database.sslkey",
+        field: |settings| Field::OptionalText(&mut settings.database.sslkey, text::any),
+        default: Fallback::None,
+        environment: &["PGSSLKEY"],
+        doc: "file with its key, for nobody else to read",
     },
     Key {
         name: "database.connect_timeout",
@@ -84,7 +120,7 @@ pub static KEYS: &[Key] = &[
         field: |settings| Field::Texts(&mut settings.etcd.endpoints, text::endpoint),
         default: Fallback::Is("127.0.0.1:2379"),
         environment: &["ETCDCTL_ENDPOINTS"],
-        doc: "list of host:port or http://host:port; all are tried",
+        doc: "list of host:port, http://host:port or https://host:port; all are tried",
     },
     Key {
         name: "etcd.username",
@@ -99,6 +135,13 @@ pub static KEYS: &[Key] = &[
         default: Fallback::None,
         environment: &["ETCDCTL_PASSWORD", "ETCDCTL_USER"],
         doc: "its password; ETCDCTL_USER may be user:password",
+    },
+    Key {
+        name: "etcd.password_file",
+        field: |settings| Field::OptionalText(&mut settings.etcd.password_file, text::any),
+        default: Fallback::None,
+        environment: &[],
+        doc: "file with the password, read at each login",
     },
     Key {
         name: "etcd.path",
@@ -145,6 +188,27 @@ pub static KEYS: &[Key] = &[
         default: Fallback::Is("1536KiB"),
         environment: &[],
         doc: "as the server's --max-request-bytes",
+    },
+    Key {
+        name: "etcd.tls.trusted_ca_path",
+        field: |settings| Field::OptionalText(&mut settings.etcd.trusted_ca_path, text::any),
+        default: Fallback::None,
+        environment: &["ETCDCTL_CACERT"],
+        doc: "file with the authorities that are trusted, else those that the system trusts",
+    },
+    Key {
+        name: "etcd.tls.certificate_path",
+        field: |settings| Field::OptionalText(&mut settings.etcd.certificate_path, text::any),
+        default: Fallback::None,
+        environment: &["ETCDCTL_CERT"],
+        doc: "file with the client's certificate",
+    },
+    Key {
+        name: "etcd.tls.key_path",
+        field: |settings| Field::OptionalText(&mut settings.etcd.key_path, text::any),
+        default: Fallback::None,
+        environment: &["ETCDCTL_KEY"],
+        doc: "file with its key, for nobody else to read",
     },
     Key {
         name: "sync.slot",
@@ -217,6 +281,14 @@ pub static KEYS: &[Key] = &[
         doc: "a row that no request can hold: stop, or skip it with an error in the log",
     },
 ];
+
+/// As libpq has it: who trusts what the system does trusts many, and has to look at the name.
+fn default_sslmode(settings: &Settings) -> &'static str {
+    match settings.database.sslrootcert.as_deref() {
+        Some(SYSTEM_ROOTS) => "verify-full",
+        _ => "prefer",
+    }
+}
 
 /// A setting.
 #[derive(Debug)]

@@ -36,6 +36,7 @@ pub fn load(file: Option<&Path>, options: &[String], environment: &Environment) 
         loaded.set(parse_option(option)?)?;
     }
     loaded.settings.database.passfile = environment.passfile();
+    loaded.settings.database.ssl_folder = environment.ssl_folder();
     loaded.compute_defaults()?;
     loaded.check()?;
     Ok(loaded)
@@ -164,14 +165,15 @@ impl Loaded {
                 ),
             ));
         }
-        if etcd.username.is_some() && etcd.password.is_none() {
-            return Err(self.problem("etcd.username", "needs etcd.password"));
+        if etcd.username.is_some() && etcd.password.is_none() && etcd.password_file.is_none() {
+            let problem = "needs etcd.password_file or etcd.password";
+            return Err(self.problem("etcd.username", problem));
         }
-        Ok(())
+        self.check_secrets()
     }
 
     /// What is wrong with the value that a key has.
-    fn problem(&self, name: &str, problem: &str) -> Error {
+    pub(super) fn problem(&self, name: &str, problem: &str) -> Error {
         self.origin(name).problem(name, problem)
     }
 }
@@ -258,7 +260,8 @@ mod tests {
         let origins: Vec<String> =
             KEYS.iter().map(|key| loaded.origin(key.name).to_string()).collect();
         let file = format!("{}:4", path.display());
-        assert_eq!(origins[1..6], [&*file, "default", "-o", "default", "environment PGDATABASE"]);
+        let expected = [&*file, "default", "-o", "default", "default", "environment PGDATABASE"];
+        assert_eq!(origins[1..7], expected);
     }
 
     #[test]
@@ -313,7 +316,7 @@ mod tests {
             (
                 &["ETCDCTL_USER=root"],
                 &[],
-                "environment ETCDCTL_USER: etcd.username: needs etcd.password",
+                "environment ETCDCTL_USER: etcd.username: needs etcd.password_file or etcd.password",
             ),
         ] {
             assert_eq!(problem(variables, options), expected);

@@ -6,7 +6,7 @@ mod field;
 mod file;
 mod keys;
 mod load;
-mod secret;
+mod secrets;
 mod table_name;
 mod text;
 mod units;
@@ -18,10 +18,11 @@ pub use environment::Environment;
 pub use field::{Field, Word};
 pub use keys::{Fallback, KEYS, Key};
 pub use load::{DEFAULT_FILE, Loaded, Origin, load};
-pub use secret::Secret;
 pub use table_name::TableName;
 
-use crate::postgres::HostPort;
+use crate::postgres::{HostPort, SslMode, TlsOptions};
+use crate::secret::{Password, Secret};
+use crate::tls::Identity;
 use crate::{etcd, postgres};
 
 /// What pg2etcd is told to do. pg2etcd.toml(5) says what each key means.
@@ -51,10 +52,22 @@ pub struct DatabaseSettings {
     pub user: String,
     /// Its password, if it was set.
     pub password: Option<Secret>,
+    /// The file that has it, if that was set.
+    pub password_file: Option<String>,
     /// Where libpq would look for a password that is not set; the file may be absent.
     pub passfile: Option<PathBuf>,
     /// The database's name.
     pub name: String,
+    /// How much the connections insist on TLS.
+    pub sslmode: SslMode,
+    /// The file with the authorities that are trusted, or `system`.
+    pub sslrootcert: Option<String>,
+    /// The file with the client's certificate.
+    pub sslcert: Option<String>,
+    /// The file with its key.
+    pub sslkey: Option<String>,
+    /// Where libpq would look for files that are not set.
+    pub ssl_folder: Option<PathBuf>,
     /// The longest time for a connection to one server to be made.
     pub connect_timeout: Duration,
     /// The number of attempts after which the first connection is given up.
@@ -71,10 +84,17 @@ impl DatabaseSettings {
     pub fn connect_options(&self) -> postgres::Options {
         postgres::Options {
             user: self.user.clone(),
-            password: self.password.as_ref().map(|password| password.reveal().to_owned()),
+            password: password(self.password.as_ref(), self.password_file.as_ref()),
             passfile: self.passfile.clone(),
             database: self.name.clone(),
             connect_timeout: self.connect_timeout,
+            tls: TlsOptions {
+                mode: self.sslmode,
+                root: self.sslrootcert.clone(),
+                certificate: self.sslcert.as_ref().map(PathBuf::from),
+                key: self.sslkey.as_ref().map(PathBuf::from),
+                folder: self.ssl_folder.clone(),
+            },
         }
     }
 
@@ -92,12 +112,20 @@ impl DatabaseSettings {
 /// The etcd that holds the copy.
 #[derive(Clone, Debug, Default)]
 pub struct EtcdSettings {
-    /// The members to try, each `host:port`.
+    /// The members to try, each `host:port`, `http://host:port` or `https://host:port`.
     pub endpoints: Vec<String>,
     /// The user to log in as; none if etcd asks for no login.
     pub username: Option<String>,
-    /// Its password: there is one whenever there is a username.
+    /// Its password: there is this, or the file, whenever there is a username.
     pub password: Option<Secret>,
+    /// The file that has it.
+    pub password_file: Option<String>,
+    /// The file with the authorities that are trusted; none: those that the system trusts.
+    pub trusted_ca_path: Option<String>,
+    /// The file with the client's certificate: there is a key whenever there is one.
+    pub certificate_path: Option<String>,
+    /// The file with its key.
+    pub key_path: Option<String>,
     /// What the keys of the rows are below, without a slash at either end.
     pub path: String,
     /// What the position is below, without a slash at either end.
@@ -119,11 +147,20 @@ impl EtcdSettings {
         etcd::Options {
             endpoints: self.endpoints.clone(),
             username: self.username.clone(),
-            password: self.password.as_ref().map(|password| password.reveal().to_owned()),
+            password: password(self.password.as_ref(), self.password_file.as_ref()),
+            trusted_ca: self.trusted_ca_path.as_ref().map(PathBuf::from),
+            identity: self.certificate_path.as_ref().zip(self.key_path.as_ref()).map(
+                |(certificate, key)| Identity { certificate: certificate.into(), key: key.into() },
+            ),
             dial_timeout: self.dial_timeout,
             request_timeout: self.request_timeout,
         }
     }
+}
+
+fn password(given: Option<&Secret>, file: Option<&String>) -> Option<Password> {
+    let file = || file.map(|path| Password::File(path.into()));
+    given.cloned().map(Password::Given).or_else(file)
 }
 
 /// How the copy is kept.

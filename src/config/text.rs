@@ -53,26 +53,25 @@ pub(super) fn host(text: &str) -> Result<String, String> {
     Ok(text)
 }
 
-/// A member of etcd, `host:port` or `http://host:port`; kept as `host:port`.
+/// A member of etcd, `host:port`, `http://host:port` or `https://host:port`.
 pub(super) fn endpoint(text: &str) -> Result<String, String> {
     let text = any(text.trim())?;
     if text.contains('@') {
         // The text is not repeated, for it has a password in it.
         return Err("an endpoint has no user in it: set etcd.username and etcd.password".to_owned());
     }
-    if text.starts_with("https://") {
-        return Err(format!("{text}: this version speaks http only, TLS is not built in"));
-    }
-    let malformed = || format!("expected host:port or http://host:port, got {text:?}");
-    let authority = text.strip_prefix("http://").unwrap_or(&text);
-    let authority = authority.strip_suffix('/').unwrap_or(authority);
+    let malformed =
+        || format!("expected host:port, http://host:port or https://host:port, got {text:?}");
+    let text = text.strip_suffix('/').unwrap_or(&text);
+    let authority = ["http://", "https://"].iter().find_map(|scheme| text.strip_prefix(scheme));
+    let authority = authority.unwrap_or(text);
     let (host, port) = authority.rsplit_once(':').ok_or_else(malformed)?;
     let bracketed = host.starts_with('[') && host.ends_with(']');
     let well_formed =
         !host.is_empty() && !host.contains(['/', ' ']) && (bracketed || !host.contains(':'));
     let numbered = port.bytes().all(|byte| byte.is_ascii_digit())
         && port.parse::<u16>().is_ok_and(|port| port > 0);
-    if well_formed && numbered { Ok(authority.to_owned()) } else { Err(malformed()) }
+    if well_formed && numbered { Ok(text.to_owned()) } else { Err(malformed()) }
 }
 
 /// What keys in etcd are below: the slashes at the ends are dropped.
@@ -103,7 +102,7 @@ mod tests {
 
     #[test]
     fn good_texts_are_kept_in_one_form() {
-        let checks: [(Check, &str, &str); 17] = [
+        let checks: [(Check, &str, &str); 18] = [
             (any, "ä b", "ä b"),
             (identifier, "Any Name", "Any Name"),
             (slot_name, "pg2etcd_01", "pg2etcd_01"),
@@ -111,7 +110,8 @@ mod tests {
             (host, "::1", "::1"),
             (host, "/run/my sockets", "/run/my sockets"),
             (endpoint, "127.0.0.1:2379", "127.0.0.1:2379"),
-            (endpoint, " http://etcd-0:2379/", "etcd-0:2379"),
+            (endpoint, " http://etcd-0:2379/", "http://etcd-0:2379"),
+            (endpoint, "https://[::1]:2379", "https://[::1]:2379"),
             (endpoint, "[::1]:2379", "[::1]:2379"),
             (key_path, "/a/b//c/", "a/b//c"),
             (key_path, ".pg2etcd/x", ".pg2etcd/x"),
@@ -162,8 +162,6 @@ mod tests {
 
     #[test]
     fn an_endpoint_says_why_it_is_refused() {
-        let problem = endpoint("https://etcd-0:2379").unwrap_err();
-        assert!(problem.contains("this version speaks http only"), "{problem}");
         let problem = endpoint("http://root:hunter2@etcd-0:2379").unwrap_err();
         assert!(problem.contains("etcd.username") && !problem.contains("hunter2"), "{problem}");
     }

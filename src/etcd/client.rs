@@ -1,28 +1,36 @@
 //! The client: which endpoint is asked, as which user, and what is done when that fails.
 
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::endpoint;
+use super::endpoint::{self, Endpoint};
 use super::error::{Error, ErrorKind, Reason, Result};
 use super::http::Http;
 use super::json;
 use super::range::Pages;
 use super::reply::{self, KeyValue, Login, RangeReply, TxnReply};
-use super::txn::Txn;
+use super::txn::{Txn, prefix_end};
+use crate::secret::{Password, Secret};
+use crate::tls::{Identity, NameCheck, Tls, Trust};
 
 /// What a [`Client`] is made from.
 #[derive(Clone)]
 pub struct Options {
-    /// The servers, `host:port` or `http://host:port`.
+    /// The servers, `host:port`, `http://host:port` or `https://host:port`. One without a scheme
+    /// is asked with TLS if there is a trusted authority or an identity, as etcdctl does.
     pub endpoints: Vec<String>,
     /// The user to log in as; `None` for an etcd without authentication.
     pub username: Option<String>,
     /// The user's password.
-    pub password: Option<String>,
+    pub password: Option<Password>,
+    /// The file with the authorities that are trusted; `None` for those that the system trusts.
+    pub trusted_ca: Option<PathBuf>,
+    /// The client's certificate, if it has one.
+    pub identity: Option<Identity>,
     /// The longest time that a connection may take to be made.
     pub dial_timeout: Duration,
     /// The longest time that a request may take, from its first byte to the answer's last.
@@ -40,8 +48,8 @@ pub struct Client {
 
 struct Shared {
     options: Options,
-    /// The endpoints' names, `host:port` each, in the order of the options.
-    endpoints: Vec<String>,
+    /// The endpoints, in the order of the options.
+    endpoints: Vec<Endpoint>,
     /// The gateway's path, such as `/v3`.
     prefix: &'static str,
     /// The index of the endpoint to ask first.
@@ -76,12 +84,13 @@ impl Client {
     /// The last endpoint's error if none answers. An etcd before 3.3, a text that is no endpoint
     /// and a refused login are errors that trying again does not cure.
     pub fn connect(options: Options) -> Result<Self> {
+        let tls = options.trusted_ca.is_some() || options.identity.is_some();
         let endpoints = options
             .endpoints
             .iter()
-            .map(|text| endpoint::name(text))
+            .map(|text| endpoint::parse(text, tls))
             .collect::<Result<Vec<_>>>()?;
-        let mut http = Http::new(options.dial_timeout, options.request_timeout);
+        let mut http = options.http();
         let (preferred, prefix) = endpoint::find(&mut http, &endpoints)?;
         let shared = Shared {
             options,
@@ -148,6 +157,19 @@ impl Client {
         self.ask_txn(&Request::writing("/kv/txn", txn.body()))
     }
 
+    /// Finds out whether the user may read and write every key that begins with `prefix`, without
+    /// doing so: etcd looks at permissions before it looks at the compare, which never holds.
+    ///
+    /// # Errors
+    /// [`Reason::PermissionDenied`] if the user may not.
+    pub fn probe(&mut self, prefix: &[u8]) -> Result<()> {
+        let mut txn = Txn::new();
+        txn.delete_range(prefix, &prefix_end(prefix));
+        txn.get_range(prefix, &prefix_end(prefix));
+        txn.compare_mod_revision(prefix, -1);
+        self.ask_txn(&Request::reading("/kv/txn", txn.body())).map(drop)
+    }
+
     /// The keys from `key` up to, but not including, `range_end`, page by page; `keys_only` leaves
     /// the values out. Nothing is sent before the first page is asked for.
     #[must_use]
@@ -189,7 +211,10 @@ impl Client {
         loop {
             let Err(error) = self.send_as_user(at, request) else {
                 if let Some(earlier) = earlier {
-                    log::warn!("etcd: {earlier}; {} answered instead", self.shared.endpoints[at]);
+                    log::warn!(
+                        "etcd: {earlier}; {} answered instead",
+                        self.shared.endpoints[at].name
+                    );
                 }
                 return Ok(at);
             };
@@ -245,9 +270,14 @@ impl Client {
 
         const DOING: &str = "logging in";
         let options = &self.shared.options;
+        let password = options.password.as_ref().map(Password::reveal).transpose();
+        let password = password.map_err(|problem| {
+            let problem = format!("etcd.password_file: {problem}");
+            self.shared.error(at, DOING, ErrorKind::Credentials(problem))
+        })?;
         let credentials = Credentials {
             name: options.username.as_deref().unwrap_or_default(),
-            password: options.password.as_deref().unwrap_or_default(),
+            password: password.as_ref().map_or("", Secret::reveal),
         };
         // Two strings always have a JSON form.
         let body = serde_json::to_vec(&credentials).unwrap_or_default();
@@ -256,6 +286,7 @@ impl Client {
         self.post(at, &request, None)?;
         let login: Login<'_> =
             reply::parse(self.http.reply()).map_err(|kind| self.shared.error(at, DOING, kind))?;
+        log::debug!("etcd: Logged in at {}", self.shared.endpoints[at].name);
         Ok(login.token.into())
     }
 
@@ -263,14 +294,14 @@ impl Client {
     pub(super) fn page(&mut self, path: &str) -> Result<&[u8]> {
         let shared = &self.shared;
         let at = shared.preferred.load(Ordering::Relaxed);
-        let url = format!("http://{}{path}", shared.endpoints[at]);
+        let url = format!("{}{path}", shared.endpoints[at].url);
         self.http.get(&url).map_err(|kind| shared.error(at, "reading", kind))?;
         Ok(self.http.reply())
     }
 
     fn post(&mut self, at: usize, request: &Request<'_>, token: Option<&str>) -> Result<()> {
         let shared = &self.shared;
-        let url = format!("http://{}{}{}", shared.endpoints[at], shared.prefix, request.path);
+        let url = format!("{}{}{}", shared.endpoints[at].url, shared.prefix, request.path);
         self.http
             .post(&url, token, request.body)
             .map_err(|kind| shared.error(at, request.doing, kind))
@@ -279,15 +310,21 @@ impl Client {
 
 impl Clone for Client {
     fn clone(&self) -> Self {
-        let options = &self.shared.options;
-        let http = Http::new(options.dial_timeout, options.request_timeout);
-        Self { http, shared: Arc::clone(&self.shared) }
+        Self { http: self.shared.options.http(), shared: Arc::clone(&self.shared) }
+    }
+}
+
+impl Options {
+    fn http(&self) -> Http {
+        let trust = self.trusted_ca.clone().map_or(Trust::System, Trust::File);
+        let (name, identity) = (NameCheck::AlternativeName, self.identity.clone());
+        Http::new(self.dial_timeout, self.request_timeout, Tls { trust, name, identity })
     }
 }
 
 impl Shared {
     fn error(&self, at: usize, doing: &'static str, kind: ErrorKind) -> Error {
-        Error { doing, endpoint: self.endpoints[at].clone(), kind }
+        Error { doing, endpoint: self.endpoints[at].name.clone(), kind }
     }
 
     /// Lets requests begin with the endpoint after the one `at` fault, unless another clone has

@@ -48,6 +48,9 @@ pub enum ErrorKind {
     },
     /// An etcd of this version, which has no v3 gateway that can be used.
     TooOld(String),
+    /// A password, a key or a certificate that cannot be used, or that one side does not accept
+    /// from the other; the text names the cure. Nothing was carried out.
+    Credentials(String),
     /// An endpoint that is not written as one; the text is how to write it.
     Endpoint(&'static str),
 }
@@ -93,6 +96,7 @@ impl Error {
                 Disposition::Retry
             }
             ErrorKind::Answer { reason, .. } => reason.disposition(),
+            ErrorKind::Credentials(_) => Disposition::Refused,
             // TLS asked for in clear text, no gateway, a name that the server does not go by: all
             // are settings. Another status may be a proxy's, in front of an etcd that restarts.
             ErrorKind::NotEtcd { status: 400 | 404 | 421, .. }
@@ -107,7 +111,10 @@ impl Error {
     #[must_use]
     pub fn outcome_open(&self) -> bool {
         match &self.kind {
-            ErrorKind::NotSent(_) | ErrorKind::TooOld(_) | ErrorKind::Endpoint(_) => false,
+            ErrorKind::NotSent(_)
+            | ErrorKind::TooOld(_)
+            | ErrorKind::Credentials(_)
+            | ErrorKind::Endpoint(_) => false,
             ErrorKind::Broken(_)
             | ErrorKind::TimedOut(_)
             | ErrorKind::ReplyTooLarge(_)
@@ -145,6 +152,7 @@ impl Error {
             ErrorKind::NotSent(_)
             | ErrorKind::Broken(_)
             | ErrorKind::TimedOut(_)
+            | ErrorKind::Credentials(_)
             | ErrorKind::NotEtcd { .. } => true,
             ErrorKind::Answer { reason, .. } => *reason == Reason::Unavailable,
             ErrorKind::ReplyTooLarge(_) | ErrorKind::TooOld(_) | ErrorKind::Endpoint(_) => false,
@@ -232,11 +240,13 @@ impl Reason {
                 ": set etcd.max_txn_ops to the server's --max-txn-ops, or raise both"
             }
             Self::DuplicateKey => ": this is a defect of pg2etcd, please report it",
-            Self::WrongPassword => ": set etcd.username and etcd.password to a user of etcd",
+            Self::WrongPassword => {
+                ": set etcd.username, and etcd.password or etcd.password_file, to a user of etcd"
+            }
             Self::AuthDisabled => {
                 ": leave etcd.username out, or run etcdctl auth enable on the server"
             }
-            Self::Token => ": etcd wants a login, set etcd.username and etcd.password",
+            Self::Token => ": etcd wants a login, set etcd.username and a password",
             Self::PermissionDenied => {
                 ": grant the user a role that reads and writes below etcd.path and \
                  etcd.state_path"
@@ -273,6 +283,7 @@ impl fmt::Display for ErrorKind {
             Self::TooOld(version) => {
                 write!(f, "etcd {version} is too old: 3.4 or later is needed, upgrade it")
             }
+            Self::Credentials(problem) => f.write_str(problem),
             Self::Endpoint(rule) => write!(f, "not an endpoint: {rule}: correct etcd.endpoints"),
         }
     }

@@ -18,6 +18,8 @@ use ureq::{Agent, Body};
 use super::error::ErrorKind;
 use super::one_write::OneWrite;
 use super::reply;
+use super::tls::{self, TlsTransport, Unusable};
+use crate::tls::{Tls, refusal};
 
 /// The most that is read of an answer, in bytes: what a server sends must not fill the memory.
 /// etcd advises against requests, and so values, above 10 MiB, which are 14 MiB in base64.
@@ -33,7 +35,7 @@ pub(super) struct Http {
 }
 
 impl Http {
-    pub(super) fn new(dial_timeout: Duration, request_timeout: Duration) -> Self {
+    pub(super) fn new(dial_timeout: Duration, request_timeout: Duration, tls: Tls) -> Self {
         let config = Agent::config_builder()
             // An error of etcd's is told in the body of a status such as 400.
             .http_status_as_error(false)
@@ -46,7 +48,12 @@ impl Http {
             .timeout_global(Some(request_timeout))
             .output_buffer_size(OUTPUT_BUFFER)
             .build();
-        let agent = Agent::with_parts(config, Dial::default(), Unresolved);
+        let dial = Dial {
+            connector: DefaultConnector::default(),
+            resolver: DefaultResolver::default(),
+            tls,
+        };
+        let agent = Agent::with_parts(config, dial, Unresolved);
         Self { agent, request_timeout, reply: Vec::new() }
     }
 
@@ -97,14 +104,18 @@ impl Http {
 
     fn failure(&self, error: ureq::Error) -> ErrorKind {
         match error {
-            ureq::Error::Other(cause) if cause.is::<NoConnection>() => {
-                ErrorKind::NotSent(cause.to_string())
-            }
+            ureq::Error::Other(cause) => match cause.downcast::<NoConnection>() {
+                Ok(cause) => cause.kind(),
+                Err(cause) => ErrorKind::Broken(cause.to_string()),
+            },
             ureq::Error::Timeout(_) => ErrorKind::TimedOut(self.request_timeout),
             ureq::Error::Io(error) if error.kind() == IoErrorKind::UnexpectedEof => {
                 ErrorKind::Broken("the server closed it".to_owned())
             }
-            ureq::Error::Io(error) => ErrorKind::Broken(error.to_string()),
+            ureq::Error::Io(error) => match refusal(&error, &tls::NAMES) {
+                Some(reason) => ErrorKind::Credentials(reason),
+                None => ErrorKind::Broken(error.to_string()),
+            },
             error => ErrorKind::Broken(error.to_string()),
         }
     }
@@ -112,10 +123,11 @@ impl Http {
 
 /// Makes connections. It looks the host's name up itself, since ureq does so for each request, in
 /// a thread of its own, and it marks a failure as one before anything was sent.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Dial {
     connector: DefaultConnector,
     resolver: DefaultResolver,
+    tls: Tls,
 }
 
 impl Connector for Dial {
@@ -129,6 +141,13 @@ impl Connector for Dial {
         self.resolver
             .resolve(details.uri, details.config, details.timeout)
             .and_then(|addrs| self.connector.connect(&with_addrs(details, addrs), chained))
+            .and_then(|transport| match transport {
+                Some(transport) if details.needs_tls() => {
+                    let transport = TlsTransport::begin(&self.tls, transport, details)?;
+                    Ok(Some(Box::new(transport) as Self::Out))
+                }
+                transport => Ok(transport),
+            })
             .map(|made| made.map(|inner| Box::new(OneWrite::new(inner)) as Self::Out))
             .map_err(|error| ureq::Error::Other(Box::new(NoConnection(error))))
     }
@@ -170,6 +189,21 @@ impl Resolver for Unresolved {
 /// Why there is no connection.
 #[derive(Debug)]
 struct NoConnection(ureq::Error);
+
+impl NoConnection {
+    fn kind(&self) -> ErrorKind {
+        match &self.0 {
+            ureq::Error::Other(cause) if cause.is::<Unusable>() => {
+                ErrorKind::Credentials(cause.to_string())
+            }
+            ureq::Error::Io(error) => match refusal(error, &tls::NAMES) {
+                Some(reason) => ErrorKind::Credentials(reason),
+                None => ErrorKind::NotSent(self.to_string()),
+            },
+            _ => ErrorKind::NotSent(self.to_string()),
+        }
+    }
+}
 
 impl fmt::Display for NoConnection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -15,6 +15,7 @@ mod range;
 mod reply;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod txn;
 
 pub use client::{Client, Options};

@@ -88,6 +88,11 @@ impl Txn {
         self.operation("request_range", [("key", key)]);
     }
 
+    /// Reads the keys from `key` up to, but not including, `range_end`.
+    pub(super) fn get_range(&mut self, key: &[u8], range_end: &[u8]) {
+        self.operation("request_range", [("key", key), ("range_end", range_end)]);
+    }
+
     /// Reads `key` if a compare fails, in place of the operations.
     pub fn otherwise_get(&mut self, key: &[u8]) {
         push_operation(&mut self.otherwise, "request_range", &[("key", key)]);

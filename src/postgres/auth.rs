@@ -3,20 +3,25 @@
 
 use bytes::BytesMut;
 use postgres_protocol::authentication::md5_hash;
-use postgres_protocol::authentication::sasl::{ChannelBinding, SCRAM_SHA_256, ScramSha256};
+use postgres_protocol::authentication::sasl::{
+    ChannelBinding, SCRAM_SHA_256, SCRAM_SHA_256_PLUS, ScramSha256,
+};
 use postgres_protocol::message::frontend;
 
 use super::message::{Wait, take};
 use super::options::{HostPort, Options};
-use super::passfile;
 use super::session::quoted;
 use crate::error::{Error, Result};
+use crate::secret::Secret;
 
 /// One authentication. Each step is accepted once and in its place, which bounds the number of
 /// rounds, and a server that did not prove to know the password in SCRAM is not believed.
 pub(super) struct Authentication<'a> {
     options: &'a Options,
     address: &'a HostPort,
+    /// What the proof of the password is bound to, so that nobody in between can use it: see
+    /// [`super::tls::end_point`].
+    end_point: Option<Vec<u8>>,
     state: State,
 }
 
@@ -36,8 +41,12 @@ enum State {
 }
 
 impl<'a> Authentication<'a> {
-    pub(super) fn new(options: &'a Options, address: &'a HostPort) -> Self {
-        Self { options, address, state: State::New }
+    pub(super) fn new(
+        options: &'a Options,
+        address: &'a HostPort,
+        end_point: Option<Vec<u8>>,
+    ) -> Self {
+        Self { options, address, end_point, state: State::New }
     }
 
     /// Whether the server has accepted the user.
@@ -57,14 +66,14 @@ impl<'a> Authentication<'a> {
         self.state = match (kind, state) {
             (Some(0), State::New | State::Answered) => State::Done,
             (Some(3), State::New) => {
-                frontend::password_message(self.password()?.as_bytes(), &mut answer)
+                frontend::password_message(self.password()?.reveal().as_bytes(), &mut answer)
                     .map_err(|error| wait.io_error(error))?;
                 State::Answered
             }
             (Some(5), State::New) => {
                 let salt = take::<4>(&mut rest).ok_or_else(|| wait.protocol_error("no salt"))?;
                 let user = self.options.user.as_bytes();
-                let hash = md5_hash(user, self.password()?.as_bytes(), salt);
+                let hash = md5_hash(user, self.password()?.reveal().as_bytes(), salt);
                 frontend::password_message(hash.as_bytes(), &mut answer)
                     .map_err(|error| wait.io_error(error))?;
                 State::Answered
@@ -95,27 +104,33 @@ impl<'a> Authentication<'a> {
         answer: &mut BytesMut,
         wait: &Wait<'_>,
     ) -> Result<State> {
-        if !mechanisms.split(|byte| *byte == 0).any(|name| name == SCRAM_SHA_256.as_bytes()) {
-            let names = String::from_utf8_lossy(mechanisms);
-            return Err(self.unsupported(&names.replace('\0', " ")));
-        }
-        let scram = ScramSha256::new(self.password()?.as_bytes(), ChannelBinding::unsupported());
-        frontend::sasl_initial_response(SCRAM_SHA_256, scram.message(), answer)
+        let offered = |mechanism: &str| {
+            mechanisms.split(|byte| *byte == 0).any(|name| name == mechanism.as_bytes())
+        };
+        let (mechanism, binding) = match &self.end_point {
+            Some(hash) if offered(SCRAM_SHA_256_PLUS) => {
+                (SCRAM_SHA_256_PLUS, ChannelBinding::tls_server_end_point(hash.clone()))
+            }
+            _ if !offered(SCRAM_SHA_256) => {
+                let names = String::from_utf8_lossy(mechanisms);
+                return Err(self.unsupported(&names.replace('\0', " ")));
+            }
+            // A server that did offer it, and hears this, knows that someone is in between.
+            Some(_) => (SCRAM_SHA_256, ChannelBinding::unrequested()),
+            None => (SCRAM_SHA_256, ChannelBinding::unsupported()),
+        };
+        let scram = ScramSha256::new(self.password()?.reveal().as_bytes(), binding);
+        frontend::sasl_initial_response(mechanism, scram.message(), answer)
             .map_err(|error| wait.io_error(error))?;
         Ok(State::ScramBegun(scram))
     }
 
-    fn password(&self) -> Result<String> {
-        let Options { user, password, passfile, database, .. } = self.options;
-        let from_file = || {
-            let HostPort { host, port } = self.address;
-            passfile::lookup(passfile.as_deref()?, host, *port, database, user)
-        };
-        password.clone().or_else(from_file).ok_or_else(|| {
+    fn password(&self) -> Result<Secret> {
+        self.options.password_for(self.address)?.ok_or_else(|| {
             Error::Requirement(format!(
-                "PostgreSQL at {} asks for the password of user {user}: set database.password or \
-                 PGPASSWORD, or put it into ~/.pgpass",
-                self.address
+                "PostgreSQL at {} asks for the password of user {}: set database.password_file, \
+                 database.password or PGPASSWORD, or put it into ~/.pgpass",
+                self.address, self.options.user
             ))
         })
     }
@@ -141,12 +156,18 @@ pub(super) fn with_cure(mut error: Error, options: &Options) -> Error {
         let grant_connect = format!("run GRANT CONNECT ON DATABASE {database} TO {user}");
         let alter_role = format!("run ALTER ROLE {user} REPLICATION");
         let cure = match answer.code.as_str() {
-            "28P01" => "correct database.password, PGPASSWORD or the line in ~/.pgpass",
+            "28P01" => {
+                "correct database.password, database.password_file, PGPASSWORD or the line in \
+                 ~/.pgpass"
+            }
             // The file's name is in the message in every language; what else has this code is a
             // role that is missing or may not log in.
             "28000" if answer.message.contains("pg_hba.conf") => {
                 "add a line for this database, user and client address to the server's pg_hba.conf \
                  and reload it"
+            }
+            "28000" if answer.message.contains("certificate") => {
+                "set database.sslcert and database.sslkey to a certificate of this user"
             }
             "28000" => "set database.user to a role that may log in",
             "3D000" => "set database.name to a database that exists",

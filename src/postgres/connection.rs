@@ -11,6 +11,7 @@ use super::auth::{Authentication, with_cure};
 use super::message::{self, MessageReader, Wait, take};
 use super::options::{HostPort, Options};
 use super::stream::Stream;
+use super::tls::{self, Encryption};
 use crate::error::{Error, Result};
 use crate::stop::Stop;
 
@@ -59,15 +60,27 @@ impl<'a> Connection<'a> {
     /// [`Error::PostgresIo`] if the server cannot be reached or takes longer than
     /// `connect_timeout`; [`Error::PostgresServer`] if it refuses, with a hint at the cure;
     /// [`Error::Requirement`] if it asks for a password and none is known, or for another method
-    /// than trust, password, md5 and scram-sha-256; [`Error::Stopped`].
+    /// than trust, password, md5 and scram-sha-256; [`Error::Credentials`] if there is no TLS as
+    /// the options ask for it, or a file cannot be used; [`Error::Stopped`].
     pub fn connect(options: &Options, address: &HostPort, stop: &'a Stop) -> Result<Self> {
+        tls::connect(options, address, |encryption| {
+            Self::attempt(options, address, stop, encryption)
+        })
+    }
+
+    fn attempt(
+        options: &Options,
+        address: &HostPort,
+        stop: &'a Stop,
+        encryption: &Encryption,
+    ) -> Result<Self> {
         let Options { user, database, .. } = options;
         let doing = format!("connecting to {address} as user {user}, database {database}");
         // A time so long that no clock can say when it ends is no bound.
         let deadline = Instant::now().checked_add(options.connect_timeout);
         let wait = Wait { doing: &doing, stop: Some(stop), deadline };
         let stream = Stream::connect(address, deadline).map_err(|error| wait.io_error(error))?;
-        let messages = MessageReader::new(stream);
+        let messages = MessageReader::new(encryption.negotiate(stream, address, &wait)?);
         let mut connection = Self { messages, stop, server_version_num: 0 };
         connection.start_up(options, address, &wait).map_err(|error| with_cure(error, options))?;
         Ok(connection)
@@ -159,7 +172,8 @@ impl<'a> Connection<'a> {
         frontend::startup_message(parameters.copied(), &mut startup)
             .map_err(|error| wait.io_error(error))?;
         self.send(&startup, wait)?;
-        let mut authentication = Authentication::new(options, address);
+        let end_point = self.messages.stream.end_point();
+        let mut authentication = Authentication::new(options, address, end_point);
         loop {
             match self.receive(wait)? {
                 message::AUTHENTICATION => {

@@ -12,12 +12,16 @@ use super::copy_both::FrameReader;
 use super::message::MessageReader;
 use super::stream::Stream;
 use super::test_server::options;
-use super::{Connection, HostPort};
+use super::{Connection, HostPort, SslMode};
 use crate::error::Error;
 use crate::stop::Stop;
 
 /// Connects to a peer that reads the startup message and then does `behave`.
 fn connect_to(behave: impl FnOnce(&mut TcpStream) + Send + 'static) -> Error {
+    connect_with(SslMode::Disable, behave)
+}
+
+fn connect_with(mode: SslMode, behave: impl FnOnce(&mut TcpStream) + Send + 'static) -> Error {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let port = listener.local_addr().expect("an address").port();
     let peer = thread::spawn(move || {
@@ -27,6 +31,7 @@ fn connect_to(behave: impl FnOnce(&mut TcpStream) + Send + 'static) -> Error {
     });
     let mut options = options("someone", Some("secret"));
     options.connect_timeout = Duration::from_secs(2);
+    options.tls.mode = mode;
     let stop = Stop::new().expect("a stop");
     let address = HostPort { host: "127.0.0.1".to_owned(), port };
     let error = Connection::connect(&options, &address, &stop).expect_err("a hostile peer");
@@ -52,6 +57,27 @@ fn a_length_beyond_the_limit_is_refused_at_once() {
 fn a_truncated_message_is_the_connections_end() {
     let error = connect_to(|socket| socket.write_all(b"R\0\0\0\x08\0\0").expect("written"));
     assert!(matches!(error, Error::PostgresIo { .. }), "{error}");
+}
+
+#[test]
+fn a_request_for_tls_is_answered_or_there_is_no_connection() {
+    let refused = |behave: fn(&mut TcpStream)| connect_with(SslMode::Require, behave);
+    for (error, part) in [
+        (refused(|socket| socket.write_all(b"N").expect("written")), "has no TLS"),
+        // What follows the answer in clear text is no part of the session.
+        (refused(|socket| flood(socket, b"SR\0\0\0\x08\0\0\0\0")), "does not speak TLS"),
+    ] {
+        assert!(matches!(&error, Error::Credentials(text) if text.contains(part)), "{error}");
+    }
+    let error = refused(|socket| socket.write_all(b"E").expect("written"));
+    assert!(matches!(error, Error::PostgresProtocol { .. }), "{error}");
+    let began = Instant::now();
+    let error = refused(|socket| {
+        socket.write_all(b"S").expect("written");
+        while socket.read(&mut [0; 4096]).is_ok_and(|count| count > 0) {}
+    });
+    assert!(matches!(error, Error::PostgresIo { .. }), "{error}");
+    assert!(began.elapsed() < Duration::from_secs(8), "{error}");
 }
 
 #[test]

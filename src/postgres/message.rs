@@ -1,10 +1,11 @@
 //! The server's messages, cut out of its bytes (manual, "Message Formats").
 
 use std::io::{self, ErrorKind, Read};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::AsFd;
 use std::time::Instant;
 
 use super::stream::Stream;
+use super::tls;
 use crate::error::{Error, Result, ServerAnswer};
 use crate::stop::{Stop, poll_readable};
 
@@ -126,7 +127,9 @@ impl MessageReader {
     /// Waits for bytes and reads them, for a message of `length` bytes or its header.
     fn fill(&mut self, length: usize, wait: &Wait<'_>) -> Result<()> {
         self.make_room(length);
-        wait.until_readable(self.stream.as_fd())?;
+        if !self.stream.holds_bytes() {
+            wait.until_readable(&self.stream)?;
+        }
         match self.stream.read(&mut self.buffer[self.end..]) {
             Ok(0) => {
                 let text = "the server closed the connection";
@@ -174,7 +177,9 @@ pub(super) struct Wait<'a> {
 }
 
 impl Wait<'_> {
-    fn until_readable(&self, source: BorrowedFd<'_>) -> Result<()> {
+    /// Waits until `source` can be read.
+    pub(super) fn until_readable(&self, source: impl AsFd) -> Result<()> {
+        let source = source.as_fd();
         loop {
             let left = match self.deadline.map(|end| end.checked_duration_since(Instant::now())) {
                 Some(None) => return Err(self.io_error(ErrorKind::TimedOut.into())),
@@ -195,8 +200,13 @@ impl Wait<'_> {
         }
     }
 
+    /// What became of a read or a write.
     pub(super) fn io_error(&self, source: io::Error) -> Error {
-        Error::PostgresIo { doing: self.doing.to_owned(), source }
+        let doing = self.doing;
+        match crate::tls::refusal(&source, &tls::NAMES) {
+            Some(reason) => Error::Credentials(format!("PostgreSQL: {doing}: {reason}")),
+            None => Error::PostgresIo { doing: doing.to_owned(), source },
+        }
     }
 
     pub(super) fn protocol_error(&self, problem: impl Into<String>) -> Error {

@@ -21,6 +21,8 @@ pub mod copy_both;
 mod auth;
 mod message;
 mod stream;
+mod tls;
+mod tls_stream;
 
 #[cfg(test)]
 mod hostile_peer_tests;
@@ -36,3 +38,4 @@ pub use health::{Capacity, Published, SlotHealth};
 pub use options::{HostPort, Options};
 pub use replication::{CreatedSlot, SlotKind, SystemIdentity, TimelineSwitch};
 pub use session::{Session, SlotFacts};
+pub use tls::{SYSTEM_ROOTS, SslMode, TlsOptions};

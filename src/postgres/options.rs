@@ -4,13 +4,18 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::passfile;
+use super::tls::TlsOptions;
+use crate::error::{Error, Result};
+use crate::secret::{Password, Secret};
+
 /// Who connects, to which database.
 #[derive(Clone)]
 pub struct Options {
     /// The role.
     pub user: String,
     /// Its password; `None` to look it up in `passfile`, and only if the server asks for one.
-    pub password: Option<String>,
+    pub password: Option<Password>,
     /// The password file (see [`super::passfile`]), if there is one.
     pub passfile: Option<PathBuf>,
     /// The database.
@@ -18,6 +23,27 @@ pub struct Options {
     /// The longest time for connecting, startup and authentication together. Resolving the
     /// host's name is not bounded by it.
     pub connect_timeout: Duration,
+    /// Whether and how the connection is encrypted.
+    pub tls: TlsOptions,
+}
+
+impl Options {
+    /// The password for a server, if there is one.
+    ///
+    /// # Errors
+    /// [`Error::Credentials`] if its file cannot be used.
+    pub(super) fn password_for(&self, address: &HostPort) -> Result<Option<Secret>> {
+        if let Some(password) = &self.password {
+            return password.reveal().map(Some).map_err(|problem| {
+                Error::Credentials(format!("database.password_file: {problem}"))
+            });
+        }
+        let HostPort { host, port } = address;
+        let found = self.passfile.as_deref().and_then(|passfile| {
+            passfile::lookup(passfile, host, *port, &self.database, &self.user)
+        });
+        Ok(found.map(Secret::new))
+    }
 }
 
 /// Where a server listens. Prints as `host:port`, or as the path of its socket.
@@ -77,10 +103,11 @@ mod tests {
     fn options_do_not_print_the_password() {
         let options = Options {
             user: "someone".to_owned(),
-            password: Some("secret".to_owned()),
+            password: Some(Password::Given(Secret::new("secret"))),
             passfile: None,
             database: "shop".to_owned(),
             connect_timeout: Duration::ZERO,
+            tls: TlsOptions::default(),
         };
         assert!(!format!("{options:?}").contains("secret"));
     }

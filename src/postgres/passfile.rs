@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use log::warn;
+use crate::logging::warn_once;
 
 /// The password for a connection by the file at `path`, as libpq finds it: the first line whose
 /// `host:port:database:user:password` matches.
@@ -17,17 +17,19 @@ pub fn lookup(path: &Path, host: &str, port: u16, database: &str, user: &str) ->
     let shown = path.display();
     let metadata = fs::metadata(path).ok()?;
     if !metadata.is_file() {
-        warn!("password file {shown} is not a plain file: it is ignored");
+        warn_once(format!("password file {shown} is not a plain file: it is ignored"));
         return None;
     }
     if metadata.permissions().mode() & 0o077 != 0 {
-        warn!("password file {shown} has group or world access, it should be 0600: it is ignored");
+        warn_once(format!(
+            "password file {shown} has group or world access, it should be 0600: it is ignored"
+        ));
         return None;
     }
     let content = match fs::read(path) {
         Ok(content) => content,
         Err(error) => {
-            warn!("password file {shown}: {error}");
+            warn_once(format!("password file {shown}: {error}"));
             return None;
         }
     };

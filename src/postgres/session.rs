@@ -4,11 +4,12 @@ use std::io::{self, BufRead};
 use std::time::Duration;
 
 use ::postgres::{CancelToken, Client, Config, NoTls, Row};
+use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::connection::SESSION_SETTINGS;
 use super::options::{HostPort, Options};
-use super::passfile;
 use super::preflight::create_publication;
+use super::tls;
 use crate::config::TableName;
 use crate::error::{Error, Result, ServerAnswer, Unmet};
 use crate::lsn::Lsn;
@@ -16,6 +17,8 @@ use crate::lsn::Lsn;
 /// A session on one database.
 pub struct Session {
     pub(super) client: Client,
+    /// How a connection to cancel a query is encrypted.
+    tls: Option<MakeRustlsConnect>,
     pub(super) version: u32,
 }
 
@@ -38,7 +41,8 @@ impl Session {
     /// Connects to `address`.
     ///
     /// # Errors
-    /// [`Error::PostgresIo`] and [`Error::PostgresServer`].
+    /// [`Error::PostgresIo`] and [`Error::PostgresServer`]; [`Error::Credentials`] if there is no
+    /// TLS as the options ask for it, or a file cannot be used.
     pub fn connect(options: &Options, address: &HostPort) -> Result<Self> {
         let mut config = Config::new();
         if address.host.starts_with('/') {
@@ -66,17 +70,20 @@ impl Session {
             .keepalives_idle(Duration::from_secs(30))
             .tcp_user_timeout(Duration::from_secs(60))
             .options(&settings.join(" "));
-        let password = options.password.clone().or_else(|| {
-            let HostPort { host, port } = address;
-            let Options { passfile, database, user, .. } = options;
-            passfile::lookup(passfile.as_deref()?, host, *port, database, user)
-        });
-        if let Some(password) = password {
-            config.password(password);
+        if let Some(password) = options.password_for(address)? {
+            config.password(password.reveal());
         }
         let doing = || format!("opening an SQL session at {address}");
-        let client = config.connect(NoTls).map_err(|error| failed(doing(), error))?;
-        let mut session = Self { client, version: 0 };
+        let mut session = tls::connect(options, address, |encryption| {
+            let (mode, tls) = encryption.of_session();
+            config.ssl_mode(mode);
+            let client = match tls.clone() {
+                None => config.connect(NoTls),
+                Some(tls) => config.connect(tls),
+            };
+            let client = client.map_err(|error| failed(doing(), error))?;
+            Ok(Self { client, tls, version: 0 })
+        })?;
         session.version = session.server_version()?;
         let doing = "opening an SQL session";
         if session.version >= 110_000 {
@@ -132,7 +139,7 @@ impl Session {
     /// The means to end a query of this session from another thread.
     #[must_use]
     pub fn canceller(&self) -> Canceller {
-        Canceller(self.client.cancel_token())
+        Canceller { token: self.client.cancel_token(), tls: self.tls.clone() }
     }
 
     /// What the server says of a slot; `None` if there is none of this name.
@@ -277,13 +284,20 @@ impl Session {
 }
 
 /// Ends a query of a session.
-pub struct Canceller(CancelToken);
+pub struct Canceller {
+    token: CancelToken,
+    tls: Option<MakeRustlsConnect>,
+}
 
 impl Canceller {
     /// Asks the server to end the query that runs now. A server that cannot be reached is not
     /// running it for long.
     pub fn cancel(&self) {
-        if let Err(error) = self.0.cancel_query(NoTls) {
+        let cancelled = match self.tls.clone() {
+            None => self.token.cancel_query(NoTls),
+            Some(tls) => self.token.cancel_query(tls),
+        };
+        if let Err(error) = cancelled {
             log::debug!("cancelling a query: {error}");
         }
     }
@@ -301,7 +315,14 @@ pub fn copy_error(doing: &str, error: io::Error) -> Error {
 pub(super) fn failed(doing: impl Into<String>, error: ::postgres::Error) -> Error {
     let doing = doing.into();
     let Some(answer) = error.as_db_error() else {
-        let source = std::error::Error::source(&error).and_then(|source| source.downcast_ref());
+        let source = std::error::Error::source(&error);
+        if source.is_some_and(|source| source.to_string() == "server does not support TLS") {
+            return Error::Credentials(format!("PostgreSQL: {doing}: {}", tls::no_tls()));
+        }
+        let source: Option<&io::Error> = source.and_then(|source| source.downcast_ref());
+        if let Some(reason) = source.and_then(|source| crate::tls::refusal(source, &tls::NAMES)) {
+            return Error::Credentials(format!("PostgreSQL: {doing}: {reason}"));
+        }
         let kind = match source {
             Some(source) => io::Error::kind(source),
             None if error.is_closed() => io::ErrorKind::UnexpectedEof,

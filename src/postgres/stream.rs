@@ -9,16 +9,17 @@ use std::time::{Duration, Instant};
 use rustix::net::sockopt;
 
 use super::options::HostPort;
+use super::tls_stream::TlsStream;
 
 /// A connected socket. Clones share the socket, so that one thread can read and another write.
 ///
-/// A session with TLS becomes a variant whose clones share its state behind a lock. Nobody waits
-/// inside [`Read::read`]: [`super::message::Wait`] polls the descriptor first, so that the lock
-/// would be taken only for the moment of a read or a write.
+/// Nobody waits inside [`Read::read`]: [`super::message::Wait`] polls the descriptor first, unless
+/// [`Self::holds_bytes`].
 #[derive(Debug)]
 pub(super) enum Stream {
     Tcp(TcpStream),
     Unix(UnixStream),
+    Tls(TlsStream),
 }
 
 /// A peer that takes nothing for this long is lost: what is written are requests and statuses,
@@ -58,6 +59,23 @@ impl Stream {
         match self {
             Self::Tcp(socket) => socket.try_clone().map(Self::Tcp),
             Self::Unix(socket) => socket.try_clone().map(Self::Unix),
+            Self::Tls(stream) => stream.try_clone().map(Self::Tls),
+        }
+    }
+
+    /// Whether a read may have something though the descriptor has not.
+    pub(super) fn holds_bytes(&self) -> bool {
+        match self {
+            Self::Tcp(_) | Self::Unix(_) => false,
+            Self::Tls(stream) => stream.holds_bytes(),
+        }
+    }
+
+    /// What SCRAM can bind a password to.
+    pub(super) fn end_point(&self) -> Option<Vec<u8>> {
+        match self {
+            Self::Tcp(_) | Self::Unix(_) => None,
+            Self::Tls(stream) => stream.end_point(),
         }
     }
 
@@ -66,6 +84,7 @@ impl Stream {
         match self {
             Self::Tcp(socket) => socket.shutdown(Shutdown::Both),
             Self::Unix(socket) => socket.shutdown(Shutdown::Both),
+            Self::Tls(stream) => stream.socket().shutdown(Shutdown::Both),
         }
     }
 }
@@ -98,6 +117,7 @@ impl AsFd for Stream {
         match self {
             Self::Tcp(socket) => socket.as_fd(),
             Self::Unix(socket) => socket.as_fd(),
+            Self::Tls(stream) => stream.socket().as_fd(),
         }
     }
 }
@@ -107,6 +127,7 @@ impl Read for Stream {
         match self {
             Self::Tcp(socket) => socket.read(buffer),
             Self::Unix(socket) => socket.read(buffer),
+            Self::Tls(stream) => stream.read(buffer),
         }
     }
 }
@@ -116,6 +137,7 @@ impl Write for Stream {
         let written = match self {
             Self::Tcp(socket) => socket.write(bytes),
             Self::Unix(socket) => socket.write(bytes),
+            Self::Tls(stream) => stream.write(bytes),
         };
         // The system names the end of a write timeout "Resource temporarily unavailable".
         written.map_err(|error| match error.kind() {

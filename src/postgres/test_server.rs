@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use postgres::{Client, NoTls};
 
-use super::{HostPort, Options};
+use super::{HostPort, Options, SslMode, TlsOptions};
+use crate::secret::{Password, Secret};
 
 /// A running server. Its trust users come in by socket or TCP.
 pub(super) struct TestServer {
@@ -45,10 +46,11 @@ impl TestServer {
 pub(super) fn options(user: &str, password: Option<&str>) -> Options {
     Options {
         user: user.to_owned(),
-        password: password.map(str::to_owned),
+        password: password.map(|password| Password::Given(Secret::new(password))),
         passfile: None,
         database: "shop".to_owned(),
         connect_timeout: Duration::from_secs(20),
+        tls: TlsOptions { mode: SslMode::Disable, ..TlsOptions::default() },
     }
 }
 

@@ -2,6 +2,7 @@
 //! every lost connection.
 
 mod decision;
+mod permission;
 
 pub(crate) use self::decision::{Decision, another_use};
 use self::decision::{Facts, decide};
@@ -272,6 +273,8 @@ impl<'a> Supervisor<'a> {
                 Ok(Some(primary)) => return Ok(primary),
                 Ok(None) => in_recovery.push(address.to_string()),
                 Err(error) if error.disposition() == Disposition::Retry => failure = Some(error),
+                // Another server may have another certificate.
+                Err(error @ Error::Credentials(_)) => failure = Some(error),
                 Err(error) => return Err(error),
             }
         }
@@ -311,7 +314,9 @@ impl<'a> Supervisor<'a> {
         if let Some(client) = &self.client {
             return Ok(client.clone());
         }
-        let client = Client::connect(self.settings.etcd.client_options())?;
+        let etcd = &self.settings.etcd;
+        let mut client = Client::connect(etcd.client_options())?;
+        permission::require(&mut client, etcd)?;
         Ok(self.client.insert(client).clone())
     }
 

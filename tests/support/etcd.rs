@@ -79,6 +79,7 @@ impl Servers {
         self.change(&["del", key]);
     }
 
+    #[track_caller]
     fn change(&self, arguments: &[&str]) {
         let output = self.etcdctl().args(arguments).output().expect("etcdctl");
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -89,8 +90,20 @@ impl Servers {
         let mut command = Command::new("etcdctl");
         command
             .env("ETCDCTL_API", "3")
-            .env("ETCDCTL_ENDPOINTS", format!("127.0.0.1:{}", self.etcd_port));
+            .env("ETCDCTL_ENDPOINTS", format!("127.0.0.1:{}", self.etcd_port))
+            .envs(&*self.etcdctl_environment.lock().unwrap());
         command
+    }
+
+    /// Lets all that follows run etcdctl with this variable.
+    pub(crate) fn etcdctl_with(&self, name: &str, value: &str) {
+        self.etcdctl_environment.lock().unwrap().insert(name.to_owned(), value.to_owned());
+    }
+
+    /// Runs etcdctl, which has to succeed.
+    #[track_caller]
+    pub(crate) fn run_etcdctl(&self, arguments: &[&str]) {
+        self.change(arguments);
     }
 
     fn get(&self, arguments: &[&str]) -> Option<Range> {

@@ -1,5 +1,7 @@
 //! What the tests are made of: real servers, the daemon, faults, and an oracle that shares no code with pg2etcd.
 
+mod between;
+mod certificates;
 mod daemon;
 mod etcd;
 mod history;
@@ -12,6 +14,8 @@ mod versions;
 
 use std::time::{Duration, Instant};
 
+pub(crate) use between::Between;
+pub(crate) use certificates::{Authority, Issued, self_signed};
 pub(crate) use daemon::{Daemon, Launch};
 pub(crate) use etcd::{CHECKPOINT, lsn};
 pub(crate) use history::number;

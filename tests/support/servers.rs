@@ -1,11 +1,13 @@
 //! A PostgreSQL and an etcd of a test's own.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write;
 use std::net::TcpStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Mutex;
 
 use postgres::{Client, NoTls};
 use rustix::process::{Pid, Signal, kill_process};
@@ -24,6 +26,8 @@ pub(crate) struct Servers {
     pub(crate) pg_port: u16,
     /// 0 if there is no etcd.
     pub(crate) etcd_port: u16,
+    /// What etcdctl is told besides the endpoint.
+    pub(super) etcdctl_environment: Mutex<BTreeMap<String, String>>,
     keeper: Child,
 }
 
@@ -59,6 +63,7 @@ impl Servers {
         Self {
             pg_port: port(variable("PGPORT")).unwrap_or(0),
             etcd_port: port(variable("ETCDCTL_ENDPOINTS")).unwrap_or(0),
+            etcdctl_environment: Mutex::default(),
             keeper: keeper(&folder),
             folder,
         }
@@ -90,6 +95,19 @@ impl Servers {
     pub(crate) fn value(&self, sql: &str) -> Option<String> {
         let sql = format!("SELECT ({sql})::text");
         self.sql().query_one(&sql, &[]).expect(&sql).get(0)
+    }
+
+    /// Changes settings of the running server, and waits until new sessions have them.
+    pub(crate) fn configure(&self, settings: &[(&str, &str)]) {
+        for (name, value) in settings {
+            self.execute(&format!("ALTER SYSTEM SET {name} = '{value}'"));
+        }
+        self.execute("SELECT pg_reload_conf()");
+        wait_until("the settings to be in effect", || {
+            settings.iter().all(|(name, value)| {
+                self.value(&format!("current_setting('{name}')")).as_deref() == Some(value)
+            })
+        });
     }
 
     /// The process that streams from the slot.

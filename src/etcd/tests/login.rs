@@ -1,11 +1,12 @@
 use super::server::{Etcd, options};
 use crate::error::Disposition;
 use crate::etcd::{Client, Error, Options, Reason, Txn};
+use crate::secret::{Password, Secret};
 
 fn user(etcd: &Etcd, name: &str, password: &str) -> Options {
     Options {
         username: Some(name.to_owned()),
-        password: Some(password.to_owned()),
+        password: Some(Password::Given(Secret::new(password))),
         ..options(&[&etcd.endpoint])
     }
 }

@@ -97,6 +97,8 @@ pub(super) fn options(endpoints: &[&str]) -> Options {
         endpoints: endpoints.iter().map(|&endpoint| endpoint.to_owned()).collect(),
         username: None,
         password: None,
+        trusted_ca: None,
+        identity: None,
         dial_timeout: Duration::from_secs(5),
         request_timeout: Duration::from_secs(10),
     }
