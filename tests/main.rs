@@ -24,7 +24,11 @@ mod postgres_faults;
 mod restart;
 mod soak;
 
+mod drop;
 mod refusals;
+mod status;
+mod verify;
+mod wait;
 
 mod identity;
 mod published;

@@ -7,7 +7,7 @@ mod stored;
 
 use std::cmp::Ordering;
 
-pub(crate) use self::rows::Rows;
+pub(crate) use self::rows::{Rows, sql_key};
 pub(crate) use self::stored::{StoredRow, StoredRows};
 use crate::error::Result;
 

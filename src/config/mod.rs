@@ -20,6 +20,7 @@ pub use keys::{Fallback, KEYS, Key};
 pub use load::{DEFAULT_FILE, Loaded, Origin, load};
 pub use secret::Secret;
 pub use table_name::TableName;
+pub(crate) use units::{parse_duration, print_duration};
 
 use crate::postgres::HostPort;
 use crate::{etcd, postgres};

@@ -14,6 +14,7 @@ mod reply;
 #[cfg(test)]
 mod tests;
 mod txn;
+mod watch;
 
 pub use client::{Client, Options};
 pub use error::{Error, ErrorKind, Reason, Result};

@@ -6,6 +6,8 @@
 
 pub mod options;
 
+pub mod primary;
+
 pub mod connection;
 pub mod passfile;
 
@@ -13,6 +15,8 @@ pub mod replication;
 
 pub mod catalog;
 pub mod session;
+
+pub mod administration;
 
 pub mod copy_both;
 
@@ -31,5 +35,6 @@ pub use catalog::{PublishedTable, Shape};
 pub use connection::{Connection, SESSION_SETTINGS};
 pub use copy_both::{Frame, FrameReader, StatusWriter};
 pub use options::{HostPort, Options};
+pub use primary::find_primary;
 pub use replication::{CreatedSlot, SlotKind, SystemIdentity, TimelineSwitch};
 pub use session::{Session, SlotFacts};

@@ -1,0 +1,134 @@
+//! `verify`: what it finds, and what it does not take for a difference.
+
+use std::process::Stdio;
+
+use crate::support::{
+    Launch, Load, Random, SCHEMA, Servers, TABLES, assert_equal, caught_up, wait_until,
+};
+
+/// Exit status, and the lines of the result.
+#[track_caller]
+fn verified(launch: &Launch, tables: &[&str]) -> (i32, Vec<String>, String) {
+    let (status, result, message) = launch.ask(&[&["verify"], tables].concat());
+    (status, result.lines().map(str::to_owned).collect(), message)
+}
+
+#[test]
+fn what_differs_is_found_and_nothing_else() {
+    let servers = Servers::start();
+    servers.execute(SCHEMA);
+    servers.execute(
+        "CREATE TABLE odd (a bpchar(3), b bool, c timestamptz, d float8, PRIMARY KEY (a, b, c, d));
+         INSERT INTO odd VALUES ('a', true, '2020-01-02', 1e100), ('', false, 'infinity', 'NaN'),
+            (E'\\\\''', true, '2020-01-02', 0.1);
+         CREATE TABLE gone (id int PRIMARY KEY); INSERT INTO gone VALUES (1), (2);
+         CREATE SCHEMA other; CREATE TABLE other.many (id int PRIMARY KEY);
+         INSERT INTO other.many SELECT generate_series(1, 2500)",
+    );
+    let launch = servers.daemon();
+    let (status, lines, message) = verified(&launch, &[]);
+    assert_eq!((status, lines.len()), (2, 0), "{message}");
+    let mut daemon = launch.start();
+    daemon.await_line("Dump finished");
+    assert_equal(&servers, &["account", "part", "odd", "gone", "other.many"]);
+    for tables in [&[][..], &["account"], &["public.account", "part"], &["other.many"]] {
+        let (status, lines, message) = verified(&launch, tables);
+        assert_eq!((status, lines.len()), (0, 0), "{message}");
+        assert!(message.contains("0 differ"), "{message}");
+    }
+    for unknown in ["nowhere", "other.account", "many", "a.b.c", ""] {
+        let (status, lines, message) = verified(&launch, &["account", unknown]);
+        assert_eq!((status, lines.len()), (2, 0), "{unknown}: {message}");
+    }
+
+    for key in ["/copy/account/5", "/copy/account/stray", "/copy/account/21", "/copy/part/1/2/3"] {
+        servers.put(key, "{}");
+    }
+    servers.put("/copy/part/a%2Fb%251/x\ny", "{}");
+    servers.put("/copy/elsewhere/1", "{}");
+    let keys = [
+        "/copy/account/6",
+        "/copy/part/a%2Fb%251/1",
+        "/copy/odd/a  /t/2020-01-02 00:00:00+00/1e+100",
+    ];
+    for key in keys {
+        assert_eq!(servers.keys(key).len(), 1, "{key}");
+        servers.delete(key);
+    }
+    let expected = [
+        "differs /copy/account/5",
+        "missing /copy/account/6",
+        "stale /copy/account/21",
+        "stale /copy/account/stray",
+        "missing /copy/odd/a  /t/2020-01-02 00:00:00+00/1e+100",
+        "stale /copy/part/1/2/3",
+        "missing /copy/part/a%2Fb%251/1",
+        "stale /copy/part/a%2Fb%251/x\\ny",
+    ];
+    let sorted = |mut lines: Vec<String>| {
+        lines.sort();
+        lines
+    };
+    let (status, lines, message) = verified(&launch, &[]);
+    assert_eq!(status, 1, "{message}");
+    assert_eq!(sorted(lines), sorted(expected.map(str::to_owned).to_vec()));
+    assert!(message.contains("8 differ"), "{message}");
+    let (status, lines, _) = verified(&launch, &["account"]);
+    assert_eq!((status, lines.len()), (1, 4));
+    assert_eq!(verified(&launch, &["other.many"]).0, 0);
+
+    // More than is held at once; and a reader that does not read on.
+    let range = ["del", "/copy/other.many/1", "/copy/other.many/9"];
+    assert!(servers.etcdctl().args(range).output().unwrap().status.success());
+    let (status, lines, message) = verified(&launch, &["other.many"]);
+    assert_eq!(status, 1, "{message}");
+    let found = servers.keys("/copy/other.many/").len();
+    assert_eq!(lines.len(), 2500 - found);
+    assert!(lines.len() > 2000 && lines.iter().all(|line| line.starts_with("missing ")));
+    let mut deaf = launch.command(&["verify", "other.many"]);
+    let mut deaf = deaf.stdout(Stdio::piped()).spawn().unwrap();
+    drop(deaf.stdout.take());
+    let output = deaf.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{}", String::from_utf8_lossy(&output.stderr));
+    daemon.stop();
+
+    // Tables that are no more, and rows that no daemon brings.
+    servers.execute("DROP TABLE gone; INSERT INTO account VALUES (50, 50)");
+    let (status, lines, message) = verified(&launch, &["public.gone"]);
+    assert_eq!(
+        (status, lines),
+        (1, vec!["stale /copy/gone/1".into(), "stale /copy/gone/2".into()])
+    );
+    assert!(message.contains("no daemon streams"), "{message}");
+    let (status, lines, message) = verified(&launch, &["account"]);
+    assert_eq!(status, 1);
+    assert!(lines.contains(&"missing /copy/account/50".to_owned()), "{lines:?}");
+    assert!(message.contains("etcd is behind"), "{message}");
+}
+
+#[test]
+fn a_busy_database_gives_no_false_alarm() {
+    let (servers, mut random) = (Servers::start(), Random::new());
+    servers.execute(SCHEMA);
+    let launch = servers.daemon();
+    let mut daemon = launch.start();
+    daemon.await_line("Dump finished");
+    let load = Load::start(&servers, &mut random, 3);
+    for _ in 0..4 {
+        let before = load.committed();
+        wait_until("load", || load.committed() > before + 200);
+        let (status, lines, message) = verified(&launch, &[]);
+        assert_eq!((status, lines), (0, vec![]), "{message}");
+    }
+    // What differs is found all the same.
+    servers.put("/copy/account/stray", "{}");
+    servers.put("/copy/part/x/-1", "{}");
+    let (status, lines, message) = verified(&launch, &[]);
+    assert_eq!(lines, ["stale /copy/account/stray", "stale /copy/part/x/-1"], "{message}");
+    assert_eq!(status, 1);
+    load.stop();
+    caught_up(&servers);
+    servers.delete("/copy/account/stray");
+    servers.delete("/copy/part/x/-1");
+    assert_equal(&servers, &TABLES);
+}
