@@ -32,7 +32,7 @@ fn watching(servers: &Servers, command: &mut Command) -> Child {
 #[test]
 fn it_ends_when_the_position_is_there_and_says_what_is_in_the_way() {
     let servers = Servers::with(&["--only", "etcd"]);
-    let launch = servers.daemon();
+    let launch = servers.daemon().set("database.port", 1);
     for words in [
         &["wait"][..],
         &["wait", ""],
@@ -67,7 +67,7 @@ fn it_ends_when_the_position_is_there_and_says_what_is_in_the_way() {
 #[test]
 fn it_ends_at_once_when_the_position_comes() {
     let servers = Servers::with(&["--only", "etcd"]);
-    let launch = servers.daemon();
+    let launch = servers.daemon().set("database.port", 1);
     servers.put(CHECKPOINT, &position("sync", 0x20, ""));
     let mut fastest = Duration::MAX;
     for lsn in 0x21..0x29_u64 {
@@ -89,7 +89,7 @@ fn it_ends_at_once_when_the_position_comes() {
 fn a_watch_that_breaks_is_made_again() {
     let servers = Servers::with(&["--only", "etcd"]);
     // Each watch is a short one, too.
-    let launch = servers.daemon().set("etcd.request_timeout", "1s");
+    let launch = servers.daemon().set("database.port", 1).set("etcd.request_timeout", "1s");
     servers.put(CHECKPOINT, &position("sync", 0x20, ""));
     let mut wait = watching(&servers, &mut launch.command(&["wait", "-t", "2m", "0/21"]));
     servers.kill(Part::Etcd);

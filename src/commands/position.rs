@@ -24,6 +24,11 @@ impl<'a> Position<'a> {
         Self { etcd, client: None, last: None }
     }
 
+    /// Where it was last seen.
+    pub(super) fn lsn(&self) -> Option<Lsn> {
+        self.last.as_ref().map(|checkpoint| checkpoint.lsn)
+    }
+
     /// Waits until etcd holds all that committed up to `lsn`; false if it does not within
     /// `timeout`. With a `timeout` of zero it looks once.
     ///

@@ -83,6 +83,12 @@ fn tables_of(
     wanted: &[TableName],
 ) -> Result<(Vec<PublishedTable>, Vec<Name>)> {
     let Settings { etcd, sync, .. } = settings;
+    if !session.has_publication(&sync.publication)? {
+        return Err(Error::Requirement(format!(
+            "publication {} does not exist: there are no tables to compare",
+            sync.publication
+        )));
+    }
     let mut former = Records::new(&etcd.state_path, &etcd.path).read(client)?;
     let mut copied = Vec::new();
     for published in session.published_tables(&sync.publication)? {

@@ -6,7 +6,7 @@
 //! in etcd a moment before other sessions see it, and then etcd is right in the first of them.
 
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::super::output::note;
 use super::super::position::Position;
@@ -17,12 +17,16 @@ use crate::etcd::Client;
 use crate::lsn::Lsn;
 use crate::postgres::Session;
 
-/// How long etcd may take to have what the database has, if a daemon streams.
+/// How long etcd's position may rest before it is where the database is, if a daemon streams.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// The pause between two looks.
 const PAUSE: Duration = Duration::from_millis(100);
 /// How often a key is looked at that is changed again and again.
-const LOOKS: usize = 30;
+const LOOKS: usize = 10;
+/// How often that is if it has taken `LONG`: where the daemon cannot keep up, each look takes as
+/// long as etcd is behind.
+const FEW_LOOKS: usize = 3;
+const LONG: Duration = Duration::from_secs(20);
 
 /// How a key differs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,14 +84,13 @@ impl<'a> Settle<'a> {
         let mut candidates: Vec<_> =
             keys.into_iter().map(|key| Candidate { key, seen: None }).collect();
         let mut differences = Vec::new();
-        for look in 0..LOOKS {
-            if look > 0 {
-                thread::sleep(PAUSE);
-            }
+        let begun = Instant::now();
+        for look in 1..=LOOKS {
             candidates = self.look(scope, candidates, &mut differences)?;
-            if candidates.is_empty() {
+            if candidates.is_empty() || (look >= FEW_LOOKS && begun.elapsed() > LONG) {
                 break;
             }
+            thread::sleep(PAUSE);
         }
         self.moving += candidates.len();
         Ok(differences)
@@ -129,11 +132,16 @@ impl<'a> Settle<'a> {
         }
         let slot = self.lookup.session.slot(self.slot)?;
         let streams = slot.is_some_and(|slot| slot.active_pid.is_some());
-        if streams && self.position.reach(end, PATIENCE)? {
-            return Ok(());
+        let mut moves = streams;
+        while moves {
+            let before = self.position.lsn();
+            if self.position.reach(end, PATIENCE)? {
+                return Ok(());
+            }
+            moves = self.position.lsn() > before;
         }
         self.behind = true;
-        let at = self.position.last.as_ref().map_or("nowhere".to_owned(), |at| at.lsn.to_string());
+        let at = self.position.lsn().map_or("nowhere".to_owned(), |lsn| lsn.to_string());
         note(format!(
             "etcd is behind, at {at}, and the database is at {end}{}: what etcd does not have yet \
              is a difference",
