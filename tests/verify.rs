@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use postgres::Client;
 use postgres::error::SqlState;
+use rustix::process::Signal;
 
 use crate::support::{Launch, Random, SCHEMA, Servers, assert_equal, wait_until};
 
@@ -170,6 +171,15 @@ fn a_busy_database_gives_no_false_alarm() {
     servers.delete("/copy/busy/-1");
     servers.delete("/copy/busy/stray");
     assert_equal(&servers, &["busy"]);
+
+    // A daemon that is slow, or does nothing for a while, is waited for.
+    daemon.signal(Signal::STOP);
+    servers.execute("INSERT INTO busy VALUES (20000, 1)");
+    let mut verify = launch.command(&["verify"]).spawn().unwrap();
+    servers.await_watch();
+    assert!(verify.try_wait().unwrap().is_none(), "it did not wait");
+    daemon.signal(Signal::CONT);
+    assert_eq!(verify.wait().unwrap().code(), Some(0));
 }
 
 /// Stops the load, also when the test fails.

@@ -1,11 +1,9 @@
 //! `wait`: the read barrier.
 
-use std::io::{Read, Write};
-use std::net::TcpStream;
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
-use crate::support::{CHECKPOINT, Part, SCHEMA, Servers, wait_until};
+use crate::support::{CHECKPOINT, Part, SCHEMA, Servers};
 
 /// A position as a daemon would put it.
 fn position(phase: &str, lsn: u64, more: &str) -> String {
@@ -17,15 +15,7 @@ fn position(phase: &str, lsn: u64, more: &str) -> String {
 /// Starts a wait, and returns once etcd knows of its watch.
 fn watching(servers: &Servers, command: &mut Command) -> Child {
     let child = command.spawn().expect("pg2etcd");
-    wait_until("a watch", || {
-        let Ok(mut etcd) = TcpStream::connect(("127.0.0.1", servers.etcd_port)) else {
-            return false;
-        };
-        etcd.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").unwrap();
-        let mut metrics = String::new();
-        etcd.read_to_string(&mut metrics).unwrap();
-        metrics.contains("\netcd_debugging_mvcc_watcher_total 1\n")
-    });
+    servers.await_watch();
     child
 }
 
