@@ -75,12 +75,45 @@ impl Checkpoint {
     /// # Errors
     /// [`Error::Checkpoint`] if it cannot be understood; those of etcd.
     pub fn read(client: &mut Client, key: &str) -> Result<Option<(Self, i64)>> {
-        let Some(KeyValue { value, mod_revision, .. }) = client.get(key.as_bytes())? else {
-            return Ok(None);
-        };
-        Self::parse(&value)
-            .map(|checkpoint| Some((checkpoint, mod_revision)))
-            .map_err(|problem| Error::Checkpoint { key: key.to_owned(), problem })
+        let Some(found) = client.get(key.as_bytes())? else { return Ok(None) };
+        Ok(Some((Self::from_etcd(&found)?, found.mod_revision)))
+    }
+
+    /// The position that etcd holds under its key.
+    ///
+    /// # Errors
+    /// [`Error::Checkpoint`] if it cannot be understood.
+    pub fn from_etcd(found: &KeyValue) -> Result<Self> {
+        Self::parse(&found.value).map_err(|problem| {
+            let key = String::from_utf8_lossy(&found.key).into_owned();
+            Error::Checkpoint { key, problem }
+        })
+    }
+
+    /// Whether all that committed up to `lsn` is in etcd.
+    #[must_use]
+    pub fn covers(&self, lsn: Lsn) -> bool {
+        // While it dumps, the position says where it will be. What is there of a transaction that
+        // is being written in parts is beyond the position.
+        self.phase == Phase::Sync && self.lsn >= lsn
+    }
+
+    /// What makes it the position of another copy than that of this database below this path.
+    #[must_use]
+    pub fn another_copy(
+        &self,
+        system_identifier: &str,
+        database: &str,
+        path: &str,
+    ) -> Option<String> {
+        let (what, there, here) = [
+            ("the PostgreSQL cluster", self.system_identifier.as_str(), system_identifier),
+            ("the database", self.database.as_str(), database),
+            ("the path", self.path.as_str(), path),
+        ]
+        .into_iter()
+        .find(|(_, there, here)| there != here)?;
+        Some(format!("{what} is {there} there and {here} here"))
     }
 
     /// Puts the position if the one before it still has this `mod_revision`, and returns the new
@@ -157,7 +190,8 @@ pub fn rfc3339(postgres_micros: i64) -> String {
 }
 
 /// The reverse of [`rfc3339`]; 0 for a text that is no time.
-fn postgres_time(text: &str) -> i64 {
+#[must_use]
+pub fn postgres_time(text: &str) -> i64 {
     humantime::parse_rfc3339(text)
         .ok()
         .and_then(|time| time.duration_since(UNIX_EPOCH + POSTGRES_EPOCH).ok())

@@ -30,11 +30,52 @@ pub static COMMANDS: &[Command] = &[
         doc: "check what both servers have to have, and what is to do",
     },
     Command {
+        name: "status",
+        options: &[Opt { short: "j", long: "json", argument: "", doc: "print JSON" }],
+        arguments: "",
+        action: Action::Status,
+        doc: "say how far etcd is, and whether a daemon streams",
+    },
+    Command {
+        name: "verify",
+        options: &[],
+        arguments: "[table ...]",
+        action: Action::Verify,
+        doc: "compare the database with etcd, and name the keys that differ",
+    },
+    Command {
+        name: "wait",
+        options: &[Opt {
+            short: "t",
+            long: "timeout",
+            argument: "duration",
+            doc: "wait no longer than this (30s)",
+        }],
+        arguments: "LSN",
+        action: Action::Wait,
+        doc: "return when etcd holds all that committed up to LSN",
+    },
+    Command {
         name: "resync",
         options: &[],
         arguments: "[table ...]",
         action: Action::Resync,
         doc: "ask the daemon to compare tables and repair what differs",
+    },
+    Command {
+        name: "drop",
+        options: &[
+            Opt { short: "f", long: "force", argument: "", doc: "end a daemon's stream first" },
+            Opt {
+                short: "k",
+                long: "keys",
+                argument: "",
+                doc: "remove the keys of its tables too",
+            },
+        ],
+        arguments: "",
+        action: Action::Drop,
+        doc: "remove slot, publication and position of a copy",
     },
     Command {
         name: "config",
@@ -80,8 +121,16 @@ pub enum Action {
     Run,
     /// The look at both servers.
     Check,
+    /// How far etcd is.
+    Status,
+    /// The comparison.
+    Verify,
+    /// The wait for an LSN.
+    Wait,
     /// The request to compare tables.
     Resync,
+    /// The removal of what the daemon made.
+    Drop,
     /// The print of the settings.
     Config,
 }
@@ -268,6 +317,15 @@ mod tests {
                 Request::Command(Invocation {
                     action: Action::Resync,
                     arguments: ["s.a", "s.b"].map(str::to_owned).to_vec(),
+                    ..run()
+                }),
+            ),
+            (
+                &["wait", "-t", "1s", "0/1"],
+                Request::Command(Invocation {
+                    action: Action::Wait,
+                    own_options: vec![("t", "1s".to_owned())],
+                    arguments: vec!["0/1".to_owned()],
                     ..run()
                 }),
             ),

@@ -2,13 +2,12 @@
 
 use std::env;
 use std::ffi::OsString;
-use std::io::{self, ErrorKind, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
 use pg2etcd::cli::{self, Action, Invocation, Request};
-use pg2etcd::commands;
-use pg2etcd::config::{self, Loaded};
+use pg2etcd::commands::{self, output};
+use pg2etcd::config::{self, Settings};
 use pg2etcd::error::Error;
 use pg2etcd::logging;
 use pg2etcd::stop::Stop;
@@ -19,8 +18,7 @@ const TROUBLE: u8 = 2;
 
 fn main() -> ExitCode {
     request().and_then(carry_out).unwrap_or_else(|message| {
-        // When nobody reads standard error there is nobody to tell.
-        _ = writeln!(io::stderr(), "pg2etcd: {message}");
+        output::note(message);
         ExitCode::from(TROUBLE)
     })
 }
@@ -45,30 +43,29 @@ fn command(invocation: &Invocation) -> Result<ExitCode, String> {
     let environment = env::vars_os().collect();
     let loaded = config::load(file.as_deref().map(Path::new), options, &environment)
         .map_err(|error| error.to_string())?;
-    match action {
-        Action::Check => check(&loaded.settings, invocation.has("j")),
-        Action::Resync => commands::resync::run(&loaded.settings, arguments)
-            .map(|()| ExitCode::SUCCESS)
-            .map_err(|error| error.to_string()),
-        Action::Config => print(&commands::config::to_toml(&loaded)),
-        Action::Run => run(&loaded, *verbosity),
-    }
-}
-
-/// Prints what both servers lack: 0 is nothing, 1 something.
-fn check(settings: &Settings, json: bool) -> Result<ExitCode, String> {
-    let report = commands::check::run(settings).map_err(|error| error.to_string())?;
-    print(&if json { report.to_json() } else { report.to_string() })?;
-    Ok(ExitCode::from(u8::from(!report.holds())))
-}
-
-/// Runs the daemon. What ends it is in the log, where the rest of its life is.
-fn run(loaded: &Loaded, verbosity: usize) -> Result<ExitCode, String> {
     let settings = &loaded.settings;
-    logging::start(&settings.log_level, verbosity).map_err(|error| error.to_string())?;
+    // A command's own output is enough, unless something is wrong.
+    let level = if *action == Action::Run { &settings.log_level } else { "warn" };
+    logging::start(level, *verbosity).map_err(|error| error.to_string())?;
     for warning in loaded.warnings() {
         log::warn!("{warning}");
     }
+    let has = |short| invocation.has(short);
+    let yes = match action {
+        Action::Run => return run(settings),
+        Action::Config => return print(&commands::config::to_toml(&loaded)),
+        Action::Check => commands::check::run(settings, has("j")),
+        Action::Status => commands::status::run(settings, has("j")),
+        Action::Verify => commands::verify::run(settings, arguments),
+        Action::Wait => commands::wait::run(settings, arguments, invocation.value("t")),
+        Action::Resync => commands::resync::run(settings, arguments).map(|()| true),
+        Action::Drop => commands::drop::run(settings, has("f"), has("k")).map(|()| true),
+    };
+    yes.map(|yes| ExitCode::from(u8::from(!yes))).map_err(|error| error.to_string())
+}
+
+/// Runs the daemon. What ends it is in the log, where the rest of its life is.
+fn run(settings: &Settings) -> Result<ExitCode, String> {
     let stop = Stop::on_signals().map_err(|error| format!("cannot handle signals: {error}"))?;
     match supervisor::run(settings, &stop) {
         Ok(()) | Err(Error::Stopped) => Ok(ExitCode::SUCCESS),
@@ -79,13 +76,6 @@ fn run(loaded: &Loaded, verbosity: usize) -> Result<ExitCode, String> {
     }
 }
 
-/// Prints a command's output. A reader that has seen enough, as head(1), is no error.
 fn print(text: &str) -> Result<ExitCode, String> {
-    let mut out = io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
-            Err(format!("standard output: {error}"))
-        }
-        _ => Ok(ExitCode::SUCCESS),
-    }
+    output::print(text).map(|_| ExitCode::SUCCESS).map_err(|error| error.to_string())
 }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use crate::document::table_name;
 use crate::error::{Error, Result};
-use crate::etcd::{Client, prefix_end};
+use crate::etcd::{Client, KeyValue, prefix_end};
 use crate::postgres::{PublishedTable, Shape};
 
 /// Where the records are: a key a table.
@@ -56,16 +56,40 @@ impl Records {
 
     /// All records. One that cannot be read is that of a table that has no known shape.
     pub(crate) fn read(&self, client: &mut Client) -> Result<BTreeMap<Name, Shape>> {
-        let mut pages = client.pages(&self.prefix, &prefix_end(&self.prefix), false);
         let mut records = BTreeMap::new();
+        self.each(client, |record| {
+            records.insert(record.name, record.shape);
+        })?;
+        Ok(records)
+    }
+
+    /// Reads the records, in the order of their names.
+    pub(crate) fn each(&self, client: &mut Client, mut sink: impl FnMut(Record)) -> Result<()> {
+        let mut pages = client.pages(&self.prefix, &prefix_end(&self.prefix), false);
         while let Some(page) = pages.next_page().map_err(Error::from)? {
-            for found in page {
-                if let Some(name) = found.key.strip_prefix(&self.prefix[..]) {
-                    let shape = serde_json::from_slice(&found.value).unwrap_or_default();
-                    records.insert(name.to_vec(), shape);
+            for KeyValue { key, value, mod_revision, .. } in page {
+                if let Some(name) = key.strip_prefix(&self.prefix[..]) {
+                    let shape = serde_json::from_slice(&value).unwrap_or_default();
+                    sink(Record { name: name.to_vec(), shape, mod_revision });
                 }
             }
         }
-        Ok(records)
+        Ok(())
     }
+
+    /// What the records' keys begin with.
+    pub(crate) fn prefix(&self) -> &[u8] {
+        &self.prefix
+    }
+}
+
+/// A record.
+#[derive(Debug)]
+pub(crate) struct Record {
+    /// The table.
+    pub(crate) name: Name,
+    /// The shape that it had.
+    pub(crate) shape: Shape,
+    /// The revision that put the record.
+    pub(crate) mod_revision: i64,
 }

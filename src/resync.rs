@@ -24,7 +24,7 @@ struct Tables {
 }
 
 /// The request's key below `state_path`.
-fn key(state_path: &str) -> String {
+pub(crate) fn key(state_path: &str) -> String {
     format!("/{state_path}/resync")
 }
 

@@ -1,7 +1,8 @@
 //! pg2etcd between a real PostgreSQL and a real etcd.
 //!
 //! Each test has servers of its own. `PG_BIN` and `ETCD_BIN` choose other versions of them, `PG2ETCD_TEST_SEED` repeats a
-//! random load, and `PG2ETCD_TEST_KEEP` leaves the servers of a failed test as they are.
+//! random load, `PG2ETCD_TEST_RUNS` has a busy database verified more often, and `PG2ETCD_TEST_KEEP` leaves the servers of a
+//! failed test as they are.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by them")]
 
 mod support;
@@ -25,11 +26,15 @@ mod restart;
 mod soak;
 
 mod check;
+mod drop;
 mod etcd_tls;
 mod least_privilege;
 mod refusals;
 mod secrets;
+mod status;
 mod tls;
+mod verify;
+mod wait;
 
 mod identity;
 mod published;

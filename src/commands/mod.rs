@@ -1,5 +1,12 @@
-//! What pg2etcd does besides copying.
+//! The commands beside the daemon.
 
 pub mod check;
 pub mod config;
+pub mod drop;
 pub mod resync;
+pub mod status;
+pub mod verify;
+pub mod wait;
+
+pub mod output;
+mod position;

@@ -14,7 +14,7 @@ use std::thread::{self, Builder};
 
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 
-pub(crate) use self::rows::Rows;
+pub(crate) use self::rows::{Rows, sql_key};
 pub(crate) use self::stored::Stored;
 use self::stretch::{Findings, Stretch, Stretches};
 use crate::error::{Error, Result};

@@ -19,6 +19,9 @@ pub(crate) struct Rows<'a> {
     line: Vec<u8>,
     key: Vec<u8>,
     document: Vec<u8>,
+    /// Whether the version stands behind the columns.
+    versioned: bool,
+    version: u32,
 }
 
 impl<'a> Rows<'a> {
@@ -28,7 +31,17 @@ impl<'a> Rows<'a> {
         published: &PublishedTable,
         table: &'a Table,
     ) -> Result<Self> {
-        Self::new(session, published, table, "")
+        Self::new(session, published, table, Wanted { condition: None, order: "" })
+    }
+
+    /// In whatever order, those for which `condition`, which is SQL, holds; with their versions.
+    pub(crate) fn versions(
+        session: &'a mut Session,
+        published: &PublishedTable,
+        table: &'a Table,
+        condition: &str,
+    ) -> Result<Self> {
+        Self::new(session, published, table, Wanted { condition: Some(condition), order: "" })
     }
 
     /// In the order of their keys' bytes, which is that of etcd.
@@ -37,32 +50,31 @@ impl<'a> Rows<'a> {
         published: &PublishedTable,
         table: &'a Table,
     ) -> Result<Self> {
-        // `format` is the output function; a cast to text is not, for boolean and char(n).
-        let encoded = table.key_names().map(|name| {
-            let text = format!("format('%s', {})", quoted(name));
-            format!("replace(replace({text}, '%', '%25'), '/', '%2F')")
-        });
-        let encoded: Vec<_> = encoded.collect();
-        let key = encoded.join(" || '/' || ");
-        Self::new(session, published, table, &format!(" ORDER BY convert_to({key}, 'UTF8')"))
+        let order = format!(" ORDER BY convert_to({}, 'UTF8')", sql_key(table));
+        Self::new(session, published, table, Wanted { condition: None, order: &order })
     }
 
     fn new(
         session: &'a mut Session,
         published: &PublishedTable,
         table: &'a Table,
-        order: &str,
+        Wanted { condition, order }: Wanted<'_>,
     ) -> Result<Self> {
         let name = published.sql_name();
         let doing = format!("copying table {}", published.name);
         // A partitioned table has rows only in its partitions; of any other one, tables that
         // inherit from it are published in their own right.
         let only = if published.partitioned { "" } else { "ONLY " };
-        let filter = published.row_filter.as_ref().map(|filter| format!(" WHERE {filter}"));
+        let version = if condition.is_some() { ", xmin" } else { "" };
+        let conditions = [published.row_filter.as_deref(), condition].into_iter().flatten();
+        let conditions: Vec<_> = conditions.map(|sql| format!("({sql})")).collect();
+        let filter = match conditions[..] {
+            [] => String::new(),
+            _ => format!(" WHERE {}", conditions.join(" AND ")),
+        };
         let sql = format!(
-            "COPY (SELECT {} FROM {only}{name}{}{order}) TO STDOUT",
-            published.sql_columns(table),
-            filter.unwrap_or_default()
+            "COPY (SELECT {}{version} FROM {only}{name}{filter}{order}) TO STDOUT",
+            published.sql_columns(table)
         );
         Unmet::none(&session.missing_grants(slice::from_ref(published))?)?;
         let lines = session.copy_out(&doing, &sql)?;
@@ -73,6 +85,8 @@ impl<'a> Rows<'a> {
             line: Vec::new(),
             key: Vec::new(),
             document: Vec::new(),
+            versioned: condition.is_some(),
+            version: 0,
         })
     }
 
@@ -86,7 +100,10 @@ impl<'a> Rows<'a> {
         if length == 0 {
             return Ok(false);
         }
-        let cells: Vec<Cell<'_>> = split_line(&mut self.line).collect();
+        let mut cells: Vec<Cell<'_>> = split_line(&mut self.line).collect();
+        if self.versioned {
+            self.version = cells.pop().and_then(number).unwrap_or(0);
+        }
         let Some((document, key_casts)) = split(self.table, &cells) else {
             let problem = format!("a row of {} columns", cells.len());
             return Err(Error::PostgresProtocol { doing: self.doing.clone(), problem });
@@ -105,10 +122,36 @@ impl<'a> Rows<'a> {
         &self.key
     }
 
+    /// The transaction that made this version of the row, if versions were asked for.
+    pub(crate) fn version(&self) -> u32 {
+        self.version
+    }
+
     /// The row's document.
     pub(crate) fn document(&self) -> &[u8] {
         &self.document
     }
+}
+
+/// Which rows are wanted, in SQL.
+struct Wanted<'s> {
+    condition: Option<&'s str>,
+    order: &'s str,
+}
+
+/// The columns of the key as they stand in it, as SQL.
+pub(crate) fn sql_key(table: &Table) -> String {
+    // `format` is the output function; a cast to text is not, for boolean and char(n).
+    let encoded = table.key_names().map(|name| {
+        let text = format!("format('%s', {})", quoted(name));
+        format!("replace(replace({text}, '%', '%25'), '/', '%2F')")
+    });
+    encoded.collect::<Vec<_>>().join(" || '/' || ")
+}
+
+fn number(cell: Cell<'_>) -> Option<u32> {
+    let Cell::Text(text) = cell else { return None };
+    str::from_utf8(text).ok()?.parse().ok()
 }
 
 /// What the document shows, and what the key shows instead of some of it.

@@ -7,6 +7,9 @@ use crate::etcd::{Client, KeyValue, Page, Reason, prefix_end};
 use crate::retry::Retry;
 use crate::stop::Stop;
 
+/// How many keys are expected where nothing is known of them.
+const MANY: usize = 1000;
+
 /// An etcd that is asked until it answers or a stop is requested.
 #[derive(Clone)]
 pub(crate) struct Stored<'a> {
@@ -24,6 +27,15 @@ impl<'a> Stored<'a> {
     pub(crate) fn has_any(&mut self, prefix: &[u8]) -> Result<bool> {
         let Self { client, stop } = self;
         until_answered(stop, || Ok(client.has_any(prefix, &prefix_end(prefix))?))
+    }
+
+    /// Gives `sink` all keys that begin with `prefix`, in their order, with their values.
+    pub(crate) fn each(
+        &mut self,
+        prefix: &[u8],
+        sink: impl FnMut(&KeyValue) -> Result<()>,
+    ) -> Result<()> {
+        self.read(prefix, &prefix_end(prefix), MANY, sink)
     }
 
     /// Gives `sink` the keys from `start` up to, but not including, `end`, in their order, with

@@ -19,6 +19,7 @@ pub use field::{Field, Word};
 pub use keys::{Fallback, KEYS, Key};
 pub use load::{DEFAULT_FILE, Loaded, Origin, load};
 pub use table_name::TableName;
+pub(crate) use units::{parse_duration, print_duration};
 
 use crate::postgres::{HostPort, SslMode, TlsOptions};
 use crate::secret::{Password, Secret};

@@ -7,7 +7,7 @@ use std::time::Duration;
 pub(super) const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Reads a duration such as `500ms`, `10s` or `1m 30s`.
-pub(super) fn parse_duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
     let text = text.trim();
     if text.parse::<i128>().is_ok() {
         return Err(format!(
@@ -26,7 +26,7 @@ pub(super) fn parse_duration(text: &str) -> Result<Duration, String> {
 }
 
 /// Prints a duration in a form that [`parse_duration`] reads.
-pub(super) fn print_duration(duration: Duration) -> String {
+pub(crate) fn print_duration(duration: Duration) -> String {
     humantime::format_duration(duration).to_string()
 }
 

@@ -23,6 +23,23 @@ pub fn write_key_column(out: &mut Vec<u8>, text: &[u8]) {
     write_encoded(out, text, |byte| matches!(byte, b'%' | b'/'));
 }
 
+/// The text of a column that was written as `encoded`; `None` if nothing is written so.
+#[must_use]
+pub fn decoded_key_column(encoded: &[u8]) -> Option<String> {
+    let mut text = Vec::with_capacity(encoded.len());
+    let mut rest = encoded;
+    while let Some((&byte, after)) = rest.split_first() {
+        (rest, _) = match (byte, after) {
+            (b'%', [b'2', b'5', after @ ..]) => (after, text.push(b'%')),
+            (b'%', [b'2', b'F', after @ ..]) => (after, text.push(b'/')),
+            // No text of PostgreSQL has a zero byte.
+            (b'%' | b'/' | 0, _) => return None,
+            _ => (after, text.push(byte)),
+        };
+    }
+    String::from_utf8(text).ok()
+}
+
 /// Writes `text` with the bytes that `special` names percent-encoded.
 fn write_encoded(out: &mut Vec<u8>, text: &[u8], special: impl Fn(u8) -> bool) {
     const HEX: &[u8; 16] = b"0123456789ABCDEF";
@@ -60,6 +77,10 @@ mod tests {
             let mut out = Vec::new();
             write_key_column(&mut out, text.as_bytes());
             assert_eq!(out, expected.as_bytes());
+            assert_eq!(decoded_key_column(&out).as_deref(), Some(text));
+        }
+        for other in [&b"%"[..], b"%2", b"%2e", b"a/b", b"\0", b"\xff"] {
+            assert_eq!(decoded_key_column(other), None, "{other:?}");
         }
     }
 }

@@ -12,7 +12,7 @@ mod types;
 mod value;
 
 pub use fill::{MissingColumn, fill, has_holes};
-pub use key::{table_name, table_prefix, write_key_column};
+pub use key::{decoded_key_column, table_name, table_prefix, write_key_column};
 pub use table::{Table, TableColumn, json_string};
 pub use types::Kind;
 pub use value::write_value;

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::endpoint::{self, Endpoint};
 use super::error::{Error, ErrorKind, Reason, Result};
-use super::http::Http;
+use super::http::{Http, Lines};
 use super::json;
 use super::range::Pages;
 use super::reply::{self, KeyValue, Login, RangeReply, TxnReply};
@@ -72,6 +72,10 @@ impl<'a> Request<'a> {
         Self { doing: "reading", path, body, repeatable: true }
     }
 
+    pub(super) fn watching(body: &'a [u8]) -> Self {
+        Self { doing: "watching", path: "/watch", body, repeatable: true }
+    }
+
     fn writing(path: &'static str, body: &'a [u8]) -> Self {
         Self { doing: "writing", path, body, repeatable: false }
     }
@@ -112,11 +116,15 @@ impl Client {
     /// # Errors
     /// When no endpoint answers it.
     pub fn get(&mut self, key: &[u8]) -> Result<Option<KeyValue>> {
+        Ok(self.read(key)?.kvs.pop())
+    }
+
+    /// Reads a key, with the store's revision.
+    pub(super) fn read(&mut self, key: &[u8]) -> Result<RangeReply> {
         let mut body = b"{\"key\":".to_vec();
         json::push_bytes(&mut body, key);
         body.push(b'}');
-        let mut reply: RangeReply = self.ask(&Request::reading("/kv/range", &body))?;
-        Ok(reply.kvs.pop())
+        self.ask(&Request::reading("/kv/range", &body))
     }
 
     /// Reads keys, at most `max_txn_ops` of them, in one request or, when the values are more than
@@ -190,6 +198,23 @@ impl Client {
     pub(super) fn ask<'a, T: Deserialize<'a>>(&'a mut self, request: &Request<'_>) -> Result<T> {
         let at = self.send(request)?;
         reply::parse(self.http.reply()).map_err(|kind| self.shared.error(at, request.doing, kind))
+    }
+
+    /// Sends a request to the endpoint that answered last, and reads the answer a line at a time,
+    /// for at most `timeout`.
+    pub(super) fn stream<T>(
+        &mut self,
+        request: &Request<'_>,
+        timeout: Duration,
+        read: impl FnOnce(Lines) -> std::result::Result<T, ErrorKind>,
+    ) -> Result<T> {
+        let shared = &self.shared;
+        let at = shared.preferred.load(Ordering::Relaxed);
+        let (url, token) = (shared.url(at, request.path), shared.token().clone());
+        self.http
+            .post_for_lines(&url, token.as_deref(), request.body, timeout)
+            .and_then(read)
+            .map_err(|kind| self.shared.error(at, request.doing, kind))
     }
 
     /// The size of the last answer, in bytes.
@@ -301,9 +326,8 @@ impl Client {
 
     fn post(&mut self, at: usize, request: &Request<'_>, token: Option<&str>) -> Result<()> {
         let shared = &self.shared;
-        let url = format!("{}{}{}", shared.endpoints[at].url, shared.prefix, request.path);
         self.http
-            .post(&url, token, request.body)
+            .post(&shared.url(at, request.path), token, request.body)
             .map_err(|kind| shared.error(at, request.doing, kind))
     }
 }
@@ -323,6 +347,10 @@ impl Options {
 }
 
 impl Shared {
+    fn url(&self, at: usize, path: &str) -> String {
+        format!("{}{}{path}", self.endpoints[at].url, self.prefix)
+    }
+
     fn error(&self, at: usize, doing: &'static str, kind: ErrorKind) -> Error {
         Error { doing, endpoint: self.endpoints[at].name.clone(), kind }
     }

@@ -4,16 +4,17 @@
 //! idle for 15 seconds, and if so makes a new one. It sets TCP_NODELAY.
 
 use std::fmt;
-use std::io::{ErrorKind as IoErrorKind, Read};
+use std::io::{BufRead, BufReader, ErrorKind as IoErrorKind, Read};
 use std::time::Duration;
 
 use ureq::config::Config;
 use ureq::http::Uri;
+use ureq::typestate::WithBody;
 use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::{
     ConnectionDetails, Connector, DefaultConnector, NextTimeout, Transport,
 };
-use ureq::{Agent, Body};
+use ureq::{Agent, Body, BodyReader, RequestBuilder};
 
 use super::error::ErrorKind;
 use super::one_write::OneWrite;
@@ -75,12 +76,36 @@ impl Http {
         token: Option<&str>,
         body: &[u8],
     ) -> Result<(), ErrorKind> {
-        let mut request = self.agent.post(url).content_type("application/json");
-        if let Some(token) = token {
-            request = request.header("Authorization", token);
-        }
-        let sent = request.send(body);
+        let sent = self.request(url, token).send(body);
         self.receive(sent)
+    }
+
+    /// Posts a JSON body; the answer comes a line at a time, for at most `timeout` from now on.
+    pub(super) fn post_for_lines(
+        &mut self,
+        url: &str,
+        token: Option<&str>,
+        body: &[u8],
+        timeout: Duration,
+    ) -> Result<Lines, ErrorKind> {
+        let request = self.request(url, token);
+        let sent = request.config().timeout_global(Some(timeout)).build().send(body);
+        let response = sent.map_err(|error| failure(error, timeout))?;
+        let status = response.status().as_u16();
+        let body = BufReader::new(response.into_body().into_reader());
+        let mut lines = Lines { body, line: Vec::new(), timeout };
+        match status {
+            200 => Ok(lines),
+            status => Err(reply::failure(status, lines.next()?.unwrap_or_default())),
+        }
+    }
+
+    fn request(&self, url: &str, token: Option<&str>) -> RequestBuilder<WithBody> {
+        let request = self.agent.post(url).content_type("application/json");
+        match token {
+            Some(token) => request.header("Authorization", token),
+            None => request,
+        }
     }
 
     fn receive(
@@ -88,11 +113,11 @@ impl Http {
         sent: Result<ureq::http::Response<Body>, ureq::Error>,
     ) -> Result<(), ErrorKind> {
         self.reply.clear();
-        let mut response = sent.map_err(|error| self.failure(error))?;
+        let mut response = sent.map_err(|error| failure(error, self.request_timeout))?;
         // One byte more than the limit tells an answer that is too large from one that just fits.
         let mut reader = response.body_mut().as_reader().take(REPLY_LIMIT as u64 + 1);
         let read = reader.read_to_end(&mut self.reply);
-        read.map_err(|error| self.failure(error.into()))?;
+        read.map_err(|error| failure(error.into(), self.request_timeout))?;
         if self.reply.len() > REPLY_LIMIT {
             return Err(ErrorKind::ReplyTooLarge(REPLY_LIMIT));
         }
@@ -101,23 +126,47 @@ impl Http {
             status => Err(reply::failure(status, &self.reply)),
         }
     }
+}
 
-    fn failure(&self, error: ureq::Error) -> ErrorKind {
-        match error {
-            ureq::Error::Other(cause) => match cause.downcast::<NoConnection>() {
-                Ok(cause) => cause.kind(),
-                Err(cause) => ErrorKind::Broken(cause.to_string()),
-            },
-            ureq::Error::Timeout(_) => ErrorKind::TimedOut(self.request_timeout),
-            ureq::Error::Io(error) if error.kind() == IoErrorKind::UnexpectedEof => {
-                ErrorKind::Broken("the server closed it".to_owned())
-            }
-            ureq::Error::Io(error) => match refusal(&error, &tls::NAMES) {
-                Some(reason) => ErrorKind::Credentials(reason),
-                None => ErrorKind::Broken(error.to_string()),
-            },
-            error => ErrorKind::Broken(error.to_string()),
+/// An answer that comes a line at a time.
+pub(super) struct Lines {
+    body: BufReader<BodyReader<'static>>,
+    line: Vec<u8>,
+    timeout: Duration,
+}
+
+impl Lines {
+    /// The next line, which is waited for; `None` after the last.
+    ///
+    /// # Errors
+    /// [`ErrorKind::TimedOut`] once the time is over.
+    pub(super) fn next(&mut self) -> Result<Option<&[u8]>, ErrorKind> {
+        self.line.clear();
+        let mut body = (&mut self.body).take(REPLY_LIMIT as u64);
+        let read = body.read_until(b'\n', &mut self.line);
+        match read.map_err(|error| failure(error.into(), self.timeout))? {
+            0 => Ok(None),
+            REPLY_LIMIT => Err(ErrorKind::ReplyTooLarge(REPLY_LIMIT)),
+            _ => Ok(Some(&self.line)),
         }
+    }
+}
+
+fn failure(error: ureq::Error, timeout: Duration) -> ErrorKind {
+    match error {
+        ureq::Error::Other(cause) => match cause.downcast::<NoConnection>() {
+            Ok(cause) => cause.kind(),
+            Err(cause) => ErrorKind::Broken(cause.to_string()),
+        },
+        ureq::Error::Timeout(_) => ErrorKind::TimedOut(timeout),
+        ureq::Error::Io(error) if error.kind() == IoErrorKind::UnexpectedEof => {
+            ErrorKind::Broken("the server closed it".to_owned())
+        }
+        ureq::Error::Io(error) => match refusal(&error, &tls::NAMES) {
+            Some(reason) => ErrorKind::Credentials(reason),
+            None => ErrorKind::Broken(error.to_string()),
+        },
+        error => ErrorKind::Broken(error.to_string()),
     }
 }
 

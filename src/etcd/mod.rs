@@ -17,6 +17,7 @@ mod reply;
 mod tests;
 mod tls;
 mod txn;
+mod watch;
 
 pub use client::{Client, Options};
 pub use error::{Error, ErrorKind, Reason, Result};

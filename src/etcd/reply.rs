@@ -4,6 +4,7 @@
 use std::borrow::Cow;
 
 use serde::Deserialize;
+use serde_json::value::RawValue;
 
 use super::error::{ErrorKind, Reason};
 use super::json;
@@ -18,6 +19,8 @@ pub struct TxnReply {
     /// What the gets of the branch that was carried out found, in their order; `None` for a key
     /// that does not exist.
     pub gets: Vec<Option<KeyValue>>,
+    /// How many keys the branch that was carried out deleted.
+    pub deleted: i64,
 }
 
 /// A key and what etcd holds for it.
@@ -68,10 +71,18 @@ struct TxnResponse {
     responses: Vec<ResponseOp>,
 }
 
-/// ResponseOp; a put's or a delete's says nothing that is read here.
+/// ResponseOp; a put's says nothing that is read here.
 #[derive(Deserialize)]
 struct ResponseOp {
     response_range: Option<RangeReply>,
+    response_delete_range: Option<DeleteRangeReply>,
+}
+
+/// DeleteRangeResponse.
+#[derive(Deserialize)]
+struct DeleteRangeReply {
+    #[serde(default, deserialize_with = "json::int64")]
+    deleted: i64,
 }
 
 /// AuthenticateResponse.
@@ -91,6 +102,7 @@ pub(super) struct Version<'a> {
 /// An error: `error`, `code` and, from 3.4 on, `message`; from 3.6 on without `error`.
 #[derive(Deserialize)]
 struct Failure<'a> {
+    #[serde(alias = "grpc_code")]
     code: u32,
     #[serde(borrow)]
     error: Option<Cow<'a, str>>,
@@ -113,9 +125,11 @@ pub(super) fn parse<'a, T: Deserialize<'a>>(reply: &'a [u8]) -> Result<T, ErrorK
 /// [`ErrorKind::NotEtcd`] if it is not what etcd answers.
 pub(super) fn txn(reply: &[u8]) -> Result<TxnReply, ErrorKind> {
     let TxnResponse { header, succeeded, responses } = parse(reply)?;
+    let deletes = responses.iter().filter_map(|response| response.response_delete_range.as_ref());
+    let deleted = deletes.fold(0_i64, |sum, delete| sum.saturating_add(delete.deleted));
     let ranges = responses.into_iter().filter_map(|response| response.response_range);
     let gets = ranges.map(|mut range| range.kvs.pop()).collect();
-    Ok(TxnReply { succeeded, revision: header.revision, gets })
+    Ok(TxnReply { succeeded, revision: header.revision, gets, deleted })
 }
 
 /// Reads what came with an HTTP `status` other than 200.
@@ -129,6 +143,19 @@ pub(super) fn failure(status: u16, reply: &[u8]) -> ErrorKind {
     }
     let excerpt = reply[..reply.len().min(EXCERPT)].trim_ascii().escape_ascii();
     ErrorKind::NotEtcd { status, problem: format!("\"{excerpt}\"") }
+}
+
+/// Reads the line that an answer of many lines ends with when it fails.
+pub(super) fn stream_failure(line: &[u8]) -> ErrorKind {
+    /// The error of a gateway's stream.
+    #[derive(Deserialize)]
+    struct StreamFailure<'a> {
+        #[serde(borrow)]
+        error: &'a RawValue,
+    }
+
+    let error = serde_json::from_slice(line).map(|StreamFailure { error }| error.get());
+    failure(200, error.map_or(line, str::as_bytes))
 }
 
 #[cfg(test)]
@@ -158,10 +185,14 @@ mod tests {
                 mod_revision: 5,
             };
             let gets = vec![Some(found), None];
-            assert_eq!(txn(reply.as_bytes()), Ok(TxnReply { succeeded: true, revision: 5, gets }));
+            let expected = TxnReply { succeeded: true, revision: 5, gets, deleted: 0 };
+            assert_eq!(txn(reply.as_bytes()), Ok(expected));
         }
-        let refused = TxnReply { succeeded: false, revision: 0, gets: vec![] };
+        let refused = TxnReply { succeeded: false, revision: 0, gets: vec![], deleted: 0 };
         assert_eq!(txn(b"{}"), Ok(refused));
+        let deletes = br#"{"succeeded":true,"responses":[{"response_delete_range":{"deleted":"7"}},
+            {"response_delete_range":{}},{"response_delete_range":{"deleted":1}}]}"#;
+        assert_eq!(txn(deletes).map(|reply| reply.deleted), Ok(8));
     }
 
     #[test]

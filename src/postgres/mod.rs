@@ -6,6 +6,8 @@
 
 pub mod options;
 
+pub mod primary;
+
 pub mod connection;
 pub mod passfile;
 
@@ -15,6 +17,8 @@ pub mod catalog;
 pub mod health;
 pub mod preflight;
 pub mod session;
+
+pub mod administration;
 
 pub mod copy_both;
 
@@ -36,6 +40,7 @@ pub use connection::{Connection, SESSION_SETTINGS};
 pub use copy_both::{Frame, FrameReader, StatusWriter};
 pub use health::{Capacity, Published, SlotHealth};
 pub use options::{HostPort, Options};
+pub use primary::find_primary;
 pub use replication::{CreatedSlot, SlotKind, SystemIdentity, TimelineSwitch};
 pub use session::{Session, SlotFacts};
 pub use tls::{SYSTEM_ROOTS, SslMode, TlsOptions};

@@ -59,7 +59,10 @@ pub(crate) enum Decision {
 
 /// Decides.
 pub(super) fn decide(facts: &Facts<'_>) -> Decision {
-    let another_copy = facts.checkpoint.and_then(|checkpoint| another_copy(facts, checkpoint));
+    let Facts { system_identifier, database, path, .. } = *facts;
+    let another_copy = facts
+        .checkpoint
+        .and_then(|checkpoint| checkpoint.another_copy(system_identifier, database, path));
     if let Some(what) = another_copy.as_ref().filter(|_| !facts.resync_all) {
         return Decision::Refuse(Unmet::new(
             format!("the position in etcd is that of another copy, {what}"),
@@ -79,19 +82,6 @@ pub(super) fn decide(facts: &Facts<'_>) -> Decision {
         None => Decision::Resume,
         Some(reason) => Decision::Renew { reason, slot: slot_use(facts) },
     }
-}
-
-/// What makes the position that of another copy.
-fn another_copy(facts: &Facts<'_>, checkpoint: &Checkpoint) -> Option<String> {
-    let Facts { system_identifier, database, path, .. } = *facts;
-    let (what, there, here) = [
-        ("the PostgreSQL cluster", checkpoint.system_identifier.as_str(), system_identifier),
-        ("the database", checkpoint.database.as_str(), database),
-        ("the path", checkpoint.path.as_str(), path),
-    ]
-    .into_iter()
-    .find(|(_, there, here)| there != here)?;
-    Some(format!("{what} is {there} there and {here} here"))
 }
 
 /// Why the slot is one that this daemon must not touch.

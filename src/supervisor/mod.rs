@@ -12,7 +12,9 @@ use crate::error::{Disposition, Error, Result, Unmet};
 use crate::etcd::Client;
 use crate::lsn::Lsn;
 use crate::pipeline::{self, Start};
-use crate::postgres::{self, Connection, Session, SlotKind, SystemIdentity, preflight};
+use crate::postgres::{
+    self, Connection, Session, SlotKind, SystemIdentity, find_primary, preflight,
+};
 use crate::retry::Retry;
 use crate::stop::Stop;
 use crate::{config, dump, resync};
@@ -266,22 +268,7 @@ impl<'a> Supervisor<'a> {
     fn primary(&mut self) -> Result<Primary<'a>> {
         let database = &self.settings.database;
         let options = database.connect_options();
-        let mut in_recovery = Vec::new();
-        let mut failure = None;
-        for address in database.hosts() {
-            match self.connect(&options, &address) {
-                Ok(Some(primary)) => return Ok(primary),
-                Ok(None) => in_recovery.push(address.to_string()),
-                Err(error) if error.disposition() == Disposition::Retry => failure = Some(error),
-                // Another server may have another certificate.
-                Err(error @ Error::Credentials(_)) => failure = Some(error),
-                Err(error) => return Err(error),
-            }
-        }
-        match failure {
-            Some(error) if in_recovery.is_empty() => Err(error),
-            _ => Err(Error::InRecovery { servers: in_recovery.join(", ") }),
-        }
+        find_primary(&database.hosts(), |address| self.connect(&options, address))
     }
 
     /// Connects to a server; `None` if it is in recovery.
@@ -290,11 +277,7 @@ impl<'a> Supervisor<'a> {
         options: &postgres::Options,
         address: &postgres::HostPort,
     ) -> Result<Option<Primary<'a>>> {
-        let mut connection = match Connection::connect(options, address, self.stop) {
-            // cannot_connect_now: a standby that takes no queries, or a server that starts
-            Err(Error::PostgresServer { answer, .. }) if answer.code == "57P03" => return Ok(None),
-            connection => connection?,
-        };
+        let mut connection = Connection::connect(options, address, self.stop)?;
         self.connected = true;
         let doing = "asking whether the server is in recovery";
         let rows = connection.simple_query(doing, "SELECT pg_is_in_recovery()")?;

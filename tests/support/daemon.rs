@@ -83,18 +83,7 @@ impl Launch {
             .map(|name| self.folder.join(name))
             .find(|folder| fs::create_dir(folder).is_ok())
             .unwrap();
-        let settings = self.settings.iter().map(|(name, value)| format!("{name}={value}"));
-        let mut child = Command::new(env!("CARGO_BIN_EXE_pg2etcd"))
-            .env_clear()
-            .envs(self.environment.iter().map(|(name, value)| (name, value)))
-            .args(settings.flat_map(|setting| ["-o".to_owned(), setting]))
-            .args(&self.arguments)
-            .current_dir(&folder)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("pg2etcd");
+        let mut child = self.command(&[]).current_dir(&folder).spawn().expect("pg2etcd");
         let pid_file = folder.with_extension("pid");
         fs::write(&pid_file, child.id().to_string()).unwrap();
         let log = Arc::default();
@@ -103,6 +92,30 @@ impl Launch {
             reader(child.stderr.take().unwrap(), &log),
         ];
         Daemon { child, log, readers, pid_file }
+    }
+
+    /// The process, with these words more on the command line and with pipes for what it prints.
+    pub(crate) fn command(&self, words: &[&str]) -> Command {
+        let settings = self.settings.iter().map(|(name, value)| format!("{name}={value}"));
+        let mut command = Command::new(env!("CARGO_BIN_EXE_pg2etcd"));
+        command
+            .env_clear()
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
+            .args(settings.flat_map(|setting| ["-o".to_owned(), setting]))
+            .args(&self.arguments)
+            .args(words)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        command
+    }
+
+    /// Runs a command to its end, and returns its exit status, its result and what else it says.
+    pub(crate) fn ask(&self, words: &[&str]) -> (i32, String, String) {
+        let output = self.command(words).output().expect("pg2etcd");
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("UTF-8");
+        let status = output.status.code().expect("no signal ended it");
+        (status, text(output.stdout), text(output.stderr))
     }
 
     /// Runs it to its end, which has to come by itself, and returns its exit status and all that it printed.

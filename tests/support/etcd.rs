@@ -1,6 +1,8 @@
 //! What is in etcd, as `etcdctl` sees it.
 
 use std::collections::BTreeMap;
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::process::Command;
 
 use base64::Engine;
@@ -8,6 +10,7 @@ use base64::prelude::BASE64_STANDARD;
 use serde::Deserialize;
 
 use super::servers::Servers;
+use super::wait_until;
 
 /// The position's key, unless a test says otherwise.
 pub(crate) const CHECKPOINT: &str = "/.pg2etcd/pg2etcd/checkpoint";
@@ -77,6 +80,19 @@ impl Servers {
     /// Deletes a key.
     pub(crate) fn delete(&self, key: &str) {
         self.change(&["del", key]);
+    }
+
+    /// Waits until someone watches a key.
+    pub(crate) fn await_watch(&self) {
+        wait_until("a watch", || {
+            let Ok(mut etcd) = TcpStream::connect(("127.0.0.1", self.etcd_port)) else {
+                return false;
+            };
+            etcd.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").unwrap();
+            let mut metrics = String::new();
+            etcd.read_to_string(&mut metrics).unwrap();
+            metrics.contains("\netcd_debugging_mvcc_watcher_total 1\n")
+        });
     }
 
     #[track_caller]

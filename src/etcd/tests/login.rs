@@ -1,3 +1,6 @@
+use std::ops::ControlFlow;
+use std::time::Duration;
+
 use super::server::{Etcd, options};
 use crate::error::Disposition;
 use crate::etcd::{Client, Error, Options, Reason, Txn};
@@ -15,6 +18,25 @@ fn put(client: &mut Client, key: &[u8]) -> Result<bool, Error> {
     let mut txn = Txn::new();
     txn.put(key, b"");
     client.txn(&mut txn).map(|reply| reply.succeeded)
+}
+
+/// The values of a key that a watch shows, of which the last is put before the watch begins.
+fn followed(client: &mut Client, other: &mut Client, key: &[u8]) -> Vec<Option<Vec<u8>>> {
+    let mut seen = Vec::new();
+    let followed = client.follow(key, Duration::from_secs(60), |found| {
+        seen.push(found.map(|found| found.value.clone()));
+        if seen.len() == 3 {
+            return ControlFlow::Break(());
+        }
+        if seen.len() == 1 {
+            let mut txn = Txn::new();
+            txn.delete(key);
+            assert!(other.txn(&mut txn).unwrap().succeeded && put(other, key).unwrap());
+        }
+        ControlFlow::Continue(())
+    });
+    assert_eq!(followed.unwrap(), Some(()));
+    seen
 }
 
 fn refused(error: &Error, reason: Reason) {
@@ -54,9 +76,14 @@ fn a_login_is_renewed_when_it_is_no_longer_good() {
     etcd.restart();
     assert!(put(&mut client, b"k").unwrap() && put(&mut clone, b"k").unwrap());
     assert!(clone.get(b"k").unwrap().is_some());
+    etcd.restart();
+    let value = Some(Vec::new());
+    assert_eq!(followed(&mut client, &mut clone, b"k"), [value.clone(), None, value]);
 
     // A user without a role may log in, and that is all.
     let mut writer = Client::connect(user(&etcd, "writer", "s3cret")).unwrap();
     refused(&put(&mut writer, b"k").unwrap_err(), Reason::PermissionDenied);
     refused(&writer.get(b"k").unwrap_err(), Reason::PermissionDenied);
+    let followed = writer.follow(b"k", Duration::ZERO, |_| ControlFlow::Break(()));
+    refused(&followed.unwrap_err(), Reason::PermissionDenied);
 }

@@ -1,0 +1,253 @@
+//! `drop`: removes what pg2etcd made for a copy.
+
+use std::collections::BTreeSet;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::output::{note, print};
+use crate::checkpoint::{Checkpoint, Phase};
+use crate::config::Settings;
+use crate::error::{Error, Result};
+use crate::etcd::{Client, Txn, prefix_end};
+use crate::postgres::{PublishedTable, Session, SlotFacts};
+use crate::records::{Name, Records};
+use crate::resync;
+
+/// How long a daemon that comes back again and again is worked against.
+const STRUGGLE: Duration = Duration::from_secs(10);
+/// The pause between two looks at whether its stream has ended.
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// Removes slot, publication and position, and the keys of the tables too if `keys`. A daemon that
+/// streams is a reason not to, unless `force`, which ends its stream.
+///
+/// What was removed is printed. After a failure it can be run again: the position, which says what
+/// else there is, goes last.
+///
+/// # Errors
+/// [`Error::Requirement`] beside a daemon, and for a position of another copy; those of both
+/// servers.
+pub fn run(settings: &Settings, force: bool, keys: bool) -> Result<()> {
+    let mut client = Client::connect(settings.etcd.client_options())?;
+    let options = settings.database.connect_options();
+    let (session, _) = Session::connect_to_primary(&options, &settings.database.hosts())?;
+    let key = Checkpoint::key(&settings.etcd.state_path);
+    let found = Checkpoint::read(&mut client, &key)?;
+    let (checkpoint, mod_revision) = found.unzip();
+    let mod_revision = mod_revision.unwrap_or(0);
+    let mut removal =
+        Removal { settings, session, client, key, checkpoint, mod_revision, removed: false };
+    removal.require_own_copy()?;
+    let ended = removal.slot(force)?;
+    removal.fence()?;
+    removal.tables(keys)?;
+    removal.publication()?;
+    removal.position()?;
+    if !removal.removed {
+        print("Nothing to remove\n")?;
+    }
+    if let Some(pid) = ended {
+        note(format!(
+            "the stream of server process {pid} was ended: a daemon that is still running begins \
+             anew, so stop it"
+        ));
+    }
+    Ok(())
+}
+
+/// A removal under way.
+struct Removal<'a> {
+    settings: &'a Settings,
+    session: Session,
+    client: Client,
+    /// The position's key.
+    key: String,
+    checkpoint: Option<Checkpoint>,
+    /// The position's `mod_revision`; 0 if there is none.
+    mod_revision: i64,
+    /// Whether there was anything.
+    removed: bool,
+}
+
+impl Removal<'_> {
+    /// Refuses to touch what another copy needs.
+    fn require_own_copy(&mut self) -> Result<()> {
+        let Some(checkpoint) = &self.checkpoint else { return Ok(()) };
+        let Settings { database, etcd, .. } = self.settings;
+        let identifier = self.session.system_identifier()?;
+        match checkpoint.another_copy(&identifier, &database.name, &etcd.path) {
+            None => Ok(()),
+            Some(what) => Err(Error::Requirement(format!(
+                "{} is the position of another copy: {what}; nothing was removed: run drop with \
+                 the settings of that copy",
+                self.key
+            ))),
+        }
+    }
+
+    /// Drops the slot, and returns the process whose stream was ended for it. From then on, until
+    /// this session ends, no daemon makes a new one.
+    fn slot(&mut self, force: bool) -> Result<Option<i32>> {
+        let slot = &self.settings.sync.slot;
+        let deadline = Instant::now() + STRUGGLE;
+        let mut locked = false;
+        let mut ended = None;
+        loop {
+            let facts = self.session.slot(slot)?;
+            if facts.as_ref().is_some_and(|facts| !self.is_own(facts)) {
+                print(&format!("Left slot {slot}: it belongs to something else\n"))?;
+                return Ok(ended);
+            }
+            let active_pid = facts.as_ref().and_then(|facts| facts.active_pid);
+            if let Some(pid) = active_pid {
+                if !force {
+                    return Err(in_use(slot, &format!("server process {pid} streams from it")));
+                }
+                self.session.terminate(pid)?;
+                ended = Some(pid);
+            }
+            locked = locked || self.lock(force)?;
+            if locked && active_pid.is_none() {
+                match facts.map(|_| self.session.drop_slot(slot)) {
+                    None => return Ok(ended),
+                    // The daemon was faster. Without force the next look says so.
+                    Some(Err(Error::SlotInUse { .. })) => {}
+                    Some(dropped) => {
+                        dropped?;
+                        self.say(&format!("Removed slot {slot}"))?;
+                        return Ok(ended);
+                    }
+                }
+            }
+            if Instant::now() >= deadline {
+                return Err(in_use(slot, "its daemon comes back again and again"));
+            }
+            thread::sleep(PAUSE);
+        }
+    }
+
+    /// Keeps daemons from making the slot; false if one is about to and that is to be waited for.
+    fn lock(&mut self, wait: bool) -> Result<bool> {
+        let slot = &self.settings.sync.slot;
+        match self.session.lock_start(slot) {
+            Err(Error::SlotInUse { .. }) if wait => Ok(false),
+            Err(Error::SlotInUse { .. }) => Err(in_use(slot, "a daemon is about to make it anew")),
+            locked => locked.map(|()| true),
+        }
+    }
+
+    /// Whether it is a slot that a daemon with these settings would use.
+    fn is_own(&self, slot: &SlotFacts) -> bool {
+        let Settings { database, .. } = self.settings;
+        slot.plugin.as_deref() == Some("pgoutput") && slot.database.as_ref() == Some(&database.name)
+    }
+
+    /// Makes void what a daemon, whose stream has ended, may still have at hand. And a copy of
+    /// which a part is gone is not to be gone on with.
+    fn fence(&mut self) -> Result<()> {
+        while let Some(checkpoint) = &self.checkpoint {
+            let checkpoint = Checkpoint { phase: Phase::Dump, ..checkpoint.clone() };
+            match checkpoint.put(&mut self.client, &self.key, self.mod_revision) {
+                Ok(mod_revision) => {
+                    self.mod_revision = mod_revision;
+                    return Ok(());
+                }
+                // The daemon's last txns.
+                Err(Error::Fenced { .. }) => {
+                    let found = Checkpoint::read(&mut self.client, &self.key)?;
+                    let (checkpoint, mod_revision) = found.unzip();
+                    (self.checkpoint, self.mod_revision) = (checkpoint, mod_revision.unwrap_or(0));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes what etcd remembers of the tables and, if `keys`, their rows.
+    fn tables(&mut self, keys: bool) -> Result<()> {
+        let etcd = &self.settings.etcd;
+        let records = Records::new(&etcd.state_path, &etcd.path);
+        if keys {
+            for name in self.copied_tables(&records)? {
+                let prefix = records.rows_prefix(&name);
+                let deleted = self.delete(|txn| txn.delete_range(&prefix, &prefix_end(&prefix)))?;
+                if deleted > 0 {
+                    let prefix = String::from_utf8_lossy(&prefix);
+                    self.say(&format!("Removed {deleted} keys below {prefix}"))?;
+                }
+            }
+        }
+        let prefix = records.prefix();
+        if self.delete(|txn| txn.delete_range(prefix, &prefix_end(prefix)))? > 0 {
+            self.say(&format!("Removed the records below {}", String::from_utf8_lossy(prefix)))?;
+        }
+        let request = resync::key(&etcd.state_path);
+        if self.delete(|txn| txn.delete(request.as_bytes()))? > 0 {
+            self.say(&format!("Removed the request {request}"))?;
+        }
+        Ok(())
+    }
+
+    /// The tables that have a record, and those that a daemon may have begun to copy.
+    fn copied_tables(&mut self, records: &Records) -> Result<BTreeSet<Name>> {
+        let mut names: BTreeSet<Name> = records.read(&mut self.client)?.into_keys().collect();
+        if let Some(checkpoint) = &self.checkpoint {
+            for published in self.session.published_tables(&checkpoint.publication)? {
+                let PublishedTable { oid, name, columns, .. } = &published;
+                if self.session.table(&checkpoint.path, *oid, name, columns)?.is_ok() {
+                    names.insert(Records::name(&published));
+                }
+            }
+        }
+        Ok(names)
+    }
+
+    /// Drops the publication if the position says that pg2etcd made it.
+    fn publication(&mut self) -> Result<()> {
+        let publication = match &self.checkpoint {
+            Some(checkpoint) => checkpoint.publication.clone(),
+            None => self.settings.sync.publication.clone(),
+        };
+        if !self.session.has_publication(&publication)? {
+            return Ok(());
+        }
+        if !self.checkpoint.as_ref().is_some_and(|checkpoint| checkpoint.made_publication) {
+            return print(&format!("Left publication {publication}: it was there before\n"))
+                .map(drop);
+        }
+        self.session.drop_publication(&publication)?;
+        self.say(&format!("Removed publication {publication}"))
+    }
+
+    fn position(&mut self) -> Result<()> {
+        let key = self.key.clone();
+        match self.delete(|txn| txn.delete(key.as_bytes()))? {
+            0 => Ok(()),
+            _ => self.say(&format!("Removed position {key}")),
+        }
+    }
+
+    /// Deletes keys, as long as the position is as it was left, and says how many there were.
+    fn delete(&mut self, operation: impl FnOnce(&mut Txn)) -> Result<i64> {
+        let mut txn = Txn::new();
+        operation(&mut txn);
+        txn.compare_mod_revision(self.key.as_bytes(), self.mod_revision);
+        let reply = self.client.txn(&mut txn)?;
+        match reply.succeeded {
+            true => Ok(reply.deleted),
+            false => Err(Error::Fenced { key: self.key.clone() }),
+        }
+    }
+
+    fn say(&mut self, what: &str) -> Result<()> {
+        self.removed = true;
+        print(&format!("{what}\n")).map(drop)
+    }
+}
+
+fn in_use(slot: &str, why: &str) -> Error {
+    Error::Requirement(format!(
+        "slot {slot} is in use, {why}: stop the daemon first, or end its stream with drop -f"
+    ))
+}

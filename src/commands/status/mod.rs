@@ -1,0 +1,173 @@
+//! `status`: how far etcd is, from what both ends say.
+
+mod report;
+
+use std::time::{Duration, Instant};
+
+use self::report::{Dump, Report};
+use super::output::print;
+use super::position::Position;
+use crate::checkpoint::{Checkpoint, Phase, postgres_time};
+use crate::config::Settings;
+use crate::error::{Disposition, Error, Result};
+use crate::etcd::Client;
+use crate::lsn::Lsn;
+use crate::postgres::{PublishedTable, Session, SlotFacts};
+use crate::records::{Record, Records};
+
+/// The longest time that the position is watched to see how far behind it is, beside what it may
+/// rest while no row changes.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// The longest of those rests that is waited for.
+const LONGEST_REST: Duration = Duration::from_secs(2);
+
+/// Prints the status, as JSON if `json`; true if a daemon is streaming in the sync phase.
+///
+/// # Errors
+/// What trying again does not cure, after the rest was printed.
+pub fn run(settings: &Settings, json: bool) -> Result<bool> {
+    let database = Database::look(settings);
+    let looked = Instant::now();
+    let store = Store::look(settings);
+    let mut report = Report {
+        slot: settings.sync.slot.clone(),
+        publication: settings.sync.publication.clone(),
+        ..Report::default()
+    };
+    if let Ok(database) = &database {
+        report.add_database(database);
+    }
+    if let Ok(store) = &store {
+        report.add_store(store);
+    }
+    if let (Ok(database), Ok(store)) = (&database, &store) {
+        report.dump = dump(database, store);
+        report.lag_seconds = lag_seconds(settings, &report, database, looked);
+    }
+    let failures: Vec<Error> = [database.err(), store.err()].into_iter().flatten().collect();
+    report.errors.extend(failures.iter().map(ToString::to_string));
+    print(&if json { report.to_json() } else { report.to_text() })?;
+    match failures.into_iter().find(|error| error.disposition() != Disposition::Retry) {
+        Some(error) => Err(error),
+        None => Ok(report.is_in_sync()),
+    }
+}
+
+/// What PostgreSQL says.
+struct Database {
+    current_lsn: Lsn,
+    /// The time of the server's clock, in microseconds since 2000-01-01 UTC.
+    clock: i64,
+    slot: Option<SlotFacts>,
+    retained_bytes: Option<u64>,
+    tables: Vec<PublishedTable>,
+    copied_rows: Option<u64>,
+}
+
+impl Database {
+    fn look(settings: &Settings) -> Result<Self> {
+        let Settings { database, sync, .. } = settings;
+        let options = database.connect_options();
+        let (mut session, _) = Session::connect_to_primary(&options, &database.hosts())?;
+        Ok(Self {
+            current_lsn: session.current_lsn()?,
+            clock: session.clock()?,
+            slot: session.slot(&sync.slot)?,
+            retained_bytes: session.retained_bytes(&sync.slot)?,
+            tables: session.published_tables(&sync.publication)?,
+            copied_rows: session.copied_rows()?,
+        })
+    }
+}
+
+/// What etcd says.
+struct Store {
+    checkpoint: Option<Checkpoint>,
+    /// The position's `mod_revision`; 0 if there is none.
+    mod_revision: i64,
+    records: Vec<Record>,
+}
+
+impl Store {
+    fn look(settings: &Settings) -> Result<Self> {
+        let etcd = &settings.etcd;
+        let mut client = Client::connect(etcd.client_options())?;
+        let found = Checkpoint::read(&mut client, &Checkpoint::key(&etcd.state_path))?;
+        let (checkpoint, mod_revision) = found.unzip();
+        let mut records = Vec::new();
+        Records::new(&etcd.state_path, &etcd.path)
+            .each(&mut client, |record| records.push(record))?;
+        Ok(Self { checkpoint, mod_revision: mod_revision.unwrap_or(0), records })
+    }
+}
+
+impl Report {
+    fn add_database(&mut self, database: &Database) {
+        let slot = database.slot.as_ref();
+        self.current_lsn = Some(database.current_lsn);
+        self.active_pid = slot.and_then(|slot| slot.active_pid);
+        self.confirmed_flush_lsn = slot.and_then(|slot| slot.confirmed_flush_lsn);
+        self.retained_bytes = database.retained_bytes;
+        let fault = match slot {
+            None => Some("does not exist on this server".to_owned()),
+            Some(slot) => slot.invalidated.as_ref().map(|reason| format!("is lost: {reason}")),
+        };
+        self.errors.extend(fault.map(|what| format!("replication slot {} {what}", self.slot)));
+    }
+
+    fn add_store(&mut self, store: &Store) {
+        let name = |record: &Record| String::from_utf8_lossy(&record.name).into_owned();
+        self.tables = Some(store.records.iter().map(name).collect());
+        if let Some(checkpoint) = &store.checkpoint {
+            self.phase = Some(checkpoint.phase);
+            self.position = Some(checkpoint.lsn);
+            self.committed_at = Some(checkpoint.committed_at.clone());
+            self.partial = checkpoint.partial;
+            let behind = |current: Lsn| current.0.saturating_sub(checkpoint.lsn.0);
+            self.lag_bytes = self.current_lsn.map(behind);
+        }
+    }
+}
+
+/// How far behind etcd is, in seconds; `None` if there is no position.
+///
+/// The position alone does not say whether a commit is missing: WAL grows without one, too. So it
+/// is watched whether it gets to where the database was. If it does, nothing that had committed
+/// before is missing for longer than that took; if not, the last commit that etcd has tells.
+fn lag_seconds(
+    settings: &Settings,
+    report: &Report,
+    database: &Database,
+    looked: Instant,
+) -> Option<f64> {
+    let (lag_bytes, committed_at) = (report.lag_bytes?, report.committed_at.as_ref()?);
+    if lag_bytes == 0 && report.phase == Some(Phase::Sync) {
+        return Some(0.0);
+    }
+    let patience = settings.sync.idle_period.min(LONGEST_REST) + PATIENCE;
+    let mut position = Position::new(&settings.etcd);
+    let mut follows = || position.reach(database.current_lsn, patience).unwrap_or(false);
+    if report.is_in_sync() && follows() {
+        return Some(looked.elapsed().as_millis() as f64 / 1e3);
+    }
+    let micros = database.clock.saturating_sub(postgres_time(committed_at));
+    Some((micros / 1_000).max(0) as f64 / 1e3)
+}
+
+/// How far the dump is; `None` if there is none.
+fn dump(database: &Database, store: &Store) -> Option<Dump> {
+    store.checkpoint.as_ref().filter(|checkpoint| checkpoint.phase == Phase::Dump)?;
+    // The dump put the position when it began, and puts a table's record after its rows.
+    let done = |table: &&PublishedTable| {
+        let (name, begin) = (Records::name(table), store.mod_revision);
+        store.records.iter().any(|record| record.name == name && record.mod_revision > begin)
+    };
+    let table = database.tables.iter().find(|table| !done(table));
+    Some(Dump {
+        tables: database.tables.len(),
+        tables_done: database.tables.iter().filter(done).count(),
+        table: table.map(|table| table.name.to_string()),
+        rows: database.copied_rows,
+        estimated_rows: table.map(|table| table.estimated_rows).filter(|&rows| rows > 0),
+    })
+}

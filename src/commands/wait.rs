@@ -1,0 +1,51 @@
+//! `wait`: returns when etcd holds all that committed up to an LSN.
+
+use std::time::Duration;
+
+use super::output::note;
+use super::position::Position;
+use crate::checkpoint::{Checkpoint, Phase};
+use crate::config::{EtcdSettings, Settings, parse_duration, print_duration};
+use crate::error::{Error, Result};
+use crate::lsn::Lsn;
+
+/// How long it waits unless told.
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Waits for the LSN, for at most `timeout`, a duration as in the settings; false if the time is
+/// over.
+///
+/// # Errors
+/// [`Error::Setting`] for a text that is no LSN or no duration; those of etcd that waiting does
+/// not cure.
+pub fn run(settings: &Settings, arguments: &[String], timeout: Option<&str>) -> Result<bool> {
+    let [lsn] = arguments else {
+        return Err(Error::Setting("wait takes one argument, an LSN".to_owned()));
+    };
+    let lsn: Lsn =
+        lsn.parse().map_err(|error| Error::Setting(format!("wait: {lsn:?}: {error}")))?;
+    let timeout = timeout.map_or(Ok(TIMEOUT), parse_duration);
+    let timeout = timeout.map_err(|problem| Error::Setting(format!("wait: -t: {problem}")))?;
+    // An etcd that does not answer must not keep it longer.
+    let etcd = EtcdSettings {
+        dial_timeout: settings.etcd.dial_timeout.min(timeout),
+        request_timeout: settings.etcd.request_timeout.min(timeout),
+        ..settings.etcd.clone()
+    };
+    let mut position = Position::new(&etcd);
+    let reached = position.reach(lsn, timeout)?;
+    if !reached {
+        let timeout = print_duration(timeout);
+        note(format!("not at {lsn} within {timeout}: {}", described(position.last.as_ref())));
+    }
+    Ok(reached)
+}
+
+/// Where etcd is, in words.
+fn described(checkpoint: Option<&Checkpoint>) -> String {
+    match checkpoint {
+        None => "no position was seen in etcd".to_owned(),
+        Some(Checkpoint { phase: Phase::Dump, .. }) => "the tables are being loaded".to_owned(),
+        Some(Checkpoint { lsn, .. }) => format!("etcd is at {lsn}"),
+    }
+}
