@@ -36,6 +36,7 @@ pub mod change;
 pub mod error;
 pub mod lsn;
 pub mod retry;
+mod status;
 pub mod stop;
 
 #[cfg(test)]

@@ -28,6 +28,7 @@ use crate::pipeline::write::{Ending, Fence, Job, Step, Writer};
 use crate::pipeline::{Failure, Start, limits};
 use crate::postgres::{PublishedTable, Session, StatusWriter};
 use crate::records::Records;
+use crate::status::{Pulse, Status};
 use crate::stop::Stop;
 
 /// Loads the tables of the publication, as the session, whose snapshot has begun, sees them.
@@ -36,14 +37,22 @@ use crate::stop::Stop;
 ///
 /// # Errors
 /// Those of both servers; [`Error::Stopped`] if a stop was requested; [`Error::OversizedRow`].
-pub(crate) fn run(settings: &Settings, start: &mut Start, stop: &Stop) -> Result<()> {
+pub(crate) fn run(
+    settings: &Settings,
+    start: &mut Start,
+    stop: &Stop,
+    status: &Status,
+    pulse: &Pulse,
+) -> Result<()> {
     let Start { session, statuses, client, checkpoint, mod_revision, status_interval, .. } = start;
     let fence = Fence::new(Checkpoint::key(&settings.etcd.state_path), *mod_revision);
     let fence = Arc::new(fence);
-    let (lanes, lane_ends) = Lanes::new(settings.sync.writers);
+    status.stream_begins(checkpoint.lsn, *status_interval);
+    let (lanes, lane_ends) = Lanes::new(settings.sync.writers, pulse.clone());
     // Nothing is ever sent on it: that the load has dropped its end is the message.
     let (loading, loaded) = bounded(0);
-    let ending = Ending { stop, source: loaded.clone() };
+    // Here the position stays where it is.
+    let position = AtomicU64::new(checkpoint.lsn.0);
     let failure = Failure::default();
     let result = thread::scope(|scope| {
         for (lane, LaneEnd { jobs, used }) in lane_ends.into_iter().enumerate() {
@@ -51,8 +60,13 @@ pub(crate) fn run(settings: &Settings, start: &mut Start, stop: &Stop) -> Result
                 client: client.clone(),
                 fence: Arc::clone(&fence),
                 checkpoint: checkpoint.clone(),
-                flushed: Arc::new(AtomicU64::new(0)),
-                ending: ending.clone(),
+                position: &position,
+                metrics: &status.metrics,
+                ending: Ending {
+                    stop,
+                    source: loaded.clone(),
+                    pulse: status.pulse(&format!("write {lane}")),
+                },
                 // The position was written just before.
                 accepted: true,
             };
@@ -71,7 +85,9 @@ pub(crate) fn run(settings: &Settings, start: &mut Start, stop: &Stop) -> Result
             limits: limits(&settings.etcd),
             skip_oversized: settings.sync.oversized == Oversized::Skip,
             batch: Batch::default(),
-            progress: Progress::new(),
+            progress: Progress::new(&status.metrics),
+            status,
+            pulse,
         }
         .run(session, &settings.sync.publication)
     });
@@ -108,7 +124,9 @@ struct Load<'a> {
     limits: Limits,
     skip_oversized: bool,
     batch: Batch,
-    progress: Progress,
+    progress: Progress<'a>,
+    status: &'a Status,
+    pulse: &'a Pulse,
 }
 
 impl Load<'_> {
@@ -150,6 +168,8 @@ impl Load<'_> {
         published: &PublishedTable,
         table: &Table,
     ) -> Result<()> {
+        // The server may wait for a lock, and sort, before the first row comes.
+        self.pulse.wait();
         let mut stored = StoredRows::new(self.client, &table.prefix, self.stop);
         let Some(first) = stored.next()? else {
             return self.copy(Rows::unordered(session, published, table)?);
@@ -207,6 +227,7 @@ impl Load<'_> {
             return Err(error);
         }
         log::error!("Leaving a row out: {error}");
+        self.status.metrics.oversized_rows.inc();
         self.add(Change::Delete { key })
     }
 
@@ -217,6 +238,7 @@ impl Load<'_> {
     fn row_done(&mut self) -> Result<()> {
         /// How many rows are read between two looks at the clock and the stop.
         const ROWS: u64 = 256;
+        self.pulse.work();
         if self.progress.row().is_multiple_of(ROWS) {
             self.progress.report();
             // A stream that has broken is noticed by its thread: this dump would be in vain.

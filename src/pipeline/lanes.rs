@@ -6,6 +6,7 @@ use super::write::{Job, Step};
 use crate::batch::Batch;
 use crate::error::{Error, Result};
 use crate::etcd::Txn;
+use crate::status::Pulse;
 
 /// The ends of the writers' channels. Every send fails with [`Error::Stopped`] once a writer has
 /// failed, which tells its own cause.
@@ -14,6 +15,8 @@ use crate::etcd::Txn;
 pub(crate) struct Lanes {
     jobs: Vec<Sender<Job>>,
     used: Receiver<Txn>,
+    /// That of the thread which gives the jobs.
+    pulse: Pulse,
 }
 
 /// The other ends, for the writer of one lane.
@@ -24,7 +27,7 @@ pub(crate) struct LaneEnd {
 
 impl Lanes {
     /// So many lanes, at least one.
-    pub(crate) fn new(count: usize) -> (Self, Vec<LaneEnd>) {
+    pub(crate) fn new(count: usize, pulse: Pulse) -> (Self, Vec<LaneEnd>) {
         // Txns come back in a lane's own time; at most two a lane are in use.
         let (used_sender, used) = unbounded();
         let (jobs, ends) = (0..count.max(1))
@@ -33,7 +36,7 @@ impl Lanes {
                 (sender, LaneEnd { jobs, used: used_sender.clone() })
             })
             .unzip();
-        (Self { jobs, used }, ends)
+        (Self { jobs, used, pulse }, ends)
     }
 
     /// How many lanes there are.
@@ -51,7 +54,10 @@ impl Lanes {
 
     /// Gives a job to a lane once it is free.
     pub(crate) fn send(&self, lane: usize, job: Job) -> Result<()> {
-        self.jobs[lane].send(job).map_err(|_| Error::Stopped)
+        self.pulse.wait();
+        let sent = self.jobs[lane].send(job).map_err(|_| Error::Stopped);
+        self.pulse.work();
+        sent
     }
 
     /// Gives a job to the first lane that is free.
@@ -60,7 +66,9 @@ impl Lanes {
         for lane in &self.jobs {
             select.send(lane);
         }
+        self.pulse.wait();
         let operation = select.select();
+        self.pulse.work();
         let lane = &self.jobs[operation.index()];
         operation.send(lane, job).map_err(|_| Error::Stopped)
     }

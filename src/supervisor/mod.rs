@@ -3,7 +3,7 @@
 
 mod decision;
 
-use self::decision::{Decision, Facts, decide};
+use self::decision::{Decision, Facts, Reason, SlotUse, decide};
 use crate::checkpoint::{Checkpoint, Phase, VERSION, rfc3339};
 use crate::config::Settings;
 use crate::error::{Disposition, Error, Result};
@@ -12,8 +12,9 @@ use crate::lsn::Lsn;
 use crate::pipeline::{self, Start};
 use crate::postgres::{self, Connection, Session, SlotKind, SystemIdentity};
 use crate::retry::Retry;
+use crate::status::{Activity, Pulse, Status};
 use crate::stop::Stop;
-use crate::{config, dump, resync};
+use crate::{config, dump, resync, status};
 
 /// The oldest PostgreSQL that publishes.
 const OLDEST_VERSION: u32 = 100_000;
@@ -23,10 +24,13 @@ const OLDEST_VERSION: u32 = 100_000;
 /// # Errors
 /// What trying again cannot cure.
 pub fn run(settings: &Settings, stop: &Stop) -> Result<()> {
+    let status = status::start(settings, stop)?;
     let mut supervisor = Supervisor {
         settings,
         stop,
-        retry: Retry::new(settings.database.retry_period),
+        status: &status,
+        pulse: status.pulse("supervise"),
+        retry: Retry::new(settings.database.retry_period).counted_in(&status.metrics.retries),
         client: None,
         connected: false,
         stood_by: false,
@@ -48,6 +52,8 @@ pub fn run(settings: &Settings, stop: &Stop) -> Result<()> {
 struct Supervisor<'a> {
     settings: &'a Settings,
     stop: &'a Stop,
+    status: &'a Status,
+    pulse: Pulse,
     retry: Retry,
     client: Option<Client>,
     /// Whether there ever was a connection to PostgreSQL.
@@ -73,6 +79,7 @@ type Found = Option<(Checkpoint, i64)>;
 impl<'a> Supervisor<'a> {
     /// One life: from connecting to the first failure, or to the stop.
     fn attempt(&mut self) -> Result<()> {
+        self.pulse.work();
         let mut client = self.client()?;
         let mut primary = self.primary()?;
         let found = Checkpoint::read(&mut client, &self.key())?;
@@ -100,8 +107,10 @@ impl<'a> Supervisor<'a> {
         log::info!("Resuming from {}", start.checkpoint.lsn);
         (self.redump, self.stood_by) = (None, false);
         self.retry.succeeded();
-        self.retry = Retry::new(self.settings.database.retry_period).despite_refusals(true);
-        pipeline::run(self.settings, start, self.stop)
+        self.retry = Retry::new(self.settings.database.retry_period)
+            .despite_refusals(true)
+            .counted_in(&self.status.metrics.retries);
+        pipeline::run(self.settings, start, self.stop, self.status, &self.pulse)
     }
 
     /// Goes on from the position.
@@ -146,7 +155,7 @@ impl<'a> Supervisor<'a> {
         primary: Primary<'a>,
         mut client: Client,
         found: Found,
-        reason: &str,
+        Reason { kind, text: reason }: &Reason,
         slot: SlotUse,
     ) -> Result<Start> {
         let Primary { options, address, mut connection, mut session, identity } = primary;
@@ -163,8 +172,11 @@ impl<'a> Supervisor<'a> {
             (false, None) => log::info!("Starting without a dump: {reason}"),
             (false, Some(_)) => log::warn!("Going on without a dump: {reason}"),
         }
+        // The first waits for locks on the tables, the second for every transaction that runs.
+        self.pulse.wait();
         let made_publication = self.ensure_publication(&mut session, found.as_ref())?;
         let (lsn, snapshot) = self.begin_slot(&mut connection, &mut session, slot)?;
+        self.pulse.work();
         let checkpoint = Checkpoint {
             version: VERSION,
             phase: if sync.dump { Phase::Dump } else { Phase::Sync },
@@ -202,7 +214,8 @@ impl<'a> Supervisor<'a> {
             status_interval,
         };
         if sync.dump {
-            dump::run(self.settings, &mut start, self.stop)?;
+            self.status.dump_begins(kind);
+            dump::run(self.settings, &mut start, self.stop, self.status, &self.pulse)?;
             start.session.end_snapshot()?;
         }
         Ok(start)
@@ -304,6 +317,7 @@ impl<'a> Supervisor<'a> {
         options: &postgres::Options,
         address: &postgres::HostPort,
     ) -> Result<Option<Primary<'a>>> {
+        self.pulse.work();
         let mut connection = match Connection::connect(options, address, self.stop) {
             // cannot_connect_now: a standby that takes no queries, or a server that starts
             Err(Error::PostgresServer { answer, .. }) if answer.code == "57P03" => return Ok(None),
@@ -331,14 +345,17 @@ impl<'a> Supervisor<'a> {
         Ok(self.client.insert(client).clone())
     }
 
-    /// How long to wait after a failure.
+    /// How long to wait after a failure; until then nothing is done.
     fn pause_after(&mut self, error: Error) -> Result<std::time::Duration> {
         if error.disposition() == Disposition::Redump {
             self.redump = Some(error.to_string());
         } else if !self.retry.is_worth(&error) {
             return Err(error);
         }
-        self.stood_by |= matches!(error, Error::SlotInUse { .. });
+        let standby = matches!(error, Error::SlotInUse { .. });
+        self.status.enter(if standby { Activity::StandingBy } else { Activity::Connecting });
+        self.pulse.wait();
+        self.stood_by |= standby;
         let pause = self.retry.failed(&error);
         let retries = self.settings.database.connection_retries;
         let unreachable = matches!(error, Error::PostgresIo { .. }) && !self.connected;
@@ -361,18 +378,6 @@ impl<'a> Supervisor<'a> {
     fn key(&self) -> String {
         Checkpoint::key(&self.settings.etcd.state_path)
     }
-}
-
-/// Where the stream begins.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum SlotUse {
-    /// With a new slot.
-    New {
-        /// Whether one of that name has to go first.
-        drop: bool,
-    },
-    /// With what the slot has, from this position on.
-    From(Lsn),
 }
 
 /// Refuses a server that cannot do it.
