@@ -26,6 +26,10 @@ mod soak;
 
 mod refusals;
 
+mod health;
+mod logging;
+mod metrics;
+
 mod identity;
 mod published;
 mod random;
