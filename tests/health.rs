@@ -105,15 +105,13 @@ fn the_service_manager_is_told() {
     told += &manager.await_line("WATCHDOG=1");
     assert!(told.contains("STATUS=phase=connecting") && !told.contains("READY=1"), "{told}");
     servers.restart(Part::Etcd, &[]);
-    manager.await_line("READY=1");
     let told = manager.await_line("STATUS=phase=sync position=");
-    assert!(!told.contains("READY=1"), "told twice: {told}");
+    assert_eq!(told.matches("READY=1").count(), 1, "{told}");
 
     let other = ServiceManager::new(&servers, "notify_standby");
     let standby = launch(&other).start();
-    let told = other.await_line("READY=1");
-    assert!(told.contains("WATCHDOG=1"), "{told}");
-    other.await_line("STATUS=phase=standby");
+    let told = other.await_line("STATUS=phase=standby");
+    assert!(told.contains("READY=1") && told.contains("WATCHDOG=1"), "{told}");
     standby.stop();
     other.await_line("STOPPING=1");
 
@@ -132,8 +130,8 @@ fn the_service_manager_is_told() {
 #[test]
 fn nobody_has_to_be_trusted() {
     let servers = Servers::with(&["--only", "etcd"]);
-    servers.kill(Part::Etcd);
-    let mut daemon = servers.daemon().set("status.listen", "127.0.0.1:0").start();
+    let launch = servers.daemon().set("database.port", 1).set("database.connection_retries", 1000);
+    let mut daemon = launch.clone().set("status.listen", "127.0.0.1:0").start();
     let pages = daemon.pages();
     for (request, status) in [
         ("GET /healthz?verbose=1 HTTP/1.0\r\n\r\n", 200),
@@ -169,7 +167,7 @@ fn nobody_has_to_be_trusted() {
 
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
-    let (status, log) = servers.daemon().set("status.listen", &address).run();
+    let (status, log) = launch.set("status.listen", &address).run();
     assert_eq!(status, 2, "{log}");
     assert!(log.contains(&format!("cannot listen on {address} (status.listen)")), "{log}");
 }

@@ -135,6 +135,7 @@ impl Load<'_> {
         self.progress.expect(tables.iter().map(|table| table.estimated_rows).sum());
         let mut gone = self.records.read(self.client)?;
         for published in &tables {
+            self.pulse.work();
             let PublishedTable { oid, name, columns, shape, .. } = published;
             match session.table(self.path, *oid, name, columns)? {
                 Ok(table) => {
@@ -168,7 +169,7 @@ impl Load<'_> {
         published: &PublishedTable,
         table: &Table,
     ) -> Result<()> {
-        // The server may wait for a lock, and sort, before the first row comes.
+        // PostgreSQL may wait for a lock, and sort, before the first row comes.
         self.pulse.wait();
         let mut stored = StoredRows::new(self.client, &table.prefix, self.stop);
         let Some(first) = stored.next()? else {
@@ -232,13 +233,15 @@ impl Load<'_> {
     }
 
     fn give(&mut self) -> Result<()> {
-        self.lanes.send_to_any(self.lanes.job(&mut self.batch))
+        self.lanes.send_to_any(self.lanes.job(&mut self.batch))?;
+        // Now the next rows are waited for.
+        self.pulse.wait();
+        Ok(())
     }
 
     fn row_done(&mut self) -> Result<()> {
         /// How many rows are read between two looks at the clock and the stop.
         const ROWS: u64 = 256;
-        self.pulse.work();
         if self.progress.row().is_multiple_of(ROWS) {
             self.progress.report();
             // A stream that has broken is noticed by its thread: this dump would be in vain.

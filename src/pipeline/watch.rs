@@ -226,6 +226,7 @@ impl Watch<'_> {
     }
 
     fn compare_once(&self, published: &PublishedTable) -> Result<Shape> {
+        self.pulse.work();
         let mut connection = Connection::connect(self.options, self.address, self.stop)?;
         // It waits for every transaction that runs.
         self.pulse.wait();
@@ -251,10 +252,7 @@ impl Watch<'_> {
         let first = stored.next()?;
         let rows = Rows::by_key(&mut session, &published, &table)?;
         let (mut chunk, mut counts) = (Chunk::default(), Counts::default());
-        // The server sorts the rows first.
-        self.pulse.wait();
         compare(rows, first, stored, |finding| {
-            self.pulse.work();
             counts.count(finding);
             match finding {
                 Finding::Same => {}
@@ -286,17 +284,13 @@ impl Watch<'_> {
     fn reach(&self, lsn: Lsn) -> Result<()> {
         let (done, reached) = bounded(1);
         self.ask(Request::Reach { lsn, done })?;
-        self.pulse.wait();
-        let outcome = reached.recv().map_err(|_| Error::Stopped);
-        self.pulse.work();
-        outcome
+        reached.recv().map_err(|_| Error::Stopped)
     }
 
     fn ask(&self, request: Request) -> Result<()> {
+        // What follows is a wait too: for the answer, or for the next rows to compare.
         self.pulse.wait();
-        let asked = self.requests.send(request).map_err(|_| Error::Stopped);
-        self.pulse.work();
-        asked
+        self.requests.send(request).map_err(|_| Error::Stopped)
     }
 
     fn records(&self) -> Records {

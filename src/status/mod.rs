@@ -11,9 +11,12 @@ mod notify;
 mod pending;
 
 use std::net::TcpListener;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::ops::Deref;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
+
+use sd_notify::NotifyState;
 
 pub(crate) use self::health::Pulse;
 use self::health::{Health, Stillness};
@@ -73,6 +76,8 @@ pub(crate) struct Status {
     /// Up to where PostgreSQL was told that it may forget.
     pub(crate) flushed: AtomicU64,
     activity: AtomicU8,
+    /// Whether it was told that the daemon stops.
+    stops: AtomicBool,
     health: Health,
     /// The longest that the server may stay silent in a sync, in milliseconds.
     silence_limit: AtomicU64,
@@ -83,12 +88,29 @@ pub(crate) struct Status {
     standstill_limit: Duration,
 }
 
+/// The status while the daemon runs; with its drop the daemon stops.
+pub(crate) struct Running(Arc<Status>);
+
+impl Deref for Running {
+    type Target = Status;
+
+    fn deref(&self) -> &Status {
+        &self.0
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.stops();
+    }
+}
+
 /// Makes the status and, if the settings or the environment ask for them, starts the threads that
 /// answer and tell: they live as long as the process.
 ///
 /// # Errors
 /// [`Error::Requirement`] if `status.listen` cannot be listened on.
-pub(crate) fn start(settings: &Settings, stop: &Stop) -> Result<Arc<Status>> {
+pub(crate) fn start(settings: &Settings, stop: &Stop) -> Result<Running> {
     let status = Arc::new(Status::new(settings)?);
     let StatusSettings { listen, .. } = &settings.status;
     if let Some(address) = listen {
@@ -108,7 +130,7 @@ pub(crate) fn start(settings: &Settings, stop: &Stop) -> Result<Arc<Status>> {
     if listen.is_some() || notify::is_wanted() {
         notify::start(Arc::clone(&status), stop)?;
     }
-    Ok(status)
+    Ok(Running(status))
 }
 
 impl Status {
@@ -124,6 +146,7 @@ impl Status {
             position: AtomicU64::default(),
             flushed: AtomicU64::default(),
             activity: AtomicU8::default(),
+            stops: AtomicBool::default(),
             health: Health::new(settings.status.stall_timeout),
             silence_limit: AtomicU64::new(u64::MAX),
             standstill: Mutex::new(Stillness::new(Instant::now())),
@@ -162,6 +185,13 @@ impl Status {
     /// The pulse of a thread, which ends with its last clone.
     pub(crate) fn pulse(&self, thread: &str) -> Pulse {
         self.health.pulse(thread)
+    }
+
+    /// Tells the service manager that the daemon stops, once.
+    fn stops(&self) {
+        if !self.stops.swap(true, Ordering::Relaxed) {
+            notify::notify(&[NotifyState::Stopping]);
+        }
     }
 
     /// What the daemon does.

@@ -1,6 +1,7 @@
 //! The thread that looks at the marks every second, and tells the service manager what they mean
 //! (sd_notify(3)): that the daemon has started, what it does, that it is alive, that it stops.
 
+use std::io::ErrorKind;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::thread::{self, Builder};
@@ -55,20 +56,19 @@ impl Notifier {
             if self.is_wanted {
                 self.tell(status, now);
             }
-            self.wait(stop, period);
+            self.wait(status, stop, period);
         }
     }
 
-    /// Waits for `period`, less when a stop is requested: that is told at once, and only once.
-    fn wait(&mut self, stop: &OwnedFd, period: Duration) {
+    /// Waits for `period`, less when a stop is requested: that is told at once.
+    fn wait(&mut self, status: &Status, stop: &OwnedFd, period: Duration) {
         match poll_readable([stop.as_fd()], Some(period)) {
             Ok([true]) if !self.stopping => {
                 self.stopping = true;
-                if self.is_wanted {
-                    notify(&[NotifyState::Stopping]);
-                }
+                status.stops();
             }
             Ok([false]) => {}
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
             // From the stop on it is readable, and the poll returns at once.
             Ok([true]) | Err(_) => thread::sleep(period),
         }
@@ -103,8 +103,8 @@ impl Notifier {
     }
 }
 
-/// A service manager that is gone has nobody to tell.
-fn notify(states: &[NotifyState<'_>]) {
+/// Tells the service manager, if there is one. To one that is gone there is nothing to tell.
+pub(super) fn notify(states: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(states) {
         log::debug!("cannot notify the service manager: {error}");
     }
