@@ -177,7 +177,7 @@ impl Checkpoint {
 }
 
 /// Seconds from 1970-01-01, where Unix time begins, to 2000-01-01, where PostgreSQL's does.
-const POSTGRES_EPOCH: Duration = Duration::from_secs(946_684_800);
+pub(crate) const POSTGRES_EPOCH: Duration = Duration::from_secs(946_684_800);
 
 /// A time of PostgreSQL, in microseconds, as RFC 3339 in UTC.
 #[must_use]

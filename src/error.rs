@@ -132,7 +132,43 @@ impl Error {
             Self::Etcd(error) => error.disposition(),
         }
     }
+
+    /// The kind of cause, in one word: one of [`CAUSES`].
+    #[must_use]
+    pub fn cause(&self) -> &'static str {
+        match self {
+            Self::PostgresIo { .. } => "postgres_connection",
+            Self::PostgresServer { .. } => "postgres_server",
+            Self::PostgresProtocol { .. } => "postgres_protocol",
+            Self::Credentials(_) => "credentials",
+            Self::InRecovery { .. } => "in_recovery",
+            Self::SlotInUse { .. } => "slot_in_use",
+            Self::RedumpNeeded(_) | Self::RowUnknown { .. } => "redump",
+            Self::Etcd(_) => "etcd",
+            Self::Fenced { .. } => "fenced",
+            Self::Setting(_)
+            | Self::Requirement(_)
+            | Self::Checkpoint { .. }
+            | Self::OversizedRow { .. }
+            | Self::System { .. }
+            | Self::Stopped => "other",
+        }
+    }
 }
+
+/// The causes that [`Error::cause`] tells apart.
+pub const CAUSES: [&str; 10] = [
+    "postgres_connection",
+    "postgres_server",
+    "postgres_protocol",
+    "credentials",
+    "in_recovery",
+    "slot_in_use",
+    "redump",
+    "etcd",
+    "fenced",
+    "other",
+];
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

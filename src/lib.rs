@@ -37,6 +37,7 @@ pub mod error;
 pub mod lsn;
 pub mod retry;
 pub mod secret;
+mod status;
 pub mod stop;
 mod threads;
 pub mod tls;

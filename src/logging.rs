@@ -2,7 +2,10 @@
 
 use std::collections::BTreeSet;
 use std::fmt::{self, Display};
+use std::fs::File;
 use std::io::{self, IsTerminal, Write};
+use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt;
 use std::str::FromStr;
 use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
@@ -17,12 +20,14 @@ use log::{Level, LevelFilter, SetLoggerError};
 pub fn start(log_level: &str, verbosity: usize) -> Result<(), SetLoggerError> {
     // A live progress line may be on the terminal: a message takes its place.
     let clear = if io::stderr().is_terminal() { "\r\x1b[K" } else { "" };
+    let journal = is_journal();
     Builder::new()
         .parse_filters(&filter(log_level, verbosity))
         .target(Target::Stderr)
         .format(move |out, record| {
-            let line =
-                Line { at: SystemTime::now(), level: record.level(), message: record.args() };
+            // The journal has the time already.
+            let at = (!journal).then(SystemTime::now);
+            let line = Line { at, level: record.level(), message: record.args() };
             writeln!(out, "{clear}{line}")
         })
         .try_init()
@@ -36,6 +41,25 @@ pub fn warn_once(message: String) {
     if !said.contains(&message) {
         log::warn!("{message}");
         said.insert(message);
+    }
+}
+
+/// Whether standard error leads to the journal (systemd.exec(5), `$JOURNAL_STREAM`). The variable
+/// alone does not say so: it is inherited, and the stream may have been redirected.
+fn is_journal() -> bool {
+    let Ok(stream) = std::env::var("JOURNAL_STREAM") else { return false };
+    let file = io::stderr().as_fd().try_clone_to_owned().map(File::from);
+    let metadata = file.and_then(|file| file.metadata());
+    metadata.is_ok_and(|metadata| stream == format!("{}:{}", metadata.dev(), metadata.ino()))
+}
+
+/// The priority that the journal gives a line which begins with it (sd-daemon(3)).
+fn priority(level: Level) -> &'static str {
+    match level {
+        Level::Error => "<3>",
+        Level::Warn => "<4>",
+        Level::Info => "<6>",
+        Level::Debug | Level::Trace => "<7>",
     }
 }
 
@@ -58,7 +82,8 @@ fn filter(log_level: &str, verbosity: usize) -> String {
 
 /// One line of the log.
 struct Line<'r> {
-    at: SystemTime,
+    /// When; `None` in the journal.
+    at: Option<SystemTime>,
     level: Level,
     message: &'r fmt::Arguments<'r>,
 }
@@ -67,7 +92,12 @@ impl Display for Line<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // What a server says may have line breaks in it, and would else look like a message.
         let message = self.message.to_string().replace(char::is_control, " ");
-        write!(f, "{} {:<5} {message}", humantime::format_rfc3339_millis(self.at), self.level)
+        match self.at {
+            Some(at) => {
+                write!(f, "{} {:<5} {message}", humantime::format_rfc3339_millis(at), self.level)
+            }
+            None => write!(f, "{}{message}", priority(self.level)),
+        }
     }
 }
 
@@ -97,10 +127,12 @@ mod tests {
     #[test]
     fn a_message_is_one_line() {
         let line = Line {
-            at: SystemTime::UNIX_EPOCH + Duration::from_millis(1_500),
+            at: Some(SystemTime::UNIX_EPOCH + Duration::from_millis(1_500)),
             level: Level::Info,
             message: &format_args!("a\nb\x1b[31mc"),
         };
         assert_eq!(line.to_string(), "1970-01-01T00:00:01.500Z INFO  a b [31mc");
+        let line = Line { at: None, level: Level::Warn, ..line };
+        assert_eq!(line.to_string(), "<4>a b [31mc");
     }
 }

@@ -1,10 +1,13 @@
 //! The man pages say what the tables of keys, options and commands say.
 
 use crate::cli::{COMMANDS, Command, OPTIONS, Opt};
-use crate::config::{KEYS, Key};
+use crate::config::{KEYS, Key, Settings};
+use crate::error::CAUSES;
+use crate::status::{DUMP_REASONS, Status};
 
 const PROGRAM: &str = include_str!("../man/pg2etcd.8");
 const FILE: &str = include_str!("../man/pg2etcd.toml.5");
+const ALERTS: &str = include_str!("../scripts/pg2etcd-alerts.yml");
 
 /// The items of a page's lists that begin with a macro.
 fn items<'p>(page: &'p str, of: &str) -> Vec<&'p str> {
@@ -46,6 +49,34 @@ fn every_option_and_command_is_an_item() {
         })
         .collect();
     assert_eq!(items(PROGRAM, "Cm"), commands);
+}
+
+#[test]
+fn every_metric_is_an_item_with_its_type_and_its_labels() {
+    let status = Status::new(&Settings::default()).expect("the metrics");
+    let page: Vec<_> = items(PROGRAM, "Li")
+        .into_iter()
+        .filter(|item| item.starts_with(".It Li pg2etcd_"))
+        .collect();
+    assert_eq!(page, status.described());
+    let words: Vec<&str> = PROGRAM.lines().filter_map(|line| line.strip_prefix(".Ql ")).collect();
+    for value in CAUSES.iter().chain(&DUMP_REASONS) {
+        assert!(words.iter().any(|word| word.split(' ').next() == Some(value)), "{value}");
+    }
+}
+
+#[test]
+fn the_alerts_are_on_metrics_that_are_there() {
+    let in_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let expressions = ALERTS.lines().filter_map(|line| line.trim().strip_prefix("expr: "));
+    let mut names = expressions
+        .flat_map(|line| line.split(|c| !in_name(c)))
+        .filter(|word| word.starts_with("pg2etcd_"))
+        .peekable();
+    assert!(names.peek().is_some(), "the search finds nothing");
+    for name in names {
+        assert!(PROGRAM.contains(&format!(".It Li {name} Pq")), "{name}");
+    }
 }
 
 /// A command's own options in the macros of mdoc: those without an argument share a dash.

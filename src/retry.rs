@@ -2,12 +2,19 @@
 
 use std::hash::{BuildHasher, RandomState};
 use std::io::ErrorKind;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::error::{Disposition, Error, Result};
+use crate::status::Retries;
 
 /// The longest pause between two attempts.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// The time after which a cause that lasts is logged again; it doubles each time,
+const FIRST_REMINDER: Duration = Duration::from_secs(60);
+/// up to this.
+const LONGEST_REMINDER: Duration = Duration::from_secs(3600);
+/// How many causes are told apart: their texts may have a number in them that is always another.
+const MOST_CAUSES: usize = 16;
 
 /// Attempts at something that fails.
 #[derive(Debug)]
@@ -16,8 +23,20 @@ pub struct Retry {
     longest_pause: Duration,
     pause: Duration,
     attempts: usize,
-    cause: Option<String>,
+    /// What was logged since the last success.
+    causes: Vec<Cause>,
     despite_refusals: bool,
+    counted: Option<Retries>,
+}
+
+/// A cause that was logged.
+#[derive(Debug)]
+struct Cause {
+    text: String,
+    /// When it is logged again if it lasts.
+    due: Instant,
+    /// The time from then to the next time.
+    interval: Duration,
 }
 
 impl Retry {
@@ -29,8 +48,9 @@ impl Retry {
             longest_pause: LONGEST_PAUSE.max(first_pause),
             pause: first_pause,
             attempts: 0,
-            cause: None,
+            causes: Vec::new(),
             despite_refusals: false,
+            counted: None,
         }
     }
 
@@ -47,6 +67,13 @@ impl Retry {
     #[must_use]
     pub fn despite_refusals(mut self, despite_refusals: bool) -> Self {
         self.despite_refusals = despite_refusals;
+        self
+    }
+
+    /// Counts the failures that are followed by another attempt.
+    #[must_use]
+    pub(crate) fn counted_in(mut self, retries: &Retries) -> Self {
+        self.counted = Some(retries.clone());
         self
     }
 
@@ -76,20 +103,17 @@ impl Retry {
         }
     }
 
-    /// Takes note of a failure, logs its cause unless that was the last one's cause too, and says
-    /// how long to wait.
+    /// Takes note of a failure, logs its cause unless that was logged not long ago, and says how
+    /// long to wait.
     ///
     /// Pauses double, so that a server in trouble is not kept busy. Where the answer is only "not
     /// yet" they do not: what is waited for may be there in the next second.
     pub fn failed(&mut self, error: &Error) -> Duration {
         self.attempts += 1;
-        let cause = error.to_string();
-        if self.cause.as_ref() == Some(&cause) {
-            log::debug!("{cause} (attempt {})", self.attempts);
-        } else {
-            log::warn!("{cause}");
-            self.cause = Some(cause);
+        if let Some(retries) = &self.counted {
+            retries.count(error);
         }
+        self.log(error.to_string(), Instant::now());
         if self.is_not_yet(error) {
             self.pause = self.first_pause;
             return jittered(self.first_pause);
@@ -97,6 +121,35 @@ impl Retry {
         let pause = jittered(self.pause);
         self.pause = (self.pause * 2).min(self.longest_pause);
         pause
+    }
+
+    /// Logs a cause that is new, or that is due again; else it is of interest to few.
+    fn log(&mut self, text: String, now: Instant) {
+        let attempts = self.attempts;
+        if self.is_worth_a_line(&text, now) {
+            let attempt =
+                if attempts > 1 { format!(" (attempt {attempts})") } else { String::new() };
+            log::warn!("{text}{attempt}");
+        } else {
+            log::debug!("{text} (attempt {attempts})");
+        }
+    }
+
+    fn is_worth_a_line(&mut self, text: &str, now: Instant) -> bool {
+        if let Some(cause) = self.causes.iter_mut().find(|cause| cause.text == text) {
+            let is_due = cause.due <= now;
+            if is_due {
+                cause.due = now + cause.interval;
+                cause.interval = (cause.interval * 2).min(LONGEST_REMINDER);
+            }
+            return is_due;
+        }
+        if self.causes.len() == MOST_CAUSES {
+            self.causes.remove(0);
+        }
+        let (due, interval) = (now + FIRST_REMINDER, FIRST_REMINDER * 2);
+        self.causes.push(Cause { text: text.to_owned(), due, interval });
+        true
     }
 
     /// Whether the failure is an answer, and a quick one, that says that there is nobody now: asking
@@ -130,11 +183,11 @@ impl Retry {
     /// Takes note that it worked: the next failure is a new one.
     pub fn succeeded(&mut self) {
         if self.attempts > 0 {
-            log::info!("Works again after {} failed attempts", self.attempts);
+            log::info!("Works again: failed_attempts={}", self.attempts);
         }
         self.attempts = 0;
         self.pause = self.first_pause;
-        self.cause = None;
+        self.causes.clear();
     }
 
     /// Whether another attempt may succeed after this failure, all else left as it is.
@@ -182,6 +235,31 @@ mod tests {
         retry.succeeded();
         assert_eq!(retry.attempts(), 0);
         assert!(retry.failed(&down()) <= Duration::from_secs(1));
+    }
+
+    #[test]
+    fn a_cause_is_logged_at_growing_intervals() {
+        let mut retry = Retry::new(Duration::from_secs(1));
+        let begin = Instant::now();
+        let logged: Vec<u64> = (0..4 * 3600)
+            .filter(|&second| retry.is_worth_a_line("down", begin + Duration::from_secs(second)))
+            .collect();
+        assert_eq!(logged, [0, 60, 180, 420, 900, 1860, 3780, 7380, 10980]);
+    }
+
+    #[test]
+    fn causes_in_turn_are_logged_once_each() {
+        let mut retry = Retry::new(Duration::from_secs(1));
+        let now = Instant::now();
+        assert!(retry.is_worth_a_line("refused", now) && retry.is_worth_a_line("reset", now));
+        assert!(!retry.is_worth_a_line("refused", now) && !retry.is_worth_a_line("reset", now));
+        retry.failed(&down());
+        retry.succeeded();
+        assert!(retry.is_worth_a_line("refused", now));
+        for number in 0..2 * MOST_CAUSES {
+            assert!(retry.is_worth_a_line(&number.to_string(), now));
+        }
+        assert_eq!(retry.causes.len(), MOST_CAUSES);
     }
 
     #[test]

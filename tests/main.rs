@@ -36,6 +36,10 @@ mod tls;
 mod verify;
 mod wait;
 
+mod health;
+mod logging;
+mod metrics;
+
 mod identity;
 mod published;
 mod random;

@@ -280,6 +280,27 @@ pub static KEYS: &[Key] = &[
         environment: &[],
         doc: "a row that no request can hold: stop, or skip it with an error in the log",
     },
+    Key {
+        name: "status.listen",
+        field: |settings| Field::OptionalText(&mut settings.status.listen, text::listen),
+        default: Fallback::None,
+        environment: &[],
+        doc: "address:port for /metrics, /healthz and /readyz",
+    },
+    Key {
+        name: "status.ready_lag",
+        field: |settings| Field::Size(&mut settings.status.ready_lag, 1..=1 << 40),
+        default: Fallback::Is("16MiB"),
+        environment: &[],
+        doc: "the lag from which on /readyz says no",
+    },
+    Key {
+        name: "status.stall_timeout",
+        field: |settings| Field::Duration(&mut settings.status.stall_timeout),
+        default: Fallback::Is("5m"),
+        environment: &[],
+        doc: "longest time that a thread may be at one step before /healthz says no",
+    },
 ];
 
 /// As libpq has it: who trusts what the system does trusts many, and has to look at the name.
@@ -342,7 +363,7 @@ mod tests {
     fn names_are_unique_and_tables_are_not_torn_apart() {
         let mut tables: Vec<&str> = KEYS.iter().map(|key| key.in_table().0).collect();
         tables.dedup();
-        assert_eq!(tables, ["", "database", "etcd", "sync"]);
+        assert_eq!(tables, ["", "database", "etcd", "sync", "status"]);
         for (index, key) in KEYS.iter().enumerate() {
             assert!(KEYS[..index].iter().all(|other| other.name != key.name), "{}", key.name);
         }

@@ -221,7 +221,7 @@ mod tests {
 
     #[test]
     fn defaults_follow_from_each_other() {
-        let Settings { log_level, database, etcd, sync } =
+        let Settings { log_level, database, etcd, sync, status } =
             loaded(&[], &["sync.slot=s1"]).unwrap().settings;
         assert_eq!(log_level, "info");
         assert_eq!(database.hosts(), [HostPort { host: "localhost".into(), port: 5432 }]);
@@ -242,6 +242,8 @@ mod tests {
         assert_eq!(sync.idle_period, Duration::from_secs(1));
         assert_eq!(sync.catalog_period, Duration::from_secs(60));
         assert_eq!((sync.writers, sync.oversized), (4, Oversized::Stop));
+        assert_eq!((status.listen, status.ready_lag), (None, 16 << 20));
+        assert_eq!(status.stall_timeout, Duration::from_secs(300));
     }
 
     #[test]

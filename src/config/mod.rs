@@ -40,6 +40,8 @@ pub struct Settings {
     pub etcd: EtcdSettings,
     /// How the copy is kept.
     pub sync: SyncSettings,
+    /// What tells others how it goes.
+    pub status: StatusSettings,
 }
 
 /// The database that is copied.
@@ -187,6 +189,17 @@ pub struct SyncSettings {
     pub writers: usize,
     /// What is done about a row that no request can hold.
     pub oversized: Oversized,
+}
+
+/// What tells others how it goes.
+#[derive(Clone, Debug, Default)]
+pub struct StatusSettings {
+    /// Where metrics, health and readiness are served, `address:port`; nowhere if it is absent.
+    pub listen: Option<String>,
+    /// The lag, in bytes, from which on the copy is not ready.
+    pub ready_lag: usize,
+    /// The longest that a thread may be at one step.
+    pub stall_timeout: Duration,
 }
 
 /// The format of the values in etcd.

@@ -74,6 +74,19 @@ pub(super) fn endpoint(text: &str) -> Result<String, String> {
     if well_formed && numbered { Ok(text.to_owned()) } else { Err(malformed()) }
 }
 
+/// Where to listen, `address:port`. The port 0 is any that is free.
+pub(super) fn listen(text: &str) -> Result<String, String> {
+    let text = any(text.trim())?;
+    let (address, port) = text.rsplit_once(':').unwrap_or((&text, ""));
+    let number = port.bytes().all(|byte| byte.is_ascii_digit());
+    let bracketed = address.starts_with('[') && address.ends_with(']');
+    let plain = !address.is_empty() && !address.contains([':', '[', ']', '/', ' ']);
+    if (bracketed || plain) && number && port.parse::<u16>().is_ok() {
+        return Ok(text);
+    }
+    Err(format!("expected address:port, such as 127.0.0.1:9187 or [::1]:9187, got {text:?}"))
+}
+
 /// What keys in etcd are below: the slashes at the ends are dropped.
 pub(super) fn key_path(text: &str) -> Result<String, String> {
     any(text.trim_matches('/'))
@@ -102,7 +115,7 @@ mod tests {
 
     #[test]
     fn good_texts_are_kept_in_one_form() {
-        let checks: [(Check, &str, &str); 18] = [
+        let checks: [(Check, &str, &str); 21] = [
             (any, "ä b", "ä b"),
             (identifier, "Any Name", "Any Name"),
             (slot_name, "pg2etcd_01", "pg2etcd_01"),
@@ -113,6 +126,9 @@ mod tests {
             (endpoint, " http://etcd-0:2379/", "http://etcd-0:2379"),
             (endpoint, "https://[::1]:2379", "https://[::1]:2379"),
             (endpoint, "[::1]:2379", "[::1]:2379"),
+            (listen, " 127.0.0.1:9187 ", "127.0.0.1:9187"),
+            (listen, "[::]:0", "[::]:0"),
+            (listen, "localhost:9187", "localhost:9187"),
             (key_path, "/a/b//c/", "a/b//c"),
             (key_path, ".pg2etcd/x", ".pg2etcd/x"),
             (log_filter, "info", "info"),
@@ -129,7 +145,7 @@ mod tests {
 
     #[test]
     fn bad_texts_are_refused() {
-        let checks: [(Check, &[&str]); 7] = [
+        let checks: [(Check, &[&str]); 8] = [
             (any, &["", "a\0b", "a\nb"]),
             (identifier, &["", &"x".repeat(64)]),
             (slot_name, &["", "Upper", "a-b", "a b", &"x".repeat(64)]),
@@ -150,6 +166,7 @@ mod tests {
                     "b c:1",
                 ],
             ),
+            (listen, &["", "9187", ":9187", "a:", "a:+1", "a:65536", "::1:9187", "http://a:1"]),
             (key_path, &["", "/", "//", "a\0"]),
             (log_filter, &["", "inof", "info,", "ureq", "ureq=loud", "info;ureq=trace"]),
         ];

@@ -28,6 +28,7 @@ use crate::pipeline::write::{Ending, Fence, Job, Step, Writer};
 use crate::pipeline::{Start, limits};
 use crate::postgres::{PublishedTable, Session, StatusWriter};
 use crate::records::Records;
+use crate::status::{Pulse, Status};
 use crate::stop::Stop;
 use crate::threads::Failure;
 
@@ -37,14 +38,22 @@ use crate::threads::Failure;
 ///
 /// # Errors
 /// Those of both servers; [`Error::Stopped`] if a stop was requested; [`Error::OversizedRow`].
-pub(crate) fn run(settings: &Settings, start: &mut Start, stop: &Stop) -> Result<()> {
+pub(crate) fn run(
+    settings: &Settings,
+    start: &mut Start,
+    stop: &Stop,
+    status: &Status,
+    pulse: &Pulse,
+) -> Result<()> {
     let Start { session, statuses, client, checkpoint, mod_revision, status_interval, .. } = start;
     let fence = Fence::new(Checkpoint::key(&settings.etcd.state_path), *mod_revision);
     let fence = Arc::new(fence);
-    let (lanes, lane_ends) = Lanes::new(settings.sync.writers);
+    status.stream_begins(checkpoint.lsn, *status_interval);
+    let (lanes, lane_ends) = Lanes::new(settings.sync.writers, pulse.clone());
     // Nothing is ever sent on it: that the load has dropped its end is the message.
     let (loading, loaded) = bounded(0);
-    let ending = Ending { stop, source: loaded.clone() };
+    // Here the position stays where it is.
+    let position = AtomicU64::new(checkpoint.lsn.0);
     let failure = Failure::default();
     let result = thread::scope(|scope| {
         for (lane, end) in lane_ends.into_iter().enumerate() {
@@ -52,8 +61,13 @@ pub(crate) fn run(settings: &Settings, start: &mut Start, stop: &Stop) -> Result
                 client: client.clone(),
                 fence: Arc::clone(&fence),
                 checkpoint: checkpoint.clone(),
-                flushed: Arc::new(AtomicU64::new(0)),
-                ending: ending.clone(),
+                position: &position,
+                metrics: &status.metrics,
+                ending: Ending {
+                    stop,
+                    source: loaded.clone(),
+                    pulse: status.pulse(&format!("write {lane}")),
+                },
                 // The position was written just before.
                 accepted: true,
             };
@@ -72,7 +86,9 @@ pub(crate) fn run(settings: &Settings, start: &mut Start, stop: &Stop) -> Result
             limits: limits(&settings.etcd),
             skip_oversized: settings.sync.oversized == Oversized::Skip,
             batch: Batch::default(),
-            progress: Progress::new(),
+            progress: Progress::new(&status.metrics),
+            status,
+            pulse,
         }
         .run(session, &settings.sync.publication)
     });
@@ -109,7 +125,9 @@ struct Load<'a> {
     limits: Limits,
     skip_oversized: bool,
     batch: Batch,
-    progress: Progress,
+    progress: Progress<'a>,
+    status: &'a Status,
+    pulse: &'a Pulse,
 }
 
 impl Load<'_> {
@@ -118,6 +136,7 @@ impl Load<'_> {
         self.progress.expect(tables.iter().map(|table| table.estimated_rows).sum());
         let mut gone = self.records.read(self.client)?;
         for published in &tables {
+            self.pulse.work();
             let PublishedTable { oid, name, columns, shape, .. } = published;
             match session.table(self.path, *oid, name, columns)? {
                 Ok(table) => {
@@ -151,6 +170,8 @@ impl Load<'_> {
         published: &PublishedTable,
         table: &Table,
     ) -> Result<()> {
+        // PostgreSQL may wait for a lock, and sort, before the first row comes.
+        self.pulse.wait();
         let mut stored = Stored::new(self.client, self.stop);
         if !stored.has_any(&table.prefix)? {
             return self.copy(Rows::unordered(session, published, table)?);
@@ -208,11 +229,15 @@ impl Load<'_> {
             return Err(error);
         }
         log::error!("Leaving a row out: {error}");
+        self.status.metrics.oversized_rows.inc();
         self.add(Change::Delete { key })
     }
 
     fn give(&mut self) -> Result<()> {
-        self.lanes.send_to_any(self.lanes.job(&mut self.batch))
+        self.lanes.send_to_any(self.lanes.job(&mut self.batch))?;
+        // Now the next rows are waited for.
+        self.pulse.wait();
+        Ok(())
     }
 
     fn row_done(&mut self) -> Result<()> {

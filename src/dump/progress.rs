@@ -3,13 +3,15 @@
 use std::io::{IsTerminal, Write, stderr};
 use std::time::{Duration, Instant};
 
+use crate::status::Metrics;
+
 /// The time between two log lines.
 const LOG_PERIOD: Duration = Duration::from_secs(5);
 /// The time between two states of the live line on a terminal.
 const LIVE_PERIOD: Duration = Duration::from_millis(250);
 
 /// What was read and done.
-pub(super) struct Progress {
+pub(super) struct Progress<'a> {
     /// Rows that were put.
     pub(super) put: u64,
     /// Rows that etcd had already.
@@ -22,10 +24,11 @@ pub(super) struct Progress {
     logged: Instant,
     shown: Instant,
     live: bool,
+    metrics: &'a Metrics,
 }
 
-impl Progress {
-    pub(super) fn new() -> Self {
+impl<'a> Progress<'a> {
+    pub(super) fn new(metrics: &'a Metrics) -> Self {
         let now = Instant::now();
         let live = stderr().is_terminal() && log::log_enabled!(log::Level::Info);
         Self {
@@ -38,12 +41,15 @@ impl Progress {
             logged: now,
             shown: now,
             live,
+            metrics,
         }
     }
 
     /// How many rows there are, by the planner's estimate; 0 if it has none.
     pub(super) fn expect(&mut self, rows: u64) {
         self.expected = rows;
+        self.metrics.dump_expected_rows.set(rows);
+        self.metrics.dump_rows.set(0);
     }
 
     /// Counts a row and says how many that are.
@@ -54,6 +60,7 @@ impl Progress {
 
     /// Says how far it is, if it is time to.
     pub(super) fn report(&mut self) {
+        self.metrics.dump_rows.set(self.rows);
         if self.logged.elapsed() >= LOG_PERIOD {
             self.logged = Instant::now();
             log::info!("Dumping: {}", self.so_far());
@@ -67,6 +74,7 @@ impl Progress {
     /// Says that it is done.
     pub(super) fn finish(&self) {
         let Self { rows, put, same, deleted, .. } = self;
+        self.metrics.dump_rows.set(*rows);
         let seconds = self.started.elapsed().as_secs_f64();
         log::info!(
             "Dump finished: {rows} rows in {seconds:.1} s, {put} put, {same} the same, \

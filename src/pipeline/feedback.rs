@@ -5,27 +5,29 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, never, select};
 
-use super::receive::Progress;
 use crate::error::Result;
 use crate::lsn::Lsn;
 use crate::postgres::StatusWriter;
+use crate::status::{Pulse, Status};
 
 /// How long the server may take to end the stream, once asked to, before the connection is cut.
 const END_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Sends standby statuses.
-pub(super) struct Feedback {
+pub(super) struct Feedback<'a> {
     pub(super) statuses: StatusWriter,
-    pub(super) progress: Progress,
     /// The longest time between two statuses.
     pub(super) interval: Duration,
     /// A status is wanted at once. Disconnected once nothing more is received.
     pub(super) requests: Receiver<()>,
     /// Disconnected once nothing more is written.
     pub(super) written: Receiver<()>,
+    /// What there is to tell.
+    pub(super) status: &'a Status,
+    pub(super) pulse: Pulse,
 }
 
-impl Feedback {
+impl Feedback<'_> {
     /// Sends a status when one is requested or due, until nothing more is written; then the last
     /// one, and the end of the stream.
     pub(super) fn run(mut self) -> Result<()> {
@@ -38,6 +40,7 @@ impl Feedback {
             if is_due {
                 due = Instant::now() + self.interval;
             }
+            self.pulse.wait();
             select! {
                 recv(requests) -> request => {
                     if request.is_err() {
@@ -53,12 +56,14 @@ impl Feedback {
     }
 
     /// Sends a status. It is logged if it is due or says something new: a server that shuts down
-    /// asks again and again.
+    /// asks again and again. The answer to one that is due is a sign of life.
     fn send(&mut self, is_due: bool, logged: &mut Option<(Lsn, Lsn)>) -> Result<()> {
+        self.pulse.work();
         // In this order: what is flushed was received before.
-        let flushed = Lsn(self.progress.flushed.load(Ordering::Acquire));
-        let received = Lsn(self.progress.received.load(Ordering::Relaxed)).max(flushed);
-        self.statuses.send_status(received, flushed, false)?;
+        let flushed = Lsn(self.status.position.load(Ordering::Acquire));
+        let received = Lsn(self.status.received.load(Ordering::Relaxed)).max(flushed);
+        self.statuses.send_status(received, flushed, is_due)?;
+        self.status.flushed.store(flushed.0, Ordering::Relaxed);
         if is_due || *logged != Some((received, flushed)) {
             log::info!("Sending standby status receivedLSN={received} savedLSN={flushed}");
             *logged = Some((received, flushed));

@@ -8,6 +8,7 @@ use super::write::{Job, Step};
 use crate::batch::Batch;
 use crate::error::{Error, Result};
 use crate::etcd::Txn;
+use crate::status::Pulse;
 
 /// The ends of the writers' channels. Every send fails with [`Error::Stopped`] once a writer has
 /// failed, which tells its own cause.
@@ -17,6 +18,8 @@ pub(crate) struct Lanes {
     /// Holds none: lane 0 takes a job from here only when it has nothing else to do.
     idle: Sender<Job>,
     used: Receiver<Txn>,
+    /// That of the thread which gives the jobs.
+    pulse: Pulse,
 }
 
 /// The other ends, for the writer of one lane.
@@ -51,7 +54,7 @@ impl LaneEnd {
 
 impl Lanes {
     /// So many lanes, at least one.
-    pub(crate) fn new(count: usize) -> (Self, Vec<LaneEnd>) {
+    pub(crate) fn new(count: usize, pulse: Pulse) -> (Self, Vec<LaneEnd>) {
         // Txns come back in a lane's own time; at most three a lane are in use.
         let (used_sender, used) = unbounded();
         let (idle, idle_end) = bounded(0);
@@ -62,7 +65,7 @@ impl Lanes {
                 (sender, LaneEnd { jobs, idle, used: used_sender.clone() })
             })
             .unzip();
-        (Self { jobs, idle, used }, ends)
+        (Self { jobs, idle, used, pulse }, ends)
     }
 
     /// How many lanes there are.
@@ -80,7 +83,10 @@ impl Lanes {
 
     /// Gives a job to a lane once it has room for it.
     pub(crate) fn send(&self, lane: usize, job: Job) -> Result<()> {
-        self.jobs[lane].send(job).map_err(|_| Error::Stopped)
+        self.pulse.wait();
+        let sent = self.jobs[lane].send(job).map_err(|_| Error::Stopped);
+        self.pulse.work();
+        sent
     }
 
     /// Gives a job to the first lane that has room for it.
@@ -89,7 +95,9 @@ impl Lanes {
         for lane in &self.jobs {
             select.send(lane);
         }
+        self.pulse.wait();
         let operation = select.select();
+        self.pulse.work();
         let lane = &self.jobs[operation.index()];
         operation.send(lane, job).map_err(|_| Error::Stopped)
     }

@@ -34,7 +34,7 @@ use self::channel::chunk_channel;
 use self::feedback::Feedback;
 use self::lanes::Lanes;
 use self::pack::{Pack, Rules};
-use self::receive::{Progress, Receive, Translation};
+use self::receive::{Receive, Translation};
 use self::watch::{RunningQuery, Watch};
 use self::write::{Ending, Fence, Writer};
 use crate::batch::Limits;
@@ -43,6 +43,7 @@ use crate::config::{EtcdSettings, Oversized, Settings};
 use crate::error::Result;
 use crate::etcd::{Client, Txn};
 use crate::postgres::{FrameReader, HostPort, Options, Session, StatusWriter};
+use crate::status::{Activity, Pulse, Status};
 use crate::stop::Stop;
 use crate::threads::Failure;
 
@@ -74,7 +75,15 @@ pub(crate) struct Start {
 }
 
 /// Follows the stream until a stop is requested or something fails.
-pub(crate) fn run(settings: &Settings, start: Start, stop: &Stop) -> Result<()> {
+///
+/// The calling thread, of which `pulse` is, waits meanwhile.
+pub(crate) fn run(
+    settings: &Settings,
+    start: Start,
+    stop: &Stop,
+    status: &Status,
+    pulse: &Pulse,
+) -> Result<()> {
     let Start {
         frames,
         statuses,
@@ -87,12 +96,14 @@ pub(crate) fn run(settings: &Settings, start: Start, stop: &Stop) -> Result<()> 
         status_interval,
     } = start;
     let position = checkpoint.position();
-    let progress = Progress::starting_at(position.lsn);
+    status.enter(Activity::Syncing);
+    status.stream_begins(position.lsn, status_interval);
     let fence = Fence::new(Checkpoint::key(&settings.etcd.state_path), mod_revision);
     let fence = Arc::new(fence);
 
     let (chunk_sender, chunk_receiver) = chunk_channel(BACKLOG_BYTES);
-    let (lanes, lane_ends) = Lanes::new(settings.sync.writers);
+    let pack_pulse = status.pulse("pack");
+    let (lanes, lane_ends) = Lanes::new(settings.sync.writers, pack_pulse.clone());
     let (request_sender, requests) = bounded(1);
     let (repair_sender, repairs) = bounded(0);
     // A poke that finds no room is one of many.
@@ -100,21 +111,28 @@ pub(crate) fn run(settings: &Settings, start: Start, stop: &Stop) -> Result<()> 
     // Nothing is ever sent on these two: that a thread has dropped its end is the message.
     let (receiving, source) = bounded(0);
     let (writing, written) = bounded(0);
-    let ending = Ending { stop, source: source.clone() };
+    let ending = |pulse| Ending { stop, source: source.clone(), pulse };
 
-    let translation = Translation::new(session, &settings.etcd.path, poke_sender.clone());
-    let received = Arc::clone(&progress.received);
+    let translation = Translation::new(session, &settings.etcd.path, poke_sender.clone(), status);
     let receive = Receive {
         frames,
         stop,
         translation,
         chunks: chunk_sender,
         status_requests: request_sender,
-        received,
+        status,
+        pulse: status.pulse("receive"),
     };
     let watching = (repairs, poke_sender);
-    let pack =
-        Pack::new(rules(settings), lanes, client.clone(), ending.clone(), position, watching);
+    let pack = Pack::new(
+        rules(settings),
+        lanes,
+        client.clone(),
+        ending(pack_pulse),
+        position,
+        watching,
+        status,
+    );
     let query = RunningQuery::default();
     let watch = Watch {
         settings,
@@ -124,17 +142,26 @@ pub(crate) fn run(settings: &Settings, start: Start, stop: &Stop) -> Result<()> 
         client: client.clone(),
         requests: repair_sender,
         pokes,
-        ending: source,
+        ending: source.clone(),
         query: query.clone(),
+        retries: &status.metrics.retries,
+        pulse: status.pulse("watch"),
     };
-    let flushed = Arc::clone(&progress.flushed);
-    let feedback = Feedback { statuses, progress, interval: status_interval, requests, written };
+    let feedback = Feedback {
+        statuses,
+        interval: status_interval,
+        requests,
+        written,
+        status,
+        pulse: status.pulse("feedback"),
+    };
     let writer = |lane: usize| Writer {
         client: client.clone(),
         fence: Arc::clone(&fence),
         checkpoint: checkpoint.clone(),
-        flushed: Arc::clone(&flushed),
-        ending: ending.clone(),
+        ending: ending(status.pulse(&format!("write {lane}"))),
+        position: &status.position,
+        metrics: &status.metrics,
         // The others write only after it has.
         accepted: lane > 0,
     };
@@ -152,11 +179,14 @@ pub(crate) fn run(settings: &Settings, start: Start, stop: &Stop) -> Result<()> 
         failure.spawn(scope, "pack", move || pack.run(&chunk_receiver));
         failure.spawn(scope, "watch", move || watch.run());
         failure.spawn(scope, "feedback", move || feedback.run());
+        pulse.wait();
         let received = failure.spawn(scope, "receive", move || {
             let _receiving = receiving;
             receive.run()
         });
         let frames = received.and_then(|thread| thread.join().ok().flatten());
+        // Whatever the others do now, it has to end.
+        pulse.work();
         query.cancel();
         frames
     });

@@ -16,6 +16,7 @@ use crate::change::{Change, Chunk, Event, Position};
 use crate::error::{Error, Result};
 use crate::etcd::{Client, Txn};
 use crate::lsn::Lsn;
+use crate::status::{Pulse, Status};
 
 /// What the packing follows.
 #[derive(Clone, Copy, Debug)]
@@ -57,6 +58,8 @@ pub(super) struct Pack<'a> {
     pub(super) recording: Option<Recording>,
     /// Who waits for etcd to have all up to an LSN.
     pub(super) awaited: Option<(Lsn, Sender<()>)>,
+    status: &'a Status,
+    pulse: Pulse,
 }
 
 impl<'a> Pack<'a> {
@@ -67,11 +70,13 @@ impl<'a> Pack<'a> {
         ending: Ending<'a>,
         position: Position,
         (requests, pokes): (Receiver<Request>, Sender<Poke>),
+        status: &'a Status,
     ) -> Self {
+        let pulse = ending.pulse.clone();
         Self {
             rules,
             lanes,
-            stored: Stored::new(client, ending),
+            stored: Stored::new(client, ending, &status.metrics.retries),
             ready: Batch::default(),
             open: Batch::default(),
             commit_lsn: None,
@@ -83,6 +88,8 @@ impl<'a> Pack<'a> {
             pokes,
             recording: None,
             awaited: None,
+            status,
+            pulse,
         }
     }
 
@@ -90,7 +97,10 @@ impl<'a> Pack<'a> {
     /// is left.
     pub(super) fn run(mut self, chunks: &ChunkReceiver) -> Result<()> {
         loop {
-            match self.next(chunks)? {
+            self.pulse.wait();
+            let next = self.next(chunks)?;
+            self.pulse.work();
+            match next {
                 Next::Chunk(chunk) => self.take(&chunk)?,
                 Next::Request(request) => self.answer(request)?,
                 Next::Given => {}
@@ -259,6 +269,7 @@ impl<'a> Pack<'a> {
         match change {
             Change::Put { .. } if self.rules.skip_oversized => {
                 log::error!("Leaving a row out: {error}");
+                self.status.metrics.oversized_rows.inc();
                 Ok(without_row(change))
             }
             _ => Err(error),

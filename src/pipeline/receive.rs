@@ -2,8 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 
 use crossbeam_channel::Sender;
 
@@ -14,9 +13,9 @@ use crate::config::TableName;
 use crate::document::{Table, table_name};
 use crate::error::{Error, Result};
 use crate::logging::warn_once;
-use crate::lsn::Lsn;
 use crate::pgoutput::{Message, OldTuple, Relation, Tuple, decode};
 use crate::postgres::{Frame, FrameReader, Session};
+use crate::status::{Pulse, Status, TableChanges, Transactions};
 use crate::stop::Stop;
 
 /// The size, in bytes, at which a chunk is handed on even in the middle of a transaction.
@@ -30,17 +29,20 @@ pub(super) struct Receive<'a> {
     pub(super) chunks: ChunkSender,
     /// Asks for a standby status at once.
     pub(super) status_requests: Sender<()>,
-    /// Up to where the stream has been received.
-    pub(super) received: Arc<AtomicU64>,
+    /// Where it is noted what has come.
+    pub(super) status: &'a Status,
+    pub(super) pulse: Pulse,
 }
 
 impl Receive<'_> {
     /// Reads until a stop is requested, and returns the stream to be read to its end.
     pub(super) fn run(mut self) -> Result<FrameReader> {
         let mut chunk = Chunk::default();
+        self.pulse.wait();
         while let Some(frame) = self.frames.next(self.stop)? {
+            self.pulse.work();
             let (Frame::XlogData { wal_end, .. } | Frame::Keepalive { wal_end, .. }) = frame;
-            self.received.fetch_max(wal_end.0, Ordering::Relaxed);
+            self.status.received.fetch_max(wal_end.0, Ordering::Relaxed);
             match frame {
                 Frame::XlogData { message, .. } => self.translation.add(message, &mut chunk)?,
                 Frame::Keepalive { reply_requested, .. } => {
@@ -54,7 +56,9 @@ impl Receive<'_> {
             // The server sends each change by itself: a transaction is worth handing on when it is
             // whole, and those that have come together go together.
             let pause = chunk.is_complete() && !self.frames.buffered();
+            self.pulse.wait();
             if pause || chunk.size() >= CHUNK_BYTES {
+                self.translation.note_received();
                 self.chunks.send(std::mem::take(&mut chunk))?;
             }
         }
@@ -68,35 +72,65 @@ pub(super) struct Translation<'a> {
     path: &'a str,
     /// The tables by OID, as their last `Relation` message and the catalog describe them; `None`
     /// for one that is left out.
-    tables: HashMap<u32, Option<Table>>,
+    tables: HashMap<u32, Option<Described>>,
     /// Tells the watch that a table was described.
     pokes: Sender<Poke>,
+    status: &'a Status,
+    /// The transaction that is coming in, as long as it has changed no row.
+    begun: Option<Transactions>,
+    /// Those that have changed rows and are not noted yet.
+    changing: Option<Transactions>,
+}
+
+/// A table, with the counters of its changes.
+struct Described {
+    table: Table,
+    changes: TableChanges,
 }
 
 impl<'a> Translation<'a> {
-    pub(super) fn new(session: Session, path: &'a str, pokes: Sender<Poke>) -> Self {
-        Self { session, path, tables: HashMap::new(), pokes }
+    pub(super) fn new(
+        session: Session,
+        path: &'a str,
+        pokes: Sender<Poke>,
+        status: &'a Status,
+    ) -> Self {
+        let tables = HashMap::new();
+        Self { session, path, tables, pokes, status, begun: None, changing: None }
     }
 
     fn add(&mut self, message: &[u8], chunk: &mut Chunk) -> Result<()> {
         let message = decode(message).map_err(|error| protocol_error(error.to_string()))?;
         match message {
-            Message::Begin { final_lsn, .. } => chunk.begin(final_lsn),
+            Message::Begin { final_lsn, commit_time, .. } => {
+                chunk.begin(final_lsn);
+                self.begun =
+                    Some(Transactions { committed_at: commit_time, commit_lsn: final_lsn });
+            }
             Message::Commit { commit_end_lsn, commit_time, .. } => {
                 chunk.commit(Position { lsn: commit_end_lsn, committed_at: commit_time });
             }
             Message::Relation(relation) => self.learn(relation)?,
-            Message::Insert { relation, new } => self.put(relation, None, new, chunk)?,
-            Message::Update { relation, old, new } => self.put(relation, old, new, chunk)?,
+            Message::Insert { relation, new } => {
+                self.put(relation, None, new, chunk, |changes| changes.insert.inc())?;
+            }
+            Message::Update { relation, old, new } => {
+                self.put(relation, old, new, chunk, |changes| changes.update.inc())?;
+            }
             Message::Delete { relation, old } => {
-                if let Some(table) = table(&self.tables, relation, old.cells().len())? {
+                let described = described(&self.tables, relation, old.cells().len())?;
+                if let Some(Described { table, changes }) = described {
                     chunk.delete(|out| table.write_key(old.cells(), None, out));
+                    changes.delete.inc();
+                    self.note_change();
                 }
             }
             Message::Truncate { relations, .. } => {
                 for relation in relations {
-                    if let Some(table) = known(&self.tables, relation)? {
+                    if let Some(Described { table, changes }) = known(&self.tables, relation)? {
                         chunk.truncate(&table.prefix);
+                        changes.truncate.inc();
+                        self.note_change();
                     }
                 }
             }
@@ -120,8 +154,27 @@ impl<'a> Translation<'a> {
             // The watch may have been poked often enough already.
             let _ = self.pokes.try_send(Poke::TableDescribed(table_name(&name.schema, &name.name)));
         }
-        self.tables.insert(oid, table.ok());
+        let described = table.ok().map(|table| {
+            let changes = self.status.metrics.of_table(&name.to_string());
+            Described { table, changes }
+        });
+        self.tables.insert(oid, described);
         Ok(())
+    }
+
+    /// Takes note of a change: its transaction is one to wait for.
+    fn note_change(&mut self) {
+        if let Some(begun) = self.begun.take() {
+            self.status.metrics.transactions.inc();
+            self.changing.get_or_insert(begun).commit_lsn = begun.commit_lsn;
+        }
+    }
+
+    /// Takes note of all that has come so far, before it is handed on.
+    fn note_received(&mut self) {
+        if let Some(transactions) = self.changing.take() {
+            self.status.note_received(transactions);
+        }
     }
 
     fn put(
@@ -130,8 +183,11 @@ impl<'a> Translation<'a> {
         old: Option<OldTuple<'_>>,
         new: Tuple<'_>,
         chunk: &mut Chunk,
+        count: fn(&TableChanges),
     ) -> Result<()> {
-        let Some(table) = table(&self.tables, relation, new.len())? else { return Ok(()) };
+        let Some(described) = described(&self.tables, relation, new.len())? else { return Ok(()) };
+        let Described { table, changes } = described;
+        count(changes);
         // Of an old key only the key's columns are known.
         let whole = match &old {
             Some(OldTuple::Full(cells)) => Some(&cells[..]),
@@ -145,6 +201,7 @@ impl<'a> Translation<'a> {
             |out| table.write_document(&shown, whole, out),
             old.map(|old| move |out: &mut Vec<u8>| table.write_key(old, None, out)),
         );
+        self.note_change();
         Ok(())
     }
 }
@@ -179,38 +236,24 @@ fn with_casts<'a>(cells: &'a Tuple<'a>, casts: &'a [(usize, String)]) -> Cow<'a,
 }
 
 /// The table of a row of so many columns; `None` for one that is left out.
-fn table(
-    tables: &HashMap<u32, Option<Table>>,
+fn described(
+    tables: &HashMap<u32, Option<Described>>,
     relation: u32,
     width: usize,
-) -> Result<Option<&Table>> {
-    let table = known(tables, relation)?;
-    if table.is_some_and(|table| table.width() != width) {
+) -> Result<Option<&Described>> {
+    let described = known(tables, relation)?;
+    if described.is_some_and(|described| described.table.width() != width) {
         return Err(protocol_error(format!("a row of table {relation} has {width} columns")));
     }
-    Ok(table)
+    Ok(described)
 }
 
-fn known(tables: &HashMap<u32, Option<Table>>, relation: u32) -> Result<Option<&Table>> {
-    let table = tables.get(&relation).map(Option::as_ref);
-    table.ok_or_else(|| protocol_error(format!("a change of table {relation}, never described")))
+fn known(tables: &HashMap<u32, Option<Described>>, relation: u32) -> Result<Option<&Described>> {
+    let described = tables.get(&relation).map(Option::as_ref);
+    described
+        .ok_or_else(|| protocol_error(format!("a change of table {relation}, never described")))
 }
 
 fn protocol_error(problem: String) -> Error {
     Error::PostgresProtocol { doing: "reading the stream".to_owned(), problem }
-}
-
-/// The positions that a standby status speaks of.
-#[derive(Clone, Debug)]
-pub(super) struct Progress {
-    /// Up to where the stream has been received.
-    pub(super) received: Arc<AtomicU64>,
-    /// Up to where it is in etcd.
-    pub(super) flushed: Arc<AtomicU64>,
-}
-
-impl Progress {
-    pub(super) fn starting_at(lsn: Lsn) -> Self {
-        Self { received: Arc::new(AtomicU64::new(lsn.0)), flushed: Arc::new(AtomicU64::new(lsn.0)) }
-    }
 }

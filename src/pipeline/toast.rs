@@ -10,6 +10,7 @@ use crate::document::{fill, has_holes};
 use crate::error::{Error, Result};
 use crate::etcd::Client;
 use crate::retry::Retry;
+use crate::status::Retries;
 
 /// How many keys are read at once: enough to spare round trips, few enough to hold their values.
 const READ_AHEAD: usize = 32;
@@ -17,13 +18,14 @@ const READ_AHEAD: usize = 32;
 pub(super) struct Stored<'a> {
     client: Client,
     ending: Ending<'a>,
+    retries: &'a Retries,
     /// The documents that were read, as long as they are the newest; `None` where there is none.
     documents: HashMap<Vec<u8>, Option<Vec<u8>>>,
 }
 
 impl<'a> Stored<'a> {
-    pub(super) fn new(client: Client, ending: Ending<'a>) -> Self {
-        Self { client, ending, documents: HashMap::new() }
+    pub(super) fn new(client: Client, ending: Ending<'a>, retries: &'a Retries) -> Self {
+        Self { client, ending, retries, documents: HashMap::new() }
     }
 
     /// The change with its holes filled.
@@ -95,8 +97,9 @@ impl<'a> Stored<'a> {
         let mut keys: Vec<&[u8]> = wanted.take(READ_AHEAD).collect();
         keys.sort_unstable();
         keys.dedup();
-        let Self { client, ending, .. } = self;
-        let found = Retry::of_requests().despite_refusals(true).until_done(
+        let Self { client, ending, retries, .. } = self;
+        let retry = Retry::of_requests().despite_refusals(true);
+        let found = retry.counted_in(retries).until_done(
             || client.get_many(&keys).map_err(Error::from),
             |pause| ending.wait(pause),
         )?;

@@ -19,6 +19,7 @@ use crate::postgres::{Connection, HostPort, Options, PublishedTable, Session, Sh
 use crate::records::{Name, Records};
 use crate::resync;
 use crate::retry::Retry;
+use crate::status::{Pulse, Retries};
 use crate::stop::Stop;
 
 /// The shortest time between two looks that the stream asks for.
@@ -48,6 +49,8 @@ pub(super) struct Watch<'a> {
     /// Disconnected once nothing more is received.
     pub(super) ending: Receiver<()>,
     pub(super) query: RunningQuery,
+    pub(super) retries: &'a Retries,
+    pub(super) pulse: Pulse,
 }
 
 /// The query of the watch that runs now, to be cancelled when the sync ends.
@@ -70,7 +73,8 @@ impl Watch<'_> {
     /// Looks now and then, and when poked, until the sync ends. What fails is tried again: the
     /// stream goes on without it.
     pub(super) fn run(self) -> Result<()> {
-        let mut retry = Retry::new(LOOK_PERIOD).despite_refusals(true);
+        let retry = Retry::new(LOOK_PERIOD).despite_refusals(true);
+        let mut retry = retry.counted_in(self.retries);
         let mut state = State::default();
         loop {
             let pause = match self.work(&mut state) {
@@ -96,6 +100,7 @@ impl Watch<'_> {
         let mut due = now + pause;
         while Instant::now() < due {
             let next = due.min(Instant::now() + RESYNC_PERIOD);
+            self.pulse.wait();
             select! {
                 recv(self.ending) -> _ => return false,
                 recv(self.pokes) -> poke => match poke {
@@ -124,6 +129,7 @@ impl Watch<'_> {
 
     /// One look, and what follows from it.
     fn work(&self, state: &mut State) -> Result<()> {
+        self.pulse.work();
         let request = resync::read(&mut self.client.clone(), &self.settings.etcd.state_path)?;
         if state.session.is_none() {
             state.session = Some(Session::connect(self.options, self.address)?);
@@ -220,8 +226,12 @@ impl Watch<'_> {
     }
 
     fn compare_once(&self, published: &PublishedTable) -> Result<Shape> {
+        self.pulse.work();
         let mut connection = Connection::connect(self.options, self.address, self.stop)?;
+        // It waits for every transaction that runs.
+        self.pulse.wait();
         let created = connection.create_slot(&self.temporary_slot(), SlotKind::Temporary)?;
+        self.pulse.work();
         let mut session = Session::connect(self.options, self.address)?;
         session.begin_snapshot(&created.snapshot)?;
         self.query.set(Some(session.canceller()));
@@ -278,6 +288,8 @@ impl Watch<'_> {
     }
 
     fn ask(&self, request: Request) -> Result<()> {
+        // What follows is a wait too: for the answer, or for the next rows to compare.
+        self.pulse.wait();
         self.requests.send(request).map_err(|_| Error::Stopped)
     }
 

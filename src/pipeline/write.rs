@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, TryRecvError};
 
@@ -13,6 +13,7 @@ use crate::error::{Error, Result};
 use crate::etcd::{Client, Txn};
 use crate::lsn::Lsn;
 use crate::retry::Retry;
+use crate::status::{Metrics, Pulse};
 use crate::stop::Stop;
 
 /// A txn to be posted.
@@ -66,7 +67,9 @@ pub(crate) struct Writer<'a> {
     /// The position as it was last put, and the form of the next.
     pub(crate) checkpoint: Checkpoint,
     /// All that committed up to here is in etcd.
-    pub(crate) flushed: Arc<AtomicU64>,
+    pub(crate) position: &'a AtomicU64,
+    /// Where the txns are measured.
+    pub(crate) metrics: &'a Metrics,
     /// Whether waiting is worth it.
     pub(crate) ending: Ending<'a>,
     /// Whether etcd has let this process write: a refusal is then one that may pass.
@@ -76,11 +79,14 @@ pub(crate) struct Writer<'a> {
 impl Writer<'_> {
     /// Posts what comes, until no more comes.
     pub(crate) fn run(mut self, lane: &LaneEnd) -> Result<()> {
+        self.ending.pulse.wait();
         while let Some(Job { mut txn, step }) = lane.next() {
+            self.ending.pulse.work();
             if txn.operations() > 0 || step.is_some() {
                 self.post(&mut txn, step)?;
             }
             lane.give_back(txn);
+            self.ending.pulse.wait();
         }
         Ok(())
     }
@@ -94,11 +100,13 @@ impl Writer<'_> {
         }
         let expected = self.fence.mod_revision();
         txn.compare_mod_revision(self.fence.key.as_bytes(), expected);
+        let begun = Instant::now();
         let revision = self.deliver(txn, json.as_deref())?;
+        self.metrics.txn_written(txn.operations(), txn.request_bytes(), begun.elapsed());
         if let Some(position) = position {
             self.fence.mod_revision.store(revision, Ordering::Release);
             self.checkpoint = position;
-            self.flushed.store(self.checkpoint.lsn.0, Ordering::Release);
+            self.position.store(self.checkpoint.lsn.0, Ordering::Release);
         }
         Ok(())
     }
@@ -109,9 +117,10 @@ impl Writer<'_> {
     /// second time happen only if the first did not, provided that the txn moves the position. The
     /// others are parts, which can be put twice.
     fn deliver(&mut self, txn: &mut Txn, position: Option<&[u8]>) -> Result<i64> {
-        let Self { client, ending, accepted, .. } = self;
+        let Self { client, ending, accepted, metrics, .. } = self;
         let mut sent_before = false;
-        let reply = Retry::of_requests().despite_refusals(*accepted).until_done(
+        let retry = Retry::of_requests().despite_refusals(*accepted);
+        let reply = retry.counted_in(&metrics.retries).until_done(
             || {
                 client.txn(txn).map_err(|error| {
                     sent_before |= error.outcome_open();
@@ -131,8 +140,9 @@ impl Writer<'_> {
     /// Finds out whether the txn that was refused was so because it had gone through before: then
     /// the position is the one that it put.
     fn settle(&mut self, position: &[u8]) -> Result<i64> {
-        let Self { client, ending, fence, .. } = self;
-        let found = Retry::of_requests().despite_refusals(true).until_done(
+        let Self { client, ending, fence, metrics, .. } = self;
+        let retry = Retry::of_requests().despite_refusals(true);
+        let found = retry.counted_in(&metrics.retries).until_done(
             || client.get(fence.key.as_bytes()).map_err(Error::from),
             |pause| ending.wait(pause),
         )?;
@@ -164,11 +174,15 @@ pub(crate) struct Ending<'a> {
     pub(crate) stop: &'a Stop,
     /// Disconnected once nothing more will come.
     pub(crate) source: Receiver<()>,
+    /// That of the thread which asks.
+    pub(crate) pulse: Pulse,
 }
 
 impl Ending<'_> {
     /// Waits for `pause`; true if it is over, and as soon as a stop is requested.
     pub(super) fn wait(&self, pause: Duration) -> bool {
+        // Each attempt is a step of its own.
+        self.pulse.work();
         self.stop.wait(pause) || self.source.try_recv() == Err(TryRecvError::Disconnected)
     }
 }

@@ -5,7 +5,7 @@ mod decision;
 mod permission;
 
 pub(crate) use self::decision::{Decision, another_use};
-use self::decision::{Facts, decide};
+use self::decision::{Facts, Reason, SlotUse, decide};
 use crate::checkpoint::{Checkpoint, Phase, VERSION, rfc3339};
 use crate::config::Settings;
 use crate::error::{Disposition, Error, Result, Unmet};
@@ -16,18 +16,22 @@ use crate::postgres::{
     self, Connection, Session, SlotKind, SystemIdentity, find_primary, preflight,
 };
 use crate::retry::Retry;
+use crate::status::{Activity, Pulse, Status};
 use crate::stop::Stop;
-use crate::{config, dump, resync};
+use crate::{config, dump, resync, status};
 
 /// Keeps etcd a copy of the database until a stop is requested.
 ///
 /// # Errors
 /// What trying again cannot cure.
 pub fn run(settings: &Settings, stop: &Stop) -> Result<()> {
+    let status = status::start(settings, stop)?;
     let mut supervisor = Supervisor {
         settings,
         stop,
-        retry: Retry::new(settings.database.retry_period),
+        status: &status,
+        pulse: status.pulse("supervise"),
+        retry: Retry::new(settings.database.retry_period).counted_in(&status.metrics.retries),
         client: None,
         connected: false,
         stood_by: false,
@@ -49,6 +53,8 @@ pub fn run(settings: &Settings, stop: &Stop) -> Result<()> {
 struct Supervisor<'a> {
     settings: &'a Settings,
     stop: &'a Stop,
+    status: &'a Status,
+    pulse: Pulse,
     retry: Retry,
     client: Option<Client>,
     /// Whether there ever was a connection to PostgreSQL.
@@ -74,6 +80,7 @@ type Found = Option<(Checkpoint, i64)>;
 impl<'a> Supervisor<'a> {
     /// One life: from connecting to the first failure, or to the stop.
     fn attempt(&mut self) -> Result<()> {
+        self.pulse.work();
         let mut client = self.client()?;
         let mut primary = self.primary()?;
         let found = Checkpoint::read(&mut client, &self.key())?;
@@ -110,8 +117,10 @@ impl<'a> Supervisor<'a> {
         log::info!("Resuming from {}", start.checkpoint.lsn);
         (self.redump, self.stood_by) = (None, false);
         self.retry.succeeded();
-        self.retry = Retry::new(self.settings.database.retry_period).despite_refusals(true);
-        pipeline::run(self.settings, start, self.stop)
+        self.retry = Retry::new(self.settings.database.retry_period)
+            .despite_refusals(true)
+            .counted_in(&self.status.metrics.retries);
+        pipeline::run(self.settings, start, self.stop, self.status, &self.pulse)
     }
 
     /// Goes on from the position.
@@ -156,7 +165,7 @@ impl<'a> Supervisor<'a> {
         primary: Primary<'a>,
         mut client: Client,
         found: Found,
-        reason: &str,
+        Reason { kind, text: reason }: &Reason,
         slot: SlotUse,
     ) -> Result<Start> {
         let Primary { options, address, mut connection, mut session, identity } = primary;
@@ -176,12 +185,15 @@ impl<'a> Supervisor<'a> {
             (false, None) => log::info!("Starting without a dump: {reason}"),
             (false, Some(_)) => log::warn!("Going on without a dump: {reason}"),
         }
+        // The first waits for locks on the tables, the second for every transaction that runs.
+        self.pulse.wait();
         let made_publication = self.ensure_publication(&mut session, found.as_ref())?;
         if sync.dump {
             let tables = session.published_tables(&sync.publication)?;
             Unmet::none(&session.missing_grants(&tables)?)?;
         }
         let (lsn, snapshot) = self.begin_slot(&mut connection, &mut session, slot)?;
+        self.pulse.work();
         let checkpoint = Checkpoint {
             version: VERSION,
             phase: if sync.dump { Phase::Dump } else { Phase::Sync },
@@ -219,7 +231,8 @@ impl<'a> Supervisor<'a> {
             status_interval,
         };
         if sync.dump {
-            dump::run(self.settings, &mut start, self.stop)?;
+            self.status.dump_begins(kind);
+            dump::run(self.settings, &mut start, self.stop, self.status, &self.pulse)?;
             start.session.end_snapshot()?;
         }
         Ok(start)
@@ -277,6 +290,7 @@ impl<'a> Supervisor<'a> {
         options: &postgres::Options,
         address: &postgres::HostPort,
     ) -> Result<Option<Primary<'a>>> {
+        self.pulse.work();
         let mut connection = Connection::connect(options, address, self.stop)?;
         self.connected = true;
         let doing = "asking whether the server is in recovery";
@@ -303,14 +317,17 @@ impl<'a> Supervisor<'a> {
         Ok(self.client.insert(client).clone())
     }
 
-    /// How long to wait after a failure.
+    /// How long to wait after a failure; until then nothing is done.
     fn pause_after(&mut self, error: Error) -> Result<std::time::Duration> {
         if error.disposition() == Disposition::Redump {
             self.redump = Some(error.to_string());
         } else if !self.retry.is_worth(&error) {
             return Err(error);
         }
-        self.stood_by |= matches!(error, Error::SlotInUse { .. });
+        let standby = matches!(error, Error::SlotInUse { .. });
+        self.status.enter(if standby { Activity::StandingBy } else { Activity::Connecting });
+        self.pulse.wait();
+        self.stood_by |= standby;
         let pause = self.retry.failed(&error);
         let retries = self.settings.database.connection_retries;
         let unreachable = matches!(error, Error::PostgresIo { .. }) && !self.connected;
@@ -367,16 +384,4 @@ pub(crate) fn decision(
         resync_all,
         redump,
     }))
-}
-
-/// Where the stream begins.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum SlotUse {
-    /// With a new slot.
-    New {
-        /// Whether one of that name has to go first.
-        drop: bool,
-    },
-    /// With what the slot has, from this position on.
-    From(Lsn),
 }

@@ -10,6 +10,7 @@ mod oracle;
 mod proxy;
 mod random;
 mod servers;
+mod status;
 mod versions;
 
 use std::time::{Duration, Instant};
@@ -24,6 +25,7 @@ pub(crate) use oracle::{assert_equal, await_equal, caught_up, difference};
 pub(crate) use proxy::Proxy;
 pub(crate) use random::Random;
 pub(crate) use servers::{Part, Servers};
+pub(crate) use status::{Pages, ServiceManager};
 
 /// How long anything that a test waits for may take. Far more than it does, since the machine may be busy.
 const PATIENCE: Duration = Duration::from_secs(120);

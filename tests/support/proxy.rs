@@ -91,9 +91,10 @@ impl Proxy {
         self.set(|fault| fault.delay = delay);
     }
 
-    /// Lets less pass.
-    pub(crate) fn throttle(&self, bytes_per_second: u64) {
-        self.set(|fault| fault.bytes_per_second = Some(bytes_per_second));
+    /// Lets less pass, or all again.
+    pub(crate) fn throttle(&self, bytes_per_second: impl Into<Option<u64>>) {
+        let bytes_per_second = bytes_per_second.into();
+        self.set(|fault| fault.bytes_per_second = bytes_per_second);
     }
 
     /// The next `count` HTTP requests with `part` in their first line go through; their answers are lost, and their

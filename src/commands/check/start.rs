@@ -38,17 +38,17 @@ pub(super) fn check(
         ),
         (Ok(Decision::Renew { reason, .. }), None) => {
             let verb = if settings.sync.dump { "dumps" } else { "starts without a dump" };
-            report.ok("start", format!("run {verb}: {reason}"));
+            report.ok("start", format!("run {verb}: {}", reason.text));
         }
         (Ok(Decision::Renew { reason, .. }), Some(_)) => report.warn(
             "start",
             match settings.sync.dump {
                 true => Unmet::new(
-                    format!("run dumps again: {reason}"),
+                    format!("run dumps again: {}", reason.text),
                     "nothing has to be done: it changes only what differs",
                 ),
                 false => Unmet::new(
-                    format!("run goes on without a dump: {reason}"),
+                    format!("run goes on without a dump: {}", reason.text),
                     "run pg2etcd resync, which has all tables compared",
                 ),
             },

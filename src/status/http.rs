@@ -1,0 +1,199 @@
+//! The answers over HTTP. Each connection has one request and one answer.
+//!
+//! Nobody has to be trusted: a request has a size and a time, and there is room for so many
+//! connections. When it is full the oldest one goes, so that a probe finds a way in among clients
+//! that only sit there.
+
+use std::collections::VecDeque;
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::thread::{self, Builder};
+use std::time::{Duration, Instant};
+
+use super::Status;
+use crate::error::{Error, Result};
+
+/// How many connections there may be at once.
+const MOST_CLIENTS: usize = 16;
+/// The longest that a request and its answer may take.
+const TIME: Duration = Duration::from_secs(5);
+/// The largest head of a request, in bytes.
+const HEAD_BYTES: usize = 8 << 10;
+/// The most headers of a request.
+const HEADERS: usize = 64;
+/// How much of a body that nobody asked for is read, in bytes, so that the client reads the answer.
+const BODY_BYTES: usize = 64 << 10;
+/// The pause after a connection that could not be taken: there may be no descriptor left.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// What a thread that answers needs, in bytes.
+const STACK_BYTES: usize = 256 << 10;
+
+/// Starts the thread that takes connections.
+pub(super) fn start(listener: TcpListener, status: Arc<Status>) -> Result<()> {
+    let named = Builder::new().name("http".to_owned());
+    let thread = named.spawn(move || serve(&listener, &status));
+    thread.map(drop).map_err(|source| Error::System {
+        doing: "starting the thread of status.listen".to_owned(),
+        source,
+    })
+}
+
+fn serve(listener: &TcpListener, status: &Arc<Status>) {
+    let mut clients = VecDeque::new();
+    loop {
+        if admit(listener, status, &mut clients).is_err() {
+            thread::sleep(ACCEPT_PAUSE);
+        }
+    }
+}
+
+/// Takes a connection, and has a thread answer it.
+fn admit(
+    listener: &TcpListener,
+    status: &Arc<Status>,
+    clients: &mut VecDeque<TcpStream>,
+) -> io::Result<()> {
+    let (client, _) = listener.accept()?;
+    if clients.len() == MOST_CLIENTS
+        && let Some(oldest) = clients.pop_front()
+    {
+        // Most are done by then; to these it means nothing.
+        let _ = oldest.shutdown(Shutdown::Both);
+    }
+    clients.push_back(client.try_clone()?);
+    let status = Arc::clone(status);
+    let named = Builder::new().name("http client".to_owned()).stack_size(STACK_BYTES);
+    named.spawn(move || {
+        // What goes wrong is the client's, and it knows.
+        let _ = attend(&client, &status);
+        let _ = client.shutdown(Shutdown::Both);
+    })?;
+    Ok(())
+}
+
+/// Reads a request and answers it.
+fn attend(client: &TcpStream, status: &Status) -> io::Result<()> {
+    let deadline = Instant::now() + TIME;
+    let (head, answer) = match read_request(client, deadline)? {
+        Ok(request) => (request.head, answer(&request, status)),
+        Err(answer) => (false, answer),
+    };
+    let text = answer.to_http(head);
+    let mut left = text.as_bytes();
+    let mut writer = client;
+    while !left.is_empty() {
+        client.set_write_timeout(Some(time_left(deadline)?))?;
+        left = &left[writer.write(left)?..];
+    }
+    client.shutdown(Shutdown::Write)?;
+    let mut reader = client.take(BODY_BYTES as u64);
+    client.set_read_timeout(Some(time_left(deadline)?.min(Duration::from_secs(1))))?;
+    io::copy(&mut reader, &mut io::sink()).map(drop)
+}
+
+/// What is asked for.
+struct Request {
+    /// Whether only the answer's head is.
+    head: bool,
+    get: bool,
+    path: String,
+}
+
+/// An answer.
+struct Answer {
+    status: &'static str,
+    content_type: &'static str,
+    body: String,
+}
+
+/// Reads the head of a request; the answer that says so if it is none.
+fn read_request(
+    mut client: &TcpStream,
+    deadline: Instant,
+) -> io::Result<std::result::Result<Request, Answer>> {
+    let mut bytes = Vec::new();
+    let mut buffer = [0; 1024];
+    loop {
+        client.set_read_timeout(Some(time_left(deadline)?))?;
+        let count = client.read(&mut buffer)?;
+        if count == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        bytes.extend_from_slice(&buffer[..count]);
+        match parse(&bytes) {
+            Ok(Some(request)) => return Ok(Ok(request)),
+            Ok(None) if bytes.len() < HEAD_BYTES => {}
+            Ok(None) | Err(httparse::Error::TooManyHeaders) => {
+                return Ok(Err(Answer::text("431 Request Header Fields Too Large", "")));
+            }
+            Err(problem) => {
+                return Ok(Err(Answer::text("400 Bad Request", &format!("{problem}"))));
+            }
+        }
+    }
+}
+
+/// The request, once all of its head is there.
+fn parse(bytes: &[u8]) -> std::result::Result<Option<Request>, httparse::Error> {
+    let mut headers = [httparse::EMPTY_HEADER; HEADERS];
+    let mut request = httparse::Request::new(&mut headers);
+    if request.parse(bytes)?.is_partial() {
+        return Ok(None);
+    }
+    let method = request.method.unwrap_or_default();
+    let path = request.path.unwrap_or_default();
+    let path = path.split('?').next().unwrap_or_default().to_owned();
+    Ok(Some(Request { head: method == "HEAD", get: method == "GET", path }))
+}
+
+fn answer(request: &Request, status: &Status) -> Answer {
+    let now = Instant::now();
+    status.look(now);
+    match request.path.as_str() {
+        _ if !request.head && !request.get => {
+            Answer::text("405 Method Not Allowed", "only GET and HEAD")
+        }
+        "/metrics" => Answer {
+            status: "200 OK",
+            content_type: prometheus::TEXT_FORMAT,
+            body: status.metrics_text(),
+        },
+        "/healthz" => verdict(status.ills(now).join("\n")),
+        "/readyz" => verdict(status.unready(now).unwrap_or_default()),
+        _ => Answer::text("404 Not Found", "there are /metrics, /healthz and /readyz"),
+    }
+}
+
+/// Yes, or what stands against it.
+fn verdict(against: String) -> Answer {
+    match against.is_empty() {
+        true => Answer::text("200 OK", "ok"),
+        false => Answer::text("503 Service Unavailable", &against),
+    }
+}
+
+impl Answer {
+    fn text(status: &'static str, body: &str) -> Self {
+        let content_type = "text/plain; charset=utf-8";
+        Self { status, content_type, body: format!("{body}\n") }
+    }
+
+    /// The answer as it is sent; to HEAD without its body.
+    fn to_http(&self, head: bool) -> String {
+        let Self { status, content_type, body } = self;
+        let allow = if status.starts_with("405") { "Allow: GET, HEAD\r\n" } else { "" };
+        let length = body.len();
+        let body = if head { "" } else { body };
+        format!(
+            "HTTP/1.1 {status}\r\nContent-Type: {content_type}\r\nContent-Length: {length}\r\n\
+             {allow}Connection: close\r\n\r\n{body}"
+        )
+    }
+}
+
+/// The time until the deadline, which is an error once it has passed.
+fn time_left(deadline: Instant) -> io::Result<Duration> {
+    let left = deadline.saturating_duration_since(Instant::now());
+    if left.is_zero() { Err(io::ErrorKind::TimedOut.into()) } else { Ok(left) }
+}

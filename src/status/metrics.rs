@@ -1,0 +1,264 @@
+//! What is counted and measured. pg2etcd(8) describes each metric.
+
+use std::time::Duration;
+
+use prometheus::core::{AtomicU64, GenericGauge};
+use prometheus::{
+    Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, Opts, Registry, TextEncoder,
+};
+
+use super::Activity;
+use crate::error::{CAUSES, Error};
+
+/// A gauge of whole numbers.
+pub(crate) type IntGauge = GenericGauge<AtomicU64>;
+
+/// Why tables are dumped.
+pub(crate) const DUMP_REASONS: [&str; 8] = [
+    "first",
+    "unfinished",
+    "stream",
+    "publication",
+    "timeline",
+    "slot_lost",
+    "slot_ahead",
+    "resync",
+];
+
+/// What happens to rows.
+const KINDS: [&str; 4] = ["insert", "update", "delete", "truncate"];
+
+/// All metrics. Those that are worked out when someone asks are set just before.
+pub(crate) struct Metrics {
+    registry: Registry,
+    /// The changes received, by table and kind.
+    changes: IntCounterVec,
+    /// Transactions received that change rows.
+    pub(crate) transactions: IntCounter,
+    /// Dumps begun, by reason.
+    pub(crate) dumps: IntCounterVec,
+    /// Rows that the dump has read.
+    pub(crate) dump_rows: IntGauge,
+    /// Rows that the dump expects.
+    pub(crate) dump_expected_rows: IntGauge,
+    /// Attempts that failed and were made again, by cause.
+    pub(crate) retries: Retries,
+    /// Rows left out.
+    pub(crate) oversized_rows: IntCounter,
+    txn_operations: Histogram,
+    txn_bytes: Histogram,
+    txn_duration: Histogram,
+    pub(super) position_lsn: IntGauge,
+    pub(super) received_lsn: IntGauge,
+    pub(super) flushed_lsn: IntGauge,
+    pub(super) lag_bytes: IntGauge,
+    pub(super) lag_seconds: Gauge,
+    pub(super) healthy: IntGauge,
+    pub(super) ready: IntGauge,
+    phase: GenericGaugeVec,
+}
+
+type GenericGaugeVec = prometheus::core::GenericGaugeVec<AtomicU64>;
+
+impl Metrics {
+    pub(super) fn new() -> prometheus::Result<Self> {
+        let registry = Registry::new();
+        let made = Maker { registry: &registry };
+        build_details(&made)?;
+        Ok(Self {
+            changes: made.counters(
+                "pg2etcd_changes_total",
+                "Changes of rows received from PostgreSQL.",
+                &["table", "kind"],
+            )?,
+            transactions: made.counter(
+                "pg2etcd_transactions_total",
+                "Transactions received from PostgreSQL that change rows.",
+            )?,
+            dumps: made.counters_of(
+                "pg2etcd_dumps_total",
+                "Dumps begun.",
+                "reason",
+                &DUMP_REASONS,
+            )?,
+            dump_rows: made.gauge("pg2etcd_dump_rows", "Rows that the last dump has read.")?,
+            dump_expected_rows: made.gauge(
+                "pg2etcd_dump_expected_rows",
+                "Rows of the last dump by PostgreSQL's estimate.",
+            )?,
+            retries: Retries(made.counters_of(
+                "pg2etcd_retries_total",
+                "Attempts that failed and were made again.",
+                "cause",
+                &CAUSES,
+            )?),
+            oversized_rows: made.counter(
+                "pg2etcd_oversized_rows_total",
+                "Rows left out because no request to etcd can hold them.",
+            )?,
+            txn_operations: made.histogram(
+                "pg2etcd_etcd_txn_operations",
+                "Operations in an etcd txn.",
+                prometheus::exponential_buckets(1.0, 2.0, 11)?,
+            )?,
+            txn_bytes: made.histogram(
+                "pg2etcd_etcd_txn_size_bytes",
+                "Size of an etcd txn.",
+                prometheus::exponential_buckets(256.0, 4.0, 8)?,
+            )?,
+            txn_duration: made.histogram(
+                "pg2etcd_etcd_txn_duration_seconds",
+                "Time until etcd has a txn, further attempts included.",
+                prometheus::exponential_buckets(0.000_5, 2.0, 16)?,
+            )?,
+            position_lsn: made.gauge(
+                "pg2etcd_position_lsn_bytes",
+                "The position in etcd: all that committed up to this LSN is there.",
+            )?,
+            received_lsn: made
+                .gauge("pg2etcd_received_lsn_bytes", "The LSN up to which PostgreSQL has sent.")?,
+            flushed_lsn: made.gauge(
+                "pg2etcd_flushed_lsn_bytes",
+                "The LSN up to which PostgreSQL was told that it may forget.",
+            )?,
+            lag_bytes: made
+                .gauge("pg2etcd_lag_bytes", "WAL between the received LSN and the position.")?,
+            lag_seconds: made.float_gauge(
+                "pg2etcd_lag_seconds",
+                "Age of the oldest transaction received that is not in etcd; 0 if there is none.",
+            )?,
+            healthy: made.gauge("pg2etcd_healthy", "Whether /healthz says yes.")?,
+            ready: made.gauge("pg2etcd_ready", "Whether /readyz says yes.")?,
+            phase: made.phases()?,
+            registry,
+        })
+    }
+
+    /// The counters of a table, to be kept as long as its description is.
+    pub(crate) fn of_table(&self, table: &str) -> TableChanges {
+        let [insert, update, delete, truncate] =
+            KINDS.map(|kind| self.changes.with_label_values(&[table, kind]));
+        TableChanges { insert, update, delete, truncate }
+    }
+
+    /// Measures a txn that etcd has, after so long.
+    pub(crate) fn txn_written(&self, operations: usize, bytes: usize, duration: Duration) {
+        self.txn_operations.observe(operations as f64);
+        self.txn_bytes.observe(bytes as f64);
+        self.txn_duration.observe(duration.as_secs_f64());
+    }
+
+    pub(super) fn set_phase(&self, activity: Activity) {
+        for each in Activity::ALL {
+            self.phase.with_label_values(&[each.name()]).set(u64::from(each == activity));
+        }
+    }
+
+    pub(super) fn text(&self) -> String {
+        // It fails on a family without metrics or name, which the registry leaves out.
+        TextEncoder::new().encode_to_string(&self.registry.gather()).unwrap_or_default()
+    }
+
+    /// What the registry has, sorted by name.
+    #[cfg(test)]
+    pub(super) fn families(&self) -> Vec<prometheus::proto::MetricFamily> {
+        self.registry.gather()
+    }
+}
+
+/// The changes of one table, by kind.
+#[derive(Debug)]
+pub(crate) struct TableChanges {
+    /// Rows that came.
+    pub(crate) insert: IntCounter,
+    /// Rows that changed.
+    pub(crate) update: IntCounter,
+    /// Rows that went.
+    pub(crate) delete: IntCounter,
+    /// Times that all rows went.
+    pub(crate) truncate: IntCounter,
+}
+
+/// Counts attempts that failed and are made again.
+#[derive(Clone, Debug)]
+pub(crate) struct Retries(IntCounterVec);
+
+impl Retries {
+    pub(crate) fn count(&self, error: &Error) {
+        self.0.with_label_values(&[error.cause()]).inc();
+    }
+}
+
+/// Makes metrics and registers them.
+struct Maker<'r> {
+    registry: &'r Registry,
+}
+
+impl Maker<'_> {
+    fn counter(&self, name: &str, help: &str) -> prometheus::Result<IntCounter> {
+        self.register(IntCounter::new(name, help)?)
+    }
+
+    fn counters(
+        &self,
+        name: &str,
+        help: &str,
+        labels: &[&str],
+    ) -> prometheus::Result<IntCounterVec> {
+        self.register(IntCounterVec::new(Opts::new(name, help), labels)?)
+    }
+
+    /// Counters of which all are there, at 0, from the start: a rate can be told from the first
+    /// event on.
+    fn counters_of(
+        &self,
+        name: &str,
+        help: &str,
+        label: &str,
+        values: &[&str],
+    ) -> prometheus::Result<IntCounterVec> {
+        let counters = self.counters(name, help, &[label])?;
+        for value in values {
+            counters.get_metric_with_label_values(&[value])?;
+        }
+        Ok(counters)
+    }
+
+    fn gauge(&self, name: &str, help: &str) -> prometheus::Result<IntGauge> {
+        self.register(IntGauge::new(name, help)?)
+    }
+
+    fn float_gauge(&self, name: &str, help: &str) -> prometheus::Result<Gauge> {
+        self.register(Gauge::new(name, help)?)
+    }
+
+    fn phases(&self) -> prometheus::Result<GenericGaugeVec> {
+        let opts = Opts::new("pg2etcd_phase", "What the daemon does: 1 for this phase.");
+        self.register(GenericGaugeVec::new(opts, &["phase"])?)
+    }
+
+    fn histogram(
+        &self,
+        name: &str,
+        help: &str,
+        buckets: Vec<f64>,
+    ) -> prometheus::Result<Histogram> {
+        self.register(Histogram::with_opts(HistogramOpts::new(name, help).buckets(buckets))?)
+    }
+
+    fn register<M: prometheus::core::Collector + Clone + 'static>(
+        &self,
+        metric: M,
+    ) -> prometheus::Result<M> {
+        self.registry.register(Box::new(metric.clone()))?;
+        Ok(metric)
+    }
+}
+
+/// The one metric that never changes.
+fn build_details(made: &Maker<'_>) -> prometheus::Result<()> {
+    let opts = Opts::new("pg2etcd_build_info", "Always 1, with the version.")
+        .const_label("version", env!("CARGO_PKG_VERSION"));
+    made.register(IntGauge::with_opts(opts)?)?.set(1);
+    Ok(())
+}
