@@ -133,4 +133,6 @@ fn a_copy_with_tls_at_both_ends() {
     assert_eq!(servers.walsender(), walsender);
     servers.history("/copy/", 1).assert_every_version_once("/copy/account/", "version");
     daemon.stop();
+    let log = fs::read_to_string(servers.folder.join("postgres.log")).unwrap();
+    assert!(!log.contains("could not receive data from client"), "without a farewell: {log}");
 }

@@ -92,7 +92,8 @@ fn passwords_are_rotated_and_permissions_are_few() {
     write(&of_etcd, "hush-2", 0o600);
     assert_equal(&servers, &TABLES);
 
-    servers.execute("ALTER ROLE copier PASSWORD 'hush-2'");
+    servers
+        .execute("SET password_encryption = 'scram-sha-256'; ALTER ROLE copier PASSWORD 'hush-2'");
     servers
         .execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'copier'");
     daemon.await_line("password authentication failed");

@@ -59,7 +59,7 @@ impl Stream {
         match self {
             Self::Tcp(socket) => socket.try_clone().map(Self::Tcp),
             Self::Unix(socket) => socket.try_clone().map(Self::Unix),
-            Self::Tls(stream) => stream.try_clone().map(Self::Tls),
+            Self::Tls(stream) => Ok(Self::Tls(stream.clone())),
         }
     }
 

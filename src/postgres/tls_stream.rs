@@ -20,8 +20,7 @@ const READ_BYTES: usize = 64 << 10;
 /// the socket, to read or to write, does so without the lock and holds nobody up.
 #[derive(Debug)]
 pub(super) struct TlsStream {
-    socket: TcpStream,
-    session: Arc<Mutex<ClientConnection>>,
+    shared: Arc<Shared>,
     /// What the socket gave, of which `unread` is still to be decrypted.
     arrived: Vec<u8>,
     unread: std::ops::Range<usize>,
@@ -29,6 +28,12 @@ pub(super) struct TlsStream {
     decrypted: bool,
     /// What was encrypted, on its way to the socket.
     leaving: Vec<u8>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    socket: TcpStream,
+    session: Mutex<ClientConnection>,
 }
 
 impl TlsStream {
@@ -63,20 +68,16 @@ impl TlsStream {
                 return Err(wait.io_error(io::Error::new(ErrorKind::InvalidData, error)));
             }
         }
-        Ok(Self::new(socket, Arc::new(Mutex::new(session))))
+        Ok(Self::of(Arc::new(Shared { socket, session: Mutex::new(session) })))
     }
 
-    fn new(socket: TcpStream, session: Arc<Mutex<ClientConnection>>) -> Self {
+    fn of(shared: Arc<Shared>) -> Self {
         let (arrived, leaving) = (Vec::new(), Vec::new());
-        Self { socket, session, arrived, unread: 0..0, decrypted: false, leaving }
-    }
-
-    pub(super) fn try_clone(&self) -> io::Result<Self> {
-        Ok(Self::new(self.socket.try_clone()?, Arc::clone(&self.session)))
+        Self { shared, arrived, unread: 0..0, decrypted: false, leaving }
     }
 
     pub(super) fn socket(&self) -> &TcpStream {
-        &self.socket
+        &self.shared.socket
     }
 
     /// Whether a read may have something without the socket.
@@ -86,7 +87,13 @@ impl TlsStream {
 
     /// What SCRAM can bind a password to.
     pub(super) fn end_point(&self) -> Option<Vec<u8>> {
-        tls::end_point(lock(&self.session).peer_certificates()?.first()?)
+        tls::end_point(self.shared.lock().peer_certificates()?.first()?)
+    }
+}
+
+impl Clone for TlsStream {
+    fn clone(&self) -> Self {
+        Self::of(Arc::clone(&self.shared))
     }
 }
 
@@ -96,13 +103,13 @@ impl Read for TlsStream {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if !self.holds_bytes() {
             self.arrived.resize(READ_BYTES, 0);
-            let count = self.socket.read(&mut self.arrived)?;
+            let count = (&self.shared.socket).read(&mut self.arrived)?;
             if count == 0 {
                 return Ok(0);
             }
             self.unread = 0..count;
         }
-        let mut session = lock(&self.session);
+        let mut session = self.shared.lock();
         loop {
             match session.reader().read(buffer) {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {}
@@ -127,13 +134,13 @@ impl Read for TlsStream {
 impl Write for TlsStream {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.leaving.clear();
-        let mut session = lock(&self.session);
+        let mut session = self.shared.lock();
         let count = session.writer().write(bytes)?;
         while session.wants_write() {
             session.write_tls(&mut self.leaving)?;
         }
         drop(session);
-        self.socket.write_all(&self.leaving)?;
+        (&self.shared.socket).write_all(&self.leaving)?;
         Ok(count)
     }
 
@@ -142,7 +149,22 @@ impl Write for TlsStream {
     }
 }
 
-fn lock(session: &Mutex<ClientConnection>) -> MutexGuard<'_, ClientConnection> {
-    // A session that a panic left half done refuses what follows, as it would any broken stream.
-    session.lock().unwrap_or_else(PoisonError::into_inner)
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, ClientConnection> {
+        // A session that a panic left half done refuses what follows, as any broken stream.
+        self.session.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Takes leave: a server logs a connection that ends without it as broken.
+impl Drop for Shared {
+    fn drop(&mut self) {
+        let mut farewell = Vec::new();
+        let mut session = self.lock();
+        session.send_close_notify();
+        // Whoever is gone, or has no room for it, does not need it.
+        let _ = session.write_tls(&mut farewell);
+        let _ = self.socket.set_nonblocking(true);
+        let _ = (&self.socket).write(&farewell);
+    }
 }
