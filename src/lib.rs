@@ -39,5 +39,7 @@ pub mod retry;
 pub mod stop;
 mod threads;
 
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 #[cfg(test)]
 mod manual_tests;

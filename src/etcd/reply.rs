@@ -104,7 +104,7 @@ struct Failure<'a> {
 /// [`ErrorKind::NotEtcd`] if it is not what etcd answers.
 pub(super) fn parse<'a, T: Deserialize<'a>>(reply: &'a [u8]) -> Result<T, ErrorKind> {
     serde_json::from_slice(reply)
-        .map_err(|error| ErrorKind::NotEtcd { status: 200, problem: error.to_string() })
+        .map_err(|error| ErrorKind::NotEtcd { status: 200, problem: repeated(&error.to_string()) })
 }
 
 /// Reads the reply to a txn.
@@ -124,11 +124,20 @@ pub(super) fn failure(status: u16, reply: &[u8]) -> ErrorKind {
     const EXCERPT: usize = 120;
 
     if let Ok(Failure { code, error, message }) = serde_json::from_slice(reply) {
-        let message = message.or(error).unwrap_or_default().into_owned();
+        let message = repeated(&message.or(error).unwrap_or_default());
         return ErrorKind::Answer { reason: Reason::of(code, &message), code, message };
     }
     let excerpt = reply[..reply.len().min(EXCERPT)].trim_ascii().escape_ascii();
     ErrorKind::NotEtcd { status, problem: format!("\"{excerpt}\"") }
+}
+
+/// A server's text as a message repeats it: on one line, and not without end.
+fn repeated(text: &str) -> String {
+    /// The most of it, in characters.
+    const LONGEST: usize = 1000;
+
+    let printable = |letter: char| if letter.is_control() { '\u{FFFD}' } else { letter };
+    text.chars().take(LONGEST).map(printable).collect()
 }
 
 #[cfg(test)]

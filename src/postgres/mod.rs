@@ -20,6 +20,8 @@ mod auth;
 mod message;
 mod stream;
 
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 #[cfg(test)]
 mod hostile_peer_tests;
 #[cfg(test)]
