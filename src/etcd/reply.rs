@@ -8,6 +8,10 @@ use serde::Deserialize;
 use super::error::{ErrorKind, Reason};
 use super::json;
 
+/// The most objects in an answer. A page has as many as keys, and one, at most 4000; a txn's answer
+/// four for each operation.
+const OBJECT_LIMIT: usize = 1 << 18;
+
 /// The answer to a txn.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TxnReply {
@@ -103,6 +107,12 @@ struct Failure<'a> {
 /// # Errors
 /// [`ErrorKind::NotEtcd`] if it is not what etcd answers.
 pub(super) fn parse<'a, T: Deserialize<'a>>(reply: &'a [u8]) -> Result<T, ErrorKind> {
+    // An empty object is read into more bytes than it has. No other brace stands in an answer:
+    // keys and values are base64.
+    if memchr::memchr_iter(b'{', reply).count() > OBJECT_LIMIT {
+        let problem = format!("it has more than {OBJECT_LIMIT} objects");
+        return Err(ErrorKind::NotEtcd { status: 200, problem });
+    }
     serde_json::from_slice(reply)
         .map_err(|error| ErrorKind::NotEtcd { status: 200, problem: repeated(&error.to_string()) })
 }

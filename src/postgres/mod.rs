@@ -25,6 +25,8 @@ pub mod fuzz;
 #[cfg(test)]
 mod hostile_peer_tests;
 #[cfg(test)]
+mod hostile_result_tests;
+#[cfg(test)]
 mod real_server_tests;
 #[cfg(test)]
 mod test_server;
