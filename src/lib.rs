@@ -42,5 +42,7 @@ pub mod stop;
 mod threads;
 pub mod tls;
 
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 #[cfg(test)]
 mod manual_tests;

@@ -20,6 +20,7 @@ mod disasters;
 mod etcd_faults;
 mod failover;
 mod fence;
+mod hostile;
 mod members;
 mod postgres_faults;
 mod restart;

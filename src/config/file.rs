@@ -31,7 +31,7 @@ fn unreadable(path: &Path, error: &std::io::Error) -> Error {
     Error::Setting(format!("cannot read {}: {error}", path.display()))
 }
 
-fn parse(path: &Path, bytes: &[u8]) -> Result<Vec<Given>> {
+pub(super) fn parse(path: &Path, bytes: &[u8]) -> Result<Vec<Given>> {
     let problem = |at: usize, text: &str| {
         Error::Setting(format!("{}:{}: {text}", path.display(), line_of(bytes, at)))
     };

@@ -107,7 +107,7 @@ impl Loaded {
         self.origins.get(name).unwrap_or(&Origin::Default)
     }
 
-    fn with_fixed_defaults() -> Result<Self> {
+    pub(super) fn with_fixed_defaults() -> Result<Self> {
         let mut loaded = Self { settings: Settings::default(), origins: BTreeMap::new() };
         for key in KEYS {
             if let Fallback::Is(text) = key.default {
@@ -119,7 +119,7 @@ impl Loaded {
 
     /// Gives a default to the keys that no source has, in the order of the table, since one may
     /// follow from another.
-    fn compute_defaults(&mut self) -> Result<()> {
+    pub(super) fn compute_defaults(&mut self) -> Result<()> {
         for key in KEYS {
             if let (Fallback::Computed(_, compute), Origin::Default) =
                 (&key.default, self.origin(key.name))
@@ -135,7 +135,7 @@ impl Loaded {
         self.set(Given { key, value: Written::Untyped(text), origin: Origin::Default })
     }
 
-    fn set(&mut self, Given { key, value, origin }: Given) -> Result<()> {
+    pub(super) fn set(&mut self, Given { key, value, origin }: Given) -> Result<()> {
         (key.field)(&mut self.settings)
             .read(&value)
             .map_err(|problem| origin.problem(key.name, &problem))?;
@@ -144,7 +144,7 @@ impl Loaded {
     }
 
     /// Checks what concerns more than one key.
-    fn check(&self) -> Result<()> {
+    pub(super) fn check(&self) -> Result<()> {
         let Settings { database, etcd, .. } = &self.settings;
         let (hosts, ports) = (database.host.len(), database.port.len());
         if ports != 1 && ports != hosts {
@@ -179,7 +179,7 @@ impl Loaded {
 }
 
 /// Reads `key=value`.
-fn parse_option(option: &str) -> Result<Given> {
+pub(super) fn parse_option(option: &str) -> Result<Given> {
     let (name, value) = option
         .split_once('=')
         .ok_or_else(|| Error::Setting(format!("-o {option}: write it as key=value")))?;

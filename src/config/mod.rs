@@ -4,6 +4,8 @@
 mod environment;
 mod field;
 mod file;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod keys;
 mod load;
 mod secrets;

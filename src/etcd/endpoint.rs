@@ -30,7 +30,7 @@ pub(super) fn find(http: &mut Http, endpoints: &[Endpoint]) -> Result<(usize, &'
 }
 
 /// The gateway's path (etcd manual, "gRPC gateway": "Notes").
-fn prefix(version: &[u8]) -> std::result::Result<&'static str, ErrorKind> {
+pub(super) fn prefix(version: &[u8]) -> std::result::Result<&'static str, ErrorKind> {
     let Version { etcdserver: version } = reply::parse(version)?;
     let mut numbers = version.split('.').map(str::parse::<u32>);
     match (numbers.next(), numbers.next()) {

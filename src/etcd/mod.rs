@@ -7,6 +7,8 @@
 mod client;
 mod endpoint;
 mod error;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod http;
 mod json;
 mod maintenance;

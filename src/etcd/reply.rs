@@ -9,6 +9,10 @@ use serde_json::value::RawValue;
 use super::error::{ErrorKind, Reason};
 use super::json;
 
+/// The most objects in an answer. A page has as many as keys, and one, at most 4000; a txn's answer
+/// four for each operation.
+const OBJECT_LIMIT: usize = 1 << 18;
+
 /// The answer to a txn.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TxnReply {
@@ -115,8 +119,14 @@ struct Failure<'a> {
 /// # Errors
 /// [`ErrorKind::NotEtcd`] if it is not what etcd answers.
 pub(super) fn parse<'a, T: Deserialize<'a>>(reply: &'a [u8]) -> Result<T, ErrorKind> {
+    // An empty object is read into more bytes than it has. No other brace stands in an answer:
+    // keys and values are base64.
+    if memchr::memchr_iter(b'{', reply).count() > OBJECT_LIMIT {
+        let problem = format!("it has more than {OBJECT_LIMIT} objects");
+        return Err(ErrorKind::NotEtcd { status: 200, problem });
+    }
     serde_json::from_slice(reply)
-        .map_err(|error| ErrorKind::NotEtcd { status: 200, problem: error.to_string() })
+        .map_err(|error| ErrorKind::NotEtcd { status: 200, problem: repeated(&error.to_string()) })
 }
 
 /// Reads the reply to a txn.
@@ -138,7 +148,7 @@ pub(super) fn failure(status: u16, reply: &[u8]) -> ErrorKind {
     const EXCERPT: usize = 120;
 
     if let Ok(Failure { code, error, message }) = serde_json::from_slice(reply) {
-        let message = message.or(error).unwrap_or_default().into_owned();
+        let message = repeated(&message.or(error).unwrap_or_default());
         return ErrorKind::Answer { reason: Reason::of(code, &message), code, message };
     }
     let excerpt = reply[..reply.len().min(EXCERPT)].trim_ascii().escape_ascii();
@@ -156,6 +166,15 @@ pub(super) fn stream_failure(line: &[u8]) -> ErrorKind {
 
     let error = serde_json::from_slice(line).map(|StreamFailure { error }| error.get());
     failure(200, error.map_or(line, str::as_bytes))
+}
+
+/// A server's text as a message repeats it: on one line, and not without end.
+fn repeated(text: &str) -> String {
+    /// The most of it, in characters.
+    const LONGEST: usize = 1000;
+
+    let printable = |letter: char| if letter.is_control() { '\u{FFFD}' } else { letter };
+    text.chars().take(LONGEST).map(printable).collect()
 }
 
 #[cfg(test)]

@@ -150,7 +150,9 @@ impl<'a> Connection<'a> {
                 Ok(message::READY_FOR_QUERY) => return refusal.map_or(Ok(rows), Err),
                 Ok(tag) => return Err(wait.unexpected(tag)),
                 // ReadyForQuery follows, or the connection's end if it was FATAL.
-                Err(error @ Error::PostgresServer { .. }) => refusal = Some(error),
+                Err(error @ Error::PostgresServer { .. }) if refusal.is_none() => {
+                    refusal = Some(error);
+                }
                 Err(error) => return Err(refusal.unwrap_or(error)),
             }
         }

@@ -28,8 +28,12 @@ mod stream;
 mod tls;
 mod tls_stream;
 
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 #[cfg(test)]
 mod hostile_peer_tests;
+#[cfg(test)]
+mod hostile_result_tests;
 #[cfg(test)]
 mod real_server_tests;
 #[cfg(test)]

@@ -330,7 +330,9 @@ impl<'a> Supervisor<'a> {
         self.stood_by |= standby;
         let pause = self.retry.failed(&error);
         let retries = self.settings.database.connection_retries;
-        let unreachable = matches!(error, Error::PostgresIo { .. }) && !self.connected;
+        // Whoever breaks the protocol is as little a server of PostgreSQL's as nobody.
+        let nobody = matches!(error, Error::PostgresIo { .. } | Error::PostgresProtocol { .. });
+        let unreachable = nobody && !self.connected;
         if unreachable && self.retry.attempts() >= retries {
             return Err(Error::Requirement(format!(
                 "{error}; given up after {retries} attempts (database.connection_retries): is the \

@@ -2,6 +2,7 @@
 
 mod endpoints;
 mod foreign;
+mod hostile;
 mod login;
 mod pages;
 mod server;

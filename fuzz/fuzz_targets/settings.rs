@@ -1,0 +1,6 @@
+//! The settings file.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|input: &[u8]| pg2etcd::fuzz::settings(input));
