@@ -24,6 +24,7 @@ mod postgres_faults;
 mod restart;
 mod soak;
 
+mod completion;
 mod refusals;
 
 mod identity;
