@@ -1,11 +1,10 @@
-//! The man pages and the example file say what the tables of keys, options and commands say.
+//! The man pages say what the tables of keys, options and commands say.
 
 use crate::cli::{COMMANDS, Command, OPTIONS, Opt};
-use crate::config::{Fallback, KEYS, Key, load};
+use crate::config::{KEYS, Key};
 
 const PROGRAM: &str = include_str!("../man/pg2etcd.8");
 const FILE: &str = include_str!("../man/pg2etcd.toml.5");
-const EXAMPLE: &str = include_str!("../scripts/pg2etcd.toml");
 
 /// The items of a page's lists that begin with a macro.
 fn items<'p>(page: &'p str, of: &str) -> Vec<&'p str> {
@@ -90,35 +89,4 @@ fn no_page_names_a_key_that_is_not_there() {
         }
         assert!(words.contains(&".Va"), "the search finds nothing");
     }
-}
-
-#[test]
-fn the_example_file_loads_and_shows_the_defaults() {
-    let path = std::env::temp_dir().join(format!("pg2etcd-example-{}.toml", std::process::id()));
-    let uncommented: String =
-        EXAMPLE.lines().map(|line| format!("{}\n", setting(line).unwrap_or(line))).collect();
-    for text in [EXAMPLE, &uncommented] {
-        std::fs::write(&path, text).expect("the file is written");
-        let environment = [("PGUSER".into(), "alice".into())].into_iter().collect();
-        let loaded = load(Some(&path), &[], &environment);
-        std::fs::remove_file(&path).expect("the file is removed");
-        assert!(loaded.is_ok(), "{loaded:?}");
-    }
-    let mut table = String::new();
-    for line in EXAMPLE.lines() {
-        if let Some(name) = line.strip_prefix('[') {
-            table = format!("{}.", name.trim_end_matches(']'));
-        } else if let Some((name, value)) = setting(line).and_then(|line| line.split_once(" = ")) {
-            let name = format!("{table}{name}");
-            let key = KEYS.iter().find(|key| key.name == name).expect("the file has loaded");
-            if let Fallback::Is(default) = key.default {
-                assert_eq!(value.replace(['"', '[', ']'], ""), default, "{name}");
-            }
-        }
-    }
-}
-
-/// A setting that is commented out: no blank follows the mark, as in other comments.
-fn setting(line: &str) -> Option<&str> {
-    line.strip_prefix('#').filter(|rest| !rest.starts_with(' ') && !rest.is_empty())
 }

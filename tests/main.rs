@@ -6,6 +6,8 @@
 
 mod support;
 
+mod packaging;
+
 mod dump_and_stream;
 mod large;
 mod redump;
@@ -24,7 +26,6 @@ mod postgres_faults;
 mod restart;
 mod soak;
 
-mod completion;
 mod refusals;
 
 mod identity;

@@ -1,9 +1,12 @@
-//! The completion for bash offers what the tables of options, commands and keys have.
+//! What is installed beside the program fits the tables of options, commands and keys.
 
+use std::fs;
 use std::process::Command;
 
 use pg2etcd::cli::{COMMANDS, OPTIONS, Opt};
-use pg2etcd::config::KEYS;
+use pg2etcd::config::{Fallback, KEYS, load};
+
+const EXAMPLE: &str = include_str!("../scripts/pg2etcd.toml");
 
 /// What bash offers for the last word. A word `=` stands apart, as Readline has it.
 fn offered(words: &[&str]) -> Vec<String> {
@@ -63,4 +66,43 @@ fn what_stands_before_decides() {
     ] {
         assert_eq!(offered(words), expected, "{words:?}");
     }
+}
+
+/// Its lines with the settings that are commented out: no blank follows the mark, as in other comments.
+fn uncommented() -> impl Iterator<Item = &'static str> {
+    EXAMPLE.lines().map(|line| match line.strip_prefix('#') {
+        Some(setting) if !setting.starts_with(' ') => setting,
+        _ => line,
+    })
+}
+
+#[test]
+fn the_example_file_loads() {
+    let path = std::env::temp_dir().join(format!("pg2etcd-example-{}.toml", std::process::id()));
+    let environment = [("PGUSER".into(), "alice".into())].into_iter().collect();
+    for text in [EXAMPLE.to_owned(), uncommented().collect::<Vec<_>>().join("\n")] {
+        fs::write(&path, &text).unwrap();
+        let loaded = load(Some(&path), &[], &environment);
+        fs::remove_file(&path).unwrap();
+        assert!(loaded.is_ok(), "{loaded:?}\n{text}");
+    }
+}
+
+#[test]
+fn the_example_file_shows_the_defaults() {
+    let mut table = String::new();
+    let mut seen = 0;
+    for line in uncommented() {
+        if let Some(name) = line.strip_prefix('[') {
+            table = format!("{}.", name.trim_end_matches(']'));
+        } else if let Some((name, value)) = line.split_once(" = ") {
+            let name = format!("{table}{name}");
+            let key = KEYS.iter().find(|key| key.name == name).expect(&name);
+            if let Fallback::Is(default) = key.default {
+                assert_eq!(value.replace(['"', '[', ']'], ""), default, "{name}");
+                seen += 1;
+            }
+        }
+    }
+    assert!(seen > 5, "{seen}");
 }
