@@ -8,9 +8,9 @@ _pg2etcd_help() { # PROGRAM
         if [[ $line =~ ^(Options|Commands|Settings) ]]; then
             part=${BASH_REMATCH[1]}
         elif [[ $line =~ ^\ +(-[[:alpha:]]),\ (--[a-z-]+)\ ([^ ]*) ]]; then
-            options[$command]+=" ${BASH_REMATCH[1]} ${BASH_REMATCH[2]}"
-            wants[$command${BASH_REMATCH[1]}]=${BASH_REMATCH[3]}
-            wants[$command${BASH_REMATCH[2]}]=${BASH_REMATCH[3]}
+            options[:$command]+=" ${BASH_REMATCH[1]} ${BASH_REMATCH[2]}"
+            wants[$command:${BASH_REMATCH[1]}]=${BASH_REMATCH[3]}
+            wants[$command:${BASH_REMATCH[2]}]=${BASH_REMATCH[3]}
         elif [[ $part == Commands && $line =~ ^\ \ ([a-z]+)\  ]]; then
             command=${BASH_REMATCH[1]}
             commands+=("$command")
@@ -22,7 +22,7 @@ _pg2etcd_help() { # PROGRAM
 
 _pg2etcd() { # PROGRAM
     local current=${COMP_WORDS[COMP_CWORD]} word command='' takes='' keys=() commands=()
-    # By command, '' being the program; what an option takes, by command and option.
+    # By command, after a colon; what an option takes, by command and option with a colon between.
     local -A options=() wants=()
     _pg2etcd_help "$1"
     # Readline makes a word of each `=`: what follows it is a value.
@@ -32,7 +32,7 @@ _pg2etcd() { # PROGRAM
         elif [[ -n $takes ]]; then
             takes=''
         elif [[ $word == -* ]]; then
-            takes=${wants[$command$word]-}
+            takes=${wants[$command:$word]-}
         elif [[ -z $command ]]; then
             command=$word
         fi
@@ -50,7 +50,7 @@ _pg2etcd() { # PROGRAM
             compopt -o nospace 2>/dev/null
             ;;
         '')
-            word=${options[$command]-}
+            word=${options[:$command]-}
             [[ $current == -* || -n $command ]] || word=${commands[*]}
             mapfile -t COMPREPLY < <(compgen -W "$word" -- "$current")
             ;;

@@ -12,7 +12,7 @@ const EXAMPLE: &str = include_str!("../scripts/pg2etcd.toml");
 fn offered(words: &[&str]) -> Vec<String> {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/pg2etcd.bash");
     let output = Command::new("bash")
-        .args(["--norc", "-euc"])
+        .args(["--norc", "-uc"])
         .arg(
             r#"source "$0"; COMP_WORDS=("$@") COMP_CWORD=$(($# - 1))
             _pg2etcd "$1"; printf '%s\n' "${COMPREPLY[@]}""#,
