@@ -7,6 +7,8 @@
 
 mod support;
 
+mod packaging;
+
 mod dump_and_stream;
 mod large;
 mod redump;
