@@ -106,7 +106,7 @@ fn users(servers: &Servers, launch: &Launch, checks: &mut Checks) {
     nobody.fail("login", "user name is empty", "etcd.username").lacks("path");
     let user = launch.clone().set("etcd.username", "limited");
     let wrong = checks.run(&user.clone().set("etcd.password", "wrong"));
-    wrong.fail("login", "authentication failed", "set etcd.username and etcd.password");
+    wrong.fail("login", "authentication failed", "set etcd.username");
     let user = user.set("etcd.password", "secret");
     let denied = checks.run(&user);
     denied.ok("login", "as user limited").ok("quorum", "");
