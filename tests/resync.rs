@@ -29,7 +29,7 @@ fn tables_are_repaired_while_the_stream_goes_on() {
     assert_equal(&servers, &TABLES);
     spoil(&servers);
     // One table only: the other stays as it is.
-    let asked = servers.daemon().argument("resync").argument("public.account").run();
+    let asked = servers.daemon().argument("resync").argument("account").run();
     assert_eq!(asked.0, 0, "{}", asked.1);
     daemon.await_line("Comparing table public.account: a resync was asked for");
     let line = daemon.await_line("Compared table public.account");
@@ -87,7 +87,7 @@ fn another_copy_is_given_up_only_when_asked_to() {
 #[test]
 fn a_name_that_is_none_is_refused() {
     let servers = Servers::start();
-    let (status, output) = servers.daemon().argument("resync").argument("account").run();
+    let (status, output) = servers.daemon().argument("resync").argument("a.b.c").run();
     assert_eq!(status, 2, "{output}");
     assert!(output.contains("expected schema.table"), "{output}");
 }

@@ -7,6 +7,7 @@ mod settle;
 use self::lookup::Scope;
 use self::progress::Progress;
 use self::settle::{Difference, Settle};
+use super::named_table;
 use super::output::{note, print};
 use crate::checkpoint::Checkpoint;
 use crate::compare::{Finding, Rows, Stored, compare};
@@ -30,7 +31,7 @@ const READERS: usize = 2;
 /// [`Error::Setting`] for a name that is none; [`Error::Requirement`] for a table that is not
 /// copied, and for the copy of another database; those of both servers.
 pub fn run(settings: &Settings, tables: &[String]) -> Result<bool> {
-    let wanted = tables.iter().map(|name| parse(name)).collect::<Result<Vec<_>>>()?;
+    let wanted = tables.iter().map(|name| named_table(name)).collect::<Result<Vec<_>>>()?;
     // A command needs no stop of its own: a signal ends it.
     let stop = Stop::new()
         .map_err(|source| Error::System { doing: "making a socket pair".to_owned(), source })?;
@@ -49,14 +50,6 @@ pub fn run(settings: &Settings, tables: &[String]) -> Result<bool> {
         Err(Error::Stopped) => Ok(false),
         verified => verified.map(|()| verify.found == 0),
     }
-}
-
-/// A table's name; without a schema one of the schema public.
-fn parse(text: &str) -> Result<TableName> {
-    text.parse().or_else(|problem| {
-        let name = format!("public.{text}").parse();
-        name.map_err(|_| Error::Setting(format!("verify: {problem}")))
-    })
 }
 
 fn require_own_copy(settings: &Settings, session: &mut Session, client: &mut Client) -> Result<()> {
@@ -235,22 +228,6 @@ fn line(difference: Difference, key: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_table_may_be_named_without_the_schema_public() {
-        for (text, schema, name) in [
-            ("a", "public", "a"),
-            ("s.a", "s", "a"),
-            ("\"a.b\"", "public", "a.b"),
-            ("s.\"a.b\"", "s", "a.b"),
-        ] {
-            let expected = TableName { schema: schema.to_owned(), name: name.to_owned() };
-            assert_eq!(parse(text).unwrap(), expected);
-        }
-        for text in ["", "a.b.c", "."] {
-            assert!(matches!(parse(text), Err(Error::Setting(_))), "{text:?}");
-        }
-    }
 
     #[test]
     fn a_line_is_a_key() {
