@@ -10,7 +10,7 @@ use crate::resync;
 /// if none is named.
 ///
 /// # Errors
-/// [`Error::Setting`] for a name that is none; those of etcd.
+/// [`Error::Setting`](crate::error::Error::Setting) for a name that is none; those of etcd.
 pub fn run(settings: &Settings, tables: &[String]) -> Result<()> {
     let tables = tables.iter().map(|name| named_table(name)).collect::<Result<Vec<_>>>()?;
     let mut client = Client::connect(settings.etcd.client_options())?;
