@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io;
 
+use crate::disposition::Disposition;
 use crate::etcd;
 use crate::lsn::Lsn;
 
@@ -95,19 +96,6 @@ pub enum Error {
     },
     /// The work was left because a stop was asked for. Not a failure.
     Stopped,
-}
-
-/// What follows from an [`Error`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Disposition {
-    /// Try again after a pause.
-    Retry,
-    /// Try again with a new slot and a dump.
-    Redump,
-    /// A login that was refused: trying again cures it only if it was accepted before.
-    Refused,
-    /// Trying again cannot cure it.
-    Fatal,
 }
 
 impl Error {

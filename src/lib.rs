@@ -12,34 +12,35 @@ pub mod commands;
 pub mod supervisor;
 
 // How the parts are put together.
-mod compare;
-mod dump;
 mod pipeline;
+
+pub mod core;
+
+mod reconcile;
 
 // The parts, from PostgreSQL to etcd.
 pub mod postgres;
 
-pub mod pgoutput;
-
 pub mod document;
-
-pub mod batch;
-
-pub mod checkpoint;
-mod records;
-pub mod resync;
 
 pub mod etcd;
 
+pub mod state;
+
+mod status;
+
 // What all of them speak of.
-pub mod change;
+pub mod cell;
+pub mod disposition;
 pub mod error;
 pub mod lsn;
+pub mod position;
 pub mod retry;
 pub mod secret;
-mod status;
 pub mod stop;
+pub mod table_name;
 mod threads;
+pub mod time;
 pub mod tls;
 
 #[cfg(any(test, fuzzing))]

@@ -4,7 +4,8 @@ use std::hash::{BuildHasher, RandomState};
 use std::io::ErrorKind;
 use std::time::{Duration, Instant};
 
-use crate::error::{Disposition, Error, Result};
+use crate::disposition::Disposition;
+use crate::error::{Error, Result};
 use crate::status::Retries;
 
 /// The longest pause between two attempts.

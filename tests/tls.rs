@@ -3,7 +3,8 @@
 use std::thread;
 use std::time::Duration;
 
-use pg2etcd::error::{Disposition, Error};
+use pg2etcd::disposition::Disposition;
+use pg2etcd::error::Error;
 use pg2etcd::postgres::{
     Connection, Frame, HostPort, Options, Session, SlotKind, SslMode, TlsOptions,
 };

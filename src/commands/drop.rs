@@ -5,13 +5,13 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::output::{note, print};
-use crate::checkpoint::{Checkpoint, Phase};
 use crate::config::Settings;
 use crate::error::{Error, Result};
 use crate::etcd::{Client, Txn, prefix_end};
 use crate::postgres::{PublishedTable, Session, SlotFacts};
-use crate::records::{Name, Records};
-use crate::resync;
+use crate::state::checkpoint::{Checkpoint, Phase};
+use crate::state::records::{Name, Records};
+use crate::state::requests;
 
 /// How long a daemon that comes back again and again is worked against.
 const STRUGGLE: Duration = Duration::from_secs(10);
@@ -182,7 +182,7 @@ impl Removal<'_> {
         if self.delete(|txn| txn.delete_range(prefix, &prefix_end(prefix)))? > 0 {
             self.say(&format!("Removed the records below {}", String::from_utf8_lossy(prefix)))?;
         }
-        let request = resync::key(&etcd.state_path);
+        let request = requests::key(&etcd.state_path);
         if self.delete(|txn| txn.delete(request.as_bytes()))? > 0 {
             self.say(&format!("Removed the request {request}"))?;
         }

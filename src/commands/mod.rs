@@ -11,8 +11,8 @@ pub mod wait;
 pub mod output;
 mod position;
 
-use crate::config::TableName;
 use crate::error::{Error, Result};
+use crate::table_name::TableName;
 
 /// A table's name; without a schema one of the schema public.
 fn named_table(text: &str) -> Result<TableName> {

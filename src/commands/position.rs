@@ -4,12 +4,12 @@ use std::ops::ControlFlow;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::checkpoint::Checkpoint;
 use crate::config::EtcdSettings;
 use crate::error::Result;
 use crate::etcd::{Client, KeyValue};
 use crate::lsn::Lsn;
 use crate::retry::Retry;
+use crate::state::checkpoint::Checkpoint;
 
 /// The position, to be waited for.
 pub(super) struct Position<'a> {

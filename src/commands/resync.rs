@@ -4,7 +4,7 @@ use super::named_table;
 use crate::config::Settings;
 use crate::error::Result;
 use crate::etcd::Client;
-use crate::resync;
+use crate::state::requests;
 
 /// Asks for a compare of the tables, `schema.table` or, in the schema public, `table` each; of all
 /// if none is named.
@@ -14,5 +14,5 @@ use crate::resync;
 pub fn run(settings: &Settings, tables: &[String]) -> Result<()> {
     let tables = tables.iter().map(|name| named_table(name)).collect::<Result<Vec<_>>>()?;
     let mut client = Client::connect(settings.etcd.client_options())?;
-    resync::request(&mut client, &settings.etcd.state_path, &tables)
+    requests::request(&mut client, &settings.etcd.state_path, &tables)
 }

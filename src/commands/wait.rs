@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use super::output::note;
 use super::position::Position;
-use crate::checkpoint::{Checkpoint, Phase};
 use crate::config::{EtcdSettings, Settings, parse_duration, print_duration};
 use crate::error::{Error, Result};
 use crate::lsn::Lsn;
+use crate::state::checkpoint::{Checkpoint, Phase};
 
 /// How long it waits unless told.
 const TIMEOUT: Duration = Duration::from_secs(30);

@@ -6,9 +6,10 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::units::{parse_duration, parse_size, print_duration, print_size};
-use super::{Oversized, Storage, TableName};
+use super::{Oversized, Storage};
 use crate::postgres::SslMode;
 use crate::secret::Secret;
+use crate::table_name::TableName;
 
 /// What a text may be: gives the form that is kept, or says what is wrong.
 type Check = fn(&str) -> Result<String, String>;
@@ -322,7 +323,7 @@ mod tests {
             ("sync.storage", untyped("xml"), r#"expected json, got "xml""#),
             ("sync.oversized", untyped("drop"), r#"expected stop or skip, got "drop""#),
             ("sync.idle_period", Written::Integer(10), "10 has no unit"),
-            ("sync.tables", untyped("users"), "expected schema.table"),
+            ("sync.tables", untyped("users."), "expected schema.table"),
             ("etcd.max_txn_ops", Written::Integer(1), "from 2 to"),
             ("etcd.max_request_bytes", text("1B"), "expected a size from"),
         ] {

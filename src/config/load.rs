@@ -200,8 +200,9 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::config::{Oversized, TableName};
+    use crate::config::Oversized;
     use crate::postgres::HostPort;
+    use crate::table_name::TableName;
 
     /// Settings without a file, with a user, and with variables and options that are `name=value`.
     fn loaded(variables: &[&str], options: &[&str]) -> Result<Loaded> {

@@ -9,7 +9,6 @@ pub mod fuzz;
 mod keys;
 mod load;
 mod secrets;
-mod table_name;
 mod text;
 mod units;
 
@@ -20,11 +19,11 @@ pub use environment::Environment;
 pub use field::{Field, Word};
 pub use keys::{Fallback, KEYS, Key};
 pub use load::{DEFAULT_FILE, Loaded, Origin, load};
-pub use table_name::TableName;
 pub(crate) use units::{parse_duration, print_duration};
 
 use crate::postgres::{HostPort, SslMode, TlsOptions};
 use crate::secret::{Password, Secret};
+use crate::table_name::TableName;
 use crate::tls::Identity;
 use crate::{etcd, postgres};
 

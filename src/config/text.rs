@@ -4,8 +4,7 @@ use std::str::FromStr;
 
 use log::LevelFilter;
 
-/// PostgreSQL cuts longer names off (manual, "Identifiers and Key Words").
-const LONGEST_IDENTIFIER: usize = 63;
+use crate::table_name::{self, LONGEST_IDENTIFIER};
 
 /// Any text of one line that is not empty.
 pub(super) fn any(text: &str) -> Result<String, String> {
@@ -20,13 +19,7 @@ pub(super) fn any(text: &str) -> Result<String, String> {
 
 /// The name of a PostgreSQL object.
 pub(super) fn identifier(text: &str) -> Result<String, String> {
-    if text.len() > LONGEST_IDENTIFIER {
-        return Err(format!(
-            "a name has at most {LONGEST_IDENTIFIER} bytes in PostgreSQL, this one {}: {text}",
-            text.len()
-        ));
-    }
-    any(text)
+    table_name::identifier(text)
 }
 
 /// The name of a replication slot (PostgreSQL manual, "Replication Slots").

@@ -5,13 +5,13 @@
 
 mod array;
 mod composite;
-mod fill;
+mod hole;
 mod key;
 mod table;
 mod types;
 mod value;
 
-pub use fill::{MissingColumn, fill, has_holes};
+pub use hole::{Body, Hole, Holed, MissingColumn};
 pub use key::{decoded_key_column, table_name, table_prefix, write_key_column};
 pub use table::{Table, TableColumn, json_string};
 pub use types::Kind;

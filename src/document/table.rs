@@ -1,10 +1,10 @@
 //! A table as its keys and documents see it.
 
-use super::fill::write_hole;
+use super::hole::{Hole, write_hole};
 use super::key::{table_prefix, write_key_column};
 use super::types::Kind;
 use super::value::{write_string, write_value};
-use crate::change::Cell;
+use crate::cell::Cell;
 
 /// What it takes to turn rows of one table into keys and documents.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -96,14 +96,21 @@ impl Table {
 
     /// Writes the document of a row: the JSON object that `row_to_json` prints, with a hole for
     /// each value that is neither in the row nor in `old`, the whole row as it was.
-    pub fn write_document(&self, cells: &[Cell<'_>], old: Option<&[Cell<'_>]>, out: &mut Vec<u8>) {
+    pub fn write_document(
+        &self,
+        cells: &[Cell<'_>],
+        old: Option<&[Cell<'_>]>,
+        out: &mut Vec<u8>,
+        holes: &mut Vec<Hole>,
+    ) {
+        let start = out.len();
         out.push(b'{');
         for (position, column) in self.columns.iter().enumerate() {
             if position > 0 {
                 out.push(b',');
             }
             match cell(cells, old, position) {
-                Cell::UnchangedToast => write_hole(out, &column.json_name),
+                Cell::UnchangedToast => write_hole(out, holes, start, &column.json_name),
                 Cell::Null => {
                     out.extend_from_slice(&column.json_name);
                     out.extend_from_slice(b":null");
@@ -172,7 +179,7 @@ mod tests {
         let old = [Cell::Text(b"7"), Cell::Text(b"x"), Cell::Text(b"t")];
         assert_eq!(written(|out| table.write_key(&new, Some(&old), out)), "/p/t/7");
         assert_eq!(
-            written(|out| table.write_document(&new, Some(&old), out)),
+            written(|out| table.write_document(&new, Some(&old), out, &mut Vec::new())),
             r#"{"a":7,"b \"q\"":"x","c":null}"#
         );
     }

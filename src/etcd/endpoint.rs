@@ -74,7 +74,7 @@ pub(super) fn parse(text: &str, tls: bool) -> Result<Endpoint> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::Disposition;
+    use crate::disposition::Disposition;
 
     #[test]
     fn the_prefix_follows_the_version() {

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::error::Disposition;
+use crate::disposition::Disposition;
 
 /// The result of a request to etcd.
 pub type Result<T> = std::result::Result<T, Error>;

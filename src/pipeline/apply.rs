@@ -2,8 +2,8 @@
 
 use super::pack::Pack;
 use super::repair::{Recording, Request};
-use crate::batch::Fit;
-use crate::change::{Change, Chunk, Event};
+use crate::core::batch::Fit;
+use crate::core::change::{Change, Chunk, Event};
 use crate::error::Result;
 
 impl Pack<'_> {
@@ -25,7 +25,7 @@ impl Pack<'_> {
 
     /// Tells the watch that etcd has all that it waits for.
     pub(super) fn answer_awaited(&mut self) -> Result<()> {
-        let between = self.commit_lsn.is_none();
+        let between = self.coming.is_none();
         if let Some((_, done)) =
             self.awaited.take_if(|(lsn, _)| between && *lsn <= self.position.lsn)
         {

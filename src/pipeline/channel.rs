@@ -5,7 +5,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use crossbeam_channel::{Receiver, Select, SelectedOperation, Sender, unbounded};
 
-use crate::change::Chunk;
+use crate::core::change::Chunk;
 use crate::error::{Error, Result};
 
 /// The sending end. Its drop ends the stream of chunks.
@@ -111,11 +111,12 @@ mod tests {
 
     use super::*;
     use crate::lsn::Lsn;
+    use crate::position::Commit;
 
     fn chunk(events: u64) -> Chunk {
         let mut chunk = Chunk::default();
         for lsn in 0..events {
-            chunk.begin(Lsn(lsn));
+            chunk.begin(Commit { lsn: Lsn(lsn), ..Commit::default() });
         }
         chunk
     }

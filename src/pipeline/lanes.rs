@@ -5,7 +5,7 @@ use crossbeam_channel::{
 };
 
 use super::write::{Job, Step};
-use crate::batch::Batch;
+use crate::core::batch::Batch;
 use crate::error::{Error, Result};
 use crate::etcd::Txn;
 use crate::status::Pulse;

@@ -11,11 +11,12 @@ use super::repair::{Recording, Request};
 use super::toast::Stored;
 use super::watch::Poke;
 use super::write::{Ending, Job, Step};
-use crate::batch::{Batch, Fit, Limits};
-use crate::change::{Change, Chunk, Event, Position};
+use crate::core::batch::{Batch, Fit, Limits};
+use crate::core::change::{Change, Chunk, Event};
 use crate::error::{Error, Result};
 use crate::etcd::{Client, Txn};
 use crate::lsn::Lsn;
+use crate::position::{Commit, Position};
 use crate::status::{Pulse, Status};
 
 /// What the packing follows.
@@ -40,8 +41,8 @@ pub(super) struct Pack<'a> {
     ready: Batch,
     /// The transaction that is coming in.
     pub(super) open: Batch,
-    /// The commit LSN of the transaction that is coming in.
-    pub(super) commit_lsn: Option<Lsn>,
+    /// The transaction that is coming in.
+    pub(super) coming: Option<Commit>,
     /// The parts of that transaction, if it is too large for one txn.
     parts: Option<Parts>,
     /// Where the stream has come to: where etcd is once everything up to here is written.
@@ -79,7 +80,7 @@ impl<'a> Pack<'a> {
             stored: Stored::new(client, ending, &status.metrics.retries),
             ready: Batch::default(),
             open: Batch::default(),
-            commit_lsn: None,
+            coming: None,
             parts: None,
             position,
             idle_step: false,
@@ -123,7 +124,7 @@ impl<'a> Pack<'a> {
         let mut select = Select::new();
         let chunk = chunks.select(&mut select);
         // What is not in the stream has its place between two transactions of it.
-        let between = self.commit_lsn.is_none() && self.awaited.is_none();
+        let between = self.coming.is_none() && self.awaited.is_none();
         let request = between.then(|| select.recv(&self.requests));
         let ordered = self.lanes.ordered();
         if !self.ready.is_empty() {
@@ -158,9 +159,9 @@ impl<'a> Pack<'a> {
         let events: Vec<_> = chunk.events().collect();
         for (index, event) in events.iter().enumerate() {
             match *event {
-                Event::Begin { final_lsn } => self.commit_lsn = Some(final_lsn),
+                Event::Begin(commit) => self.coming = Some(commit),
                 Event::Change(change) => self.change(change, &events[index..])?,
-                Event::Commit(position) => self.commit(position)?,
+                Event::End { end_lsn } => self.commit(end_lsn)?,
                 Event::Keepalive { wal_end, reply_requested } => {
                     self.keepalive(wal_end, reply_requested);
                 }
@@ -240,7 +241,7 @@ impl<'a> Pack<'a> {
     /// that says so, then what has come of it.
     fn begin_parts(&mut self) -> Result<()> {
         self.give_ready()?;
-        if let Some(commit_lsn) = self.commit_lsn {
+        if let Some(commit_lsn) = self.coming.map(|commit| commit.lsn) {
             let step = Some(Step::Partial { position: self.position, commit_lsn });
             self.lanes.send(0, Job { txn: Txn::new(), step })?;
             self.idle_step = false;
@@ -264,7 +265,7 @@ impl<'a> Pack<'a> {
             key: String::from_utf8_lossy(key).into_owned(),
             bytes,
             limit: self.rules.limits.bytes,
-            lsn: self.commit_lsn,
+            lsn: self.coming.map(|commit| commit.lsn),
         };
         match change {
             Change::Put { .. } if self.rules.skip_oversized => {
@@ -276,8 +277,9 @@ impl<'a> Pack<'a> {
         }
     }
 
-    fn commit(&mut self, position: Position) -> Result<()> {
-        self.commit_lsn = None;
+    fn commit(&mut self, end_lsn: Lsn) -> Result<()> {
+        let commit = self.coming.take().unwrap_or(self.position.commit);
+        let position = Position { lsn: end_lsn, commit };
         self.position = position;
         if let Some(parts) = self.parts.take() {
             self.ready = parts.finish(&self.lanes)?;
@@ -305,7 +307,7 @@ impl<'a> Pack<'a> {
     /// Takes note that the log has grown with nothing for us in it. Inside a transaction this
     /// says nothing: the LSN may be beyond its commit.
     fn keepalive(&mut self, wal_end: Lsn, reply_requested: bool) {
-        if self.commit_lsn.is_some() {
+        if self.coming.is_some() {
             return;
         }
         if wal_end > self.position.lsn {

@@ -3,8 +3,8 @@
 use std::hash::{BuildHasher, RandomState};
 
 use super::lanes::Lanes;
-use crate::batch::{Batch, Fit, Limits, Operation};
-use crate::change::Change;
+use crate::core::batch::{Batch, Fit, Limits, Operation};
+use crate::core::change::Change;
 use crate::error::Result;
 
 /// The parts that are being filled, one a lane. A key always goes the same lane, so that its

@@ -8,15 +8,17 @@ use crossbeam_channel::Sender;
 
 use super::channel::ChunkSender;
 use super::watch::Poke;
-use crate::change::{Cell, Chunk, Position};
-use crate::config::TableName;
+use crate::cell::Cell;
+use crate::core::change::Chunk;
 use crate::document::{Table, table_name};
 use crate::error::{Error, Result};
 use crate::logging::warn_once;
-use crate::pgoutput::{Message, OldTuple, Relation, Tuple, decode};
+use crate::position::Commit;
+use crate::postgres::pgoutput::{Message, OldTuple, Relation, Tuple, decode};
 use crate::postgres::{Frame, FrameReader, Session};
 use crate::status::{Pulse, Status, TableChanges, Transactions};
 use crate::stop::Stop;
+use crate::table_name::TableName;
 
 /// The size, in bytes, at which a chunk is handed on even in the middle of a transaction.
 const CHUNK_BYTES: usize = 64 * 1024;
@@ -102,14 +104,12 @@ impl<'a> Translation<'a> {
     fn add(&mut self, message: &[u8], chunk: &mut Chunk) -> Result<()> {
         let message = decode(message).map_err(|error| protocol_error(error.to_string()))?;
         match message {
-            Message::Begin { final_lsn, commit_time, .. } => {
-                chunk.begin(final_lsn);
+            Message::Begin { final_lsn, commit_time, xid } => {
+                chunk.begin(Commit { lsn: final_lsn, xid, time: commit_time });
                 self.begun =
                     Some(Transactions { committed_at: commit_time, commit_lsn: final_lsn });
             }
-            Message::Commit { commit_end_lsn, commit_time, .. } => {
-                chunk.commit(Position { lsn: commit_end_lsn, committed_at: commit_time });
-            }
+            Message::Commit { commit_end_lsn, .. } => chunk.end(commit_end_lsn),
             Message::Relation(relation) => self.learn(relation)?,
             Message::Insert { relation, new } => {
                 self.put(relation, None, new, chunk, |changes| changes.insert.inc())?;
@@ -198,7 +198,7 @@ impl<'a> Translation<'a> {
         let shown = with_casts(&new, &casts);
         chunk.put(
             |out| table.write_key(&new, old, out),
-            |out| table.write_document(&shown, whole, out),
+            |out, holes| table.write_document(&shown, whole, out, holes),
             old.map(|old| move |out: &mut Vec<u8>| table.write_key(old, None, out)),
         );
         self.note_change();

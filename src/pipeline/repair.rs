@@ -12,8 +12,8 @@ use std::hash::{BuildHasher, RandomState};
 
 use crossbeam_channel::Sender;
 
-use crate::change::{Change, Chunk};
-use crate::document::has_holes;
+use crate::core::change::{Change, Chunk};
+use crate::document::Body;
 use crate::lsn::Lsn;
 
 /// What is asked of `pack`.
@@ -70,11 +70,11 @@ impl Recording {
     /// Takes note of a change in the stream, as it came.
     pub(super) fn note(&mut self, change: Change<'_>) {
         match change {
-            Change::Put { key, document, old_key } => {
+            Change::Put { key, body, old_key } => {
                 for key in [Some(key), old_key].into_iter().flatten() {
                     self.note_key(key);
                 }
-                self.again |= self.covers(key) && has_holes(document);
+                self.again |= self.covers(key) && matches!(body, Body::Holed(_));
             }
             Change::Delete { key } => self.note_key(key),
             Change::Truncate { prefix } => self.truncated |= self.prefix == prefix,

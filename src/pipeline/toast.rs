@@ -4,9 +4,9 @@
 use std::collections::HashMap;
 
 use super::write::Ending;
-use crate::batch::Operation;
-use crate::change::{Change, Event};
-use crate::document::{fill, has_holes};
+use crate::core::batch::Operation;
+use crate::core::change::{Change, Event};
+use crate::document::Body;
 use crate::error::{Error, Result};
 use crate::etcd::Client;
 use crate::retry::Retry;
@@ -41,7 +41,8 @@ impl<'a> Stored<'a> {
         settle: impl FnOnce() -> Result<()>,
         filled: &'c mut Vec<u8>,
     ) -> Result<Change<'c>> {
-        let (Some(source), Change::Put { key, document, old_key }) = (source(change), change)
+        let (Some(source), Change::Put { key, body: Body::Holed(document), old_key }) =
+            (source(change), change)
         else {
             return Ok(change);
         };
@@ -64,8 +65,8 @@ impl<'a> Stored<'a> {
             Error::RowUnknown { key: source.to_vec(), reason }
         };
         let newest = newest.ok_or_else(|| reason("etcd does not have the row"))?;
-        fill(document, newest, filled).map_err(|missing| reason(&missing.to_string()))?;
-        Ok(Change::Put { key, document: filled, old_key })
+        document.fill(newest, filled).map_err(|missing| reason(&missing.to_string()))?;
+        Ok(Change::Put { key, body: Body::Whole(filled), old_key })
     }
 
     /// Takes note of a change: what was read of its keys is no longer the newest.
@@ -112,9 +113,7 @@ impl<'a> Stored<'a> {
 /// The key under which the row of a change with holes was before.
 fn source(change: Change<'_>) -> Option<&[u8]> {
     match change {
-        Change::Put { key, document, old_key } if has_holes(document) => {
-            Some(old_key.unwrap_or(key))
-        }
+        Change::Put { key, body: Body::Holed(_), old_key } => Some(old_key.unwrap_or(key)),
         _ => None,
     }
 }

@@ -8,17 +8,17 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender, bounded, select};
 
 use super::repair::{Outcome, Request};
-use crate::change::Chunk;
-use crate::compare::{Finding, Rows, Stored, compare};
 use crate::config::Settings;
+use crate::core::change::Chunk;
 use crate::error::{Error, Result};
 use crate::etcd::Client;
 use crate::lsn::Lsn;
 use crate::postgres::session::Canceller;
 use crate::postgres::{Connection, HostPort, Options, PublishedTable, Session, Shape, SlotKind};
-use crate::records::{Name, Records};
-use crate::resync;
+use crate::reconcile::{Finding, Rows, Stored, compare};
 use crate::retry::Retry;
+use crate::state::records::{Name, Records};
+use crate::state::requests;
 use crate::status::{Pulse, Retries};
 use crate::stop::Stop;
 
@@ -117,7 +117,7 @@ impl Watch<'_> {
                 },
                 default(next.saturating_duration_since(Instant::now())) => {
                     // An etcd that cannot be asked is asked again soon.
-                    let asked = resync::is_requested(&mut client, &self.settings.etcd.state_path);
+                    let asked = requests::is_requested(&mut client, &self.settings.etcd.state_path);
                     if asked.unwrap_or(false) {
                         return true;
                     }
@@ -130,7 +130,7 @@ impl Watch<'_> {
     /// One look, and what follows from it.
     fn work(&self, state: &mut State) -> Result<()> {
         self.pulse.work();
-        let request = resync::read(&mut self.client.clone(), &self.settings.etcd.state_path)?;
+        let request = requests::read(&mut self.client.clone(), &self.settings.etcd.state_path)?;
         if state.session.is_none() {
             state.session = Some(Session::connect(self.options, self.address)?);
             state.known = self.records().read(&mut self.client.clone())?;
@@ -216,7 +216,7 @@ impl Watch<'_> {
                 let mut chunk = Chunk::default();
                 chunk.put(
                     |out| out.extend_from_slice(&records.key(&name)),
-                    |out| out.extend_from_slice(&Records::value(&shape)),
+                    |out, _| out.extend_from_slice(&Records::value(&shape)),
                     None::<fn(&mut Vec<u8>)>,
                 );
                 self.ask(Request::Apply(chunk))?;
@@ -259,7 +259,7 @@ impl Watch<'_> {
                 Finding::Missing { key, document } | Finding::Differs { key, document } => {
                     chunk.put(
                         |out| out.extend_from_slice(key),
-                        |out| out.extend_from_slice(document),
+                        |out, _| out.extend_from_slice(document),
                         None::<fn(&mut Vec<u8>)>,
                     );
                 }

@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, TryRecvError};
 
 use super::lanes::LaneEnd;
-use crate::change::Position;
-use crate::checkpoint::{Checkpoint, Phase};
 use crate::error::{Error, Result};
 use crate::etcd::{Client, Txn};
 use crate::lsn::Lsn;
+use crate::position::Position;
 use crate::retry::Retry;
+use crate::state::checkpoint::{Checkpoint, Phase};
 use crate::status::{Metrics, Pulse};
 use crate::stop::Stop;
 

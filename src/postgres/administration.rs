@@ -1,7 +1,5 @@
 //! What the commands ask of the server and have it do, beside what the daemon needs.
 
-use ::postgres::Row;
-
 use super::session::{Session, failed, quoted};
 use crate::error::{Error, Result};
 use crate::lsn::Lsn;
@@ -18,7 +16,7 @@ impl Session {
     /// As for every query.
     pub fn is_in_recovery(&mut self) -> Result<bool> {
         let doing = "asking whether the server is in recovery";
-        Ok(self.one(doing, "SELECT pg_is_in_recovery()")?.get(0))
+        Ok(self.row(doing, "SELECT pg_is_in_recovery()")?.get(0))
     }
 
     /// The cluster's identifier.
@@ -27,7 +25,7 @@ impl Session {
     /// As for every query.
     pub fn system_identifier(&mut self) -> Result<String> {
         let sql = "SELECT system_identifier::text FROM pg_control_system()";
-        Ok(self.one("reading the system identifier", sql)?.get(0))
+        Ok(self.row("reading the system identifier", sql)?.get(0))
     }
 
     /// The end of all transactions that can be seen now. With `synchronous_commit = off` these
@@ -38,7 +36,7 @@ impl Session {
     pub fn end_of_transactions(&mut self) -> Result<Lsn> {
         let sql = "SELECT (pg_current_wal_insert_lsn() - '0/0')::text, \
                           pg_size_bytes(current_setting('wal_segment_size'))";
-        let row = self.one("reading the server's position", sql)?;
+        let row = self.row("reading the server's position", sql)?;
         let (inserted, segment): (String, i64) = (row.get(0), row.get(1));
         let number = inserted.parse().map_err(|_| Error::PostgresProtocol {
             doing: "reading the server's position".to_owned(),
@@ -72,7 +70,7 @@ impl Session {
         let sql = "SELECT sum(p.tuples_processed)::bigint \
                      FROM pg_stat_progress_copy p JOIN pg_stat_activity a USING (pid) \
                     WHERE p.datname = current_database() AND a.application_name = 'pg2etcd'";
-        let rows: Option<i64> = self.one("looking at the copies under way", sql)?.get(0);
+        let rows: Option<i64> = self.row("looking at the copies under way", sql)?.get(0);
         Ok(rows.map(|rows| u64::try_from(rows).unwrap_or(0)))
     }
 
@@ -93,10 +91,6 @@ impl Session {
     pub fn drop_publication(&mut self, publication: &str) -> Result<()> {
         let sql = format!("DROP PUBLICATION {}", quoted(publication));
         self.client.batch_execute(&sql).map_err(|error| failed(sql, error))
-    }
-
-    fn one(&mut self, doing: &str, sql: &str) -> Result<Row> {
-        self.client.query_one(sql, &[]).map_err(|error| failed(doing, error))
     }
 }
 

@@ -3,9 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use super::session::{Session, failed, quoted, quoted_name};
-use crate::config::TableName;
 use crate::document::{Kind, Table, TableColumn, json_string};
 use crate::error::{Result, Unmet};
+use crate::table_name::TableName;
 
 /// A table as its publication publishes it.
 #[derive(Clone, Debug)]

@@ -8,7 +8,7 @@ use super::copy_both::{Frame, FrameReader};
 use super::message::MessageReader;
 use super::stream::Stream;
 use crate::error::Error;
-use crate::pgoutput::decode;
+use crate::postgres::pgoutput::decode;
 use crate::stop::Stop;
 
 /// The most of an input that is used, in bytes: a socket's buffer takes it whole.

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::catalog::PublishedTable;
 use super::session::{Session, failed};
-use crate::config::TableName;
 use crate::error::{Result, Unmet};
+use crate::table_name::TableName;
 
 /// The bytes of a mebibyte, the unit of the server's settings for WAL.
 const MEBIBYTE: i64 = 1 << 20;
@@ -72,15 +72,6 @@ impl Session {
     pub fn limit_queries(&mut self, time: Duration) -> Result<()> {
         let sql = format!("SET statement_timeout = {}", time.as_millis().clamp(1, 1 << 30));
         self.execute("setting statement_timeout", &sql)
-    }
-
-    /// Whether the server is in recovery.
-    ///
-    /// # Errors
-    /// As for every query.
-    pub fn in_recovery(&mut self) -> Result<bool> {
-        let doing = "asking whether the server is in recovery";
-        Ok(self.row(doing, "SELECT pg_is_in_recovery()")?.get(0))
     }
 
     /// What the server is set to, and what of it is in use.

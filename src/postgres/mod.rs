@@ -6,6 +6,8 @@
 
 pub mod options;
 
+pub mod pgoutput;
+
 pub mod primary;
 
 pub mod connection;

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 
 use super::catalog::PublishedTable;
 use super::session::{Session, failed, quoted, quoted_name};
-use crate::config::TableName;
 use crate::error::{Result, Unmet};
+use crate::table_name::TableName;
 
 /// The oldest PostgreSQL that publishes.
 const OLDEST_VERSION: u32 = 100_000;

@@ -2,7 +2,8 @@
 
 use super::options::{HostPort, Options};
 use super::session::Session;
-use crate::error::{Disposition, Error, Result};
+use crate::disposition::Disposition;
+use crate::error::{Error, Result};
 
 /// What `connect` made of the first of the servers that is not in recovery; of one that is, it
 /// makes `None`.

@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use super::test_server::{TestServer, options, server, write_private};
 use super::{Connection, Frame, FrameReader, Options, SlotKind, StatusWriter};
-use crate::error::{Disposition, Error, Result};
+use crate::disposition::Disposition;
+use crate::error::{Error, Result};
 use crate::lsn::Lsn;
 use crate::stop::Stop;
 

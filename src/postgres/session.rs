@@ -10,9 +10,10 @@ use super::connection::SESSION_SETTINGS;
 use super::options::{HostPort, Options};
 use super::preflight::create_publication;
 use super::tls;
-use crate::config::TableName;
 use crate::error::{Error, Result, ServerAnswer, Unmet};
 use crate::lsn::Lsn;
+use crate::table_name::TableName;
+use crate::time::PgTime;
 
 /// A session on one database.
 pub struct Session {
@@ -114,13 +115,13 @@ impl Session {
         Ok(u64::try_from(milliseconds).ok().filter(|&time| time > 0).map(Duration::from_millis))
     }
 
-    /// The time of the server's clock, in microseconds since 2000-01-01 UTC.
+    /// The time of the server's clock, in as it sends times.
     ///
     /// # Errors
     /// As for every query.
-    pub fn clock(&mut self) -> Result<i64> {
+    pub fn clock(&mut self) -> Result<PgTime> {
         let sql = "SELECT floor(1e6 * (extract(epoch FROM clock_timestamp()) - 946684800))::bigint";
-        Ok(self.row("reading the clock", sql)?.get(0))
+        Ok(PgTime(self.row("reading the clock", sql)?.get(0)))
     }
 
     /// Up to where the server has written its log: what is committed, and can be seen, is before.

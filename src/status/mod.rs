@@ -333,7 +333,10 @@ mod tests {
         status.position.store(5990, Ordering::Release);
         status.look(at(166));
         assert_eq!(status.unready(at(166)), None);
-        status.note_received(Transactions { committed_at: 0, commit_lsn: Lsn(5995) });
+        status.note_received(Transactions {
+            committed_at: crate::time::PgTime(0),
+            commit_lsn: Lsn(5995),
+        });
         assert!(status.unready(at(166)).is_some_and(|why| why.starts_with("lag_seconds=")));
         status.position.store(6000, Ordering::Release);
         assert_eq!(status.unready(at(166)), None);

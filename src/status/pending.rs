@@ -2,10 +2,10 @@
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
-use crate::checkpoint::POSTGRES_EPOCH;
 use crate::lsn::Lsn;
+use crate::time::PgTime;
 
 /// How many entries are kept apart: after that the last one is extended.
 const MOST: usize = 4096;
@@ -13,8 +13,8 @@ const MOST: usize = 4096;
 /// Transactions that came together and change rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Transactions {
-    /// When the first of them committed, in microseconds since 2000-01-01 UTC.
-    pub(crate) committed_at: i64,
+    /// When the first of them committed.
+    pub(crate) committed_at: PgTime,
     /// The LSN of the last one's commit record. It is in etcd once the position is beyond this.
     pub(crate) commit_lsn: Lsn,
 }
@@ -42,12 +42,7 @@ impl Pending {
     pub(super) fn age(&self, position: Lsn) -> Duration {
         let mut queue = self.queue();
         forget(&mut queue, position);
-        let since_epoch =
-            SystemTime::now().duration_since(UNIX_EPOCH + POSTGRES_EPOCH).unwrap_or_default();
-        queue.front().map_or(Duration::ZERO, |oldest| {
-            let committed_at = u64::try_from(oldest.committed_at).unwrap_or(0);
-            since_epoch.saturating_sub(Duration::from_micros(committed_at))
-        })
+        queue.front().map_or(Duration::ZERO, |oldest| oldest.committed_at.until(PgTime::now()))
     }
 
     /// Forgets all: the stream begins again at the position.
@@ -72,9 +67,8 @@ mod tests {
     use super::*;
 
     fn transactions(seconds_ago: u64, commit_lsn: u64) -> Transactions {
-        let then = SystemTime::now() - Duration::from_secs(seconds_ago);
-        let since = then.duration_since(UNIX_EPOCH + POSTGRES_EPOCH).unwrap_or_default();
-        let committed_at = i64::try_from(since.as_micros()).unwrap_or(0);
+        let seconds_ago = i64::try_from(seconds_ago).unwrap_or(0);
+        let committed_at = PgTime(PgTime::now().0 - seconds_ago * 1_000_000);
         Transactions { committed_at, commit_lsn: Lsn(commit_lsn) }
     }
 
@@ -88,7 +82,7 @@ mod tests {
             assert_eq!(pending.age(Lsn(position)).as_secs(), seconds, "{position}");
         }
         // A clock that is ahead of the server's makes nothing old.
-        pending.push(Transactions { committed_at: i64::MAX, commit_lsn: Lsn(30) }, Lsn(21));
+        pending.push(Transactions { committed_at: PgTime(i64::MAX), commit_lsn: Lsn(30) }, Lsn(21));
         assert_eq!(pending.age(Lsn(21)), Duration::ZERO);
     }
 

@@ -1,9 +1,9 @@
 //! What to do at a start, from what is found: a pure function, so that every case can be tested.
 
-use crate::checkpoint::{Checkpoint, Phase};
 use crate::error::Unmet;
 use crate::lsn::Lsn;
 use crate::postgres::{SlotFacts, TimelineSwitch};
+use crate::state::checkpoint::{Checkpoint, Phase};
 
 /// What is found.
 pub(super) struct Facts<'a> {

@@ -6,19 +6,22 @@ mod permission;
 
 pub(crate) use self::decision::{Decision, another_use};
 use self::decision::{Facts, Reason, SlotUse, decide};
-use crate::checkpoint::{Checkpoint, Phase, VERSION, rfc3339};
 use crate::config::Settings;
-use crate::error::{Disposition, Error, Result, Unmet};
+use crate::disposition::Disposition;
+use crate::error::{Error, Result, Unmet};
 use crate::etcd::Client;
 use crate::lsn::Lsn;
 use crate::pipeline::{self, Start};
 use crate::postgres::{
     self, Connection, Session, SlotKind, SystemIdentity, find_primary, preflight,
 };
+use crate::reconcile::dump;
 use crate::retry::Retry;
+use crate::state::checkpoint::{Checkpoint, Phase, VERSION};
+use crate::state::requests;
 use crate::status::{Activity, Pulse, Status};
 use crate::stop::Stop;
-use crate::{config, dump, resync, status};
+use crate::{config, status};
 
 /// Keeps etcd a copy of the database until a stop is requested.
 ///
@@ -84,8 +87,8 @@ impl<'a> Supervisor<'a> {
         let mut client = self.client()?;
         let mut primary = self.primary()?;
         let found = Checkpoint::read(&mut client, &self.key())?;
-        let request = resync::read(&mut client, &self.settings.etcd.state_path)?;
-        let resync_all = request.as_ref().is_some_and(resync::Request::is_for_all);
+        let request = requests::read(&mut client, &self.settings.etcd.state_path)?;
+        let resync_all = request.as_ref().is_some_and(requests::ResyncRequest::is_for_all);
         let checkpoint = found.as_ref().map(|(checkpoint, _)| checkpoint);
         let Primary { connection, session, identity, .. } = &mut primary;
         let ends = (connection, session);
@@ -205,7 +208,9 @@ impl<'a> Supervisor<'a> {
             publication: sync.publication.clone(),
             made_publication,
             path: self.settings.etcd.path.clone(),
-            committed_at: rfc3339(session.clock()?),
+            committed_at: session.clock()?.to_string(),
+            last_commit: None,
+            writer: String::new(),
             partial: None,
         };
         let before = found.map_or(0, |(_, mod_revision)| mod_revision);

@@ -1,11 +1,11 @@
 //! What etcd has to have.
 
 use super::report::{Report, of_etcd, size, unmet};
-use crate::checkpoint::Checkpoint;
 use crate::config::EtcdSettings;
 use crate::error::Unmet;
 use crate::etcd::{Client, Error, MemberStatus, Options, Reason, Txn, prefix_end};
-use crate::resync;
+use crate::state::checkpoint::Checkpoint;
+use crate::state::requests;
 
 const UNREACHABLE: &str = "start etcd there, or correct etcd.endpoints";
 const UNANSWERED: &str = "see to it that most members of the cluster run and reach each other";
@@ -250,7 +250,7 @@ fn large_value(key: &str, request_bytes: usize) -> Vec<u8> {
 fn position(settings: &EtcdSettings, client: &mut Client, report: &mut Report) -> Option<Position> {
     let key = Checkpoint::key(&settings.state_path);
     let found = Checkpoint::read(client, &key).and_then(|found| {
-        let request = resync::read(client, &settings.state_path)?;
+        let request = requests::read(client, &settings.state_path)?;
         let resync_all = request.is_some_and(|request| request.is_for_all());
         Ok(Position { checkpoint: found.map(|(checkpoint, _)| checkpoint), resync_all })
     });

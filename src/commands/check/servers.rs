@@ -89,7 +89,7 @@ fn probe<'a>(options: &Options, address: &HostPort, stop: &'a Stop) -> Result<Se
         (Ok(session), replication) => (session, replication),
         (Err(_), Err(error)) | (Err(error), Ok(_)) => return Err(error),
     };
-    Ok(match session.in_recovery()? {
+    Ok(match session.is_in_recovery()? {
         true => Server::Standby,
         false => Server::Primary(Box::new(Primary { replication, session })),
     })

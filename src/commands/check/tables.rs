@@ -3,9 +3,10 @@
 use super::postgres::ASK_AGAIN;
 use super::report::{Report, unmet};
 use super::servers::Primary;
-use crate::config::{Settings, SyncSettings, TableName};
+use crate::config::{Settings, SyncSettings};
 use crate::error::{Result, Unmet};
 use crate::postgres::{Published, PublishedTable, Session};
+use crate::table_name::TableName;
 
 /// How many tables are named in one line.
 const NAMED: usize = 5;

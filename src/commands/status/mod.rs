@@ -7,13 +7,15 @@ use std::time::{Duration, Instant};
 use self::report::{Dump, Report};
 use super::output::print;
 use super::position::Position;
-use crate::checkpoint::{Checkpoint, Phase, postgres_time};
 use crate::config::Settings;
-use crate::error::{Disposition, Error, Result};
+use crate::disposition::Disposition;
+use crate::error::{Error, Result};
 use crate::etcd::Client;
 use crate::lsn::Lsn;
 use crate::postgres::{PublishedTable, Session, SlotFacts};
-use crate::records::{Record, Records};
+use crate::state::checkpoint::{Checkpoint, Phase};
+use crate::state::records::{Record, Records};
+use crate::time::PgTime;
 
 /// The longest time that the position is watched to see how far behind it is, beside what it may
 /// rest while no row changes.
@@ -56,8 +58,8 @@ pub fn run(settings: &Settings, json: bool) -> Result<bool> {
 /// What PostgreSQL says.
 struct Database {
     current_lsn: Lsn,
-    /// The time of the server's clock, in microseconds since 2000-01-01 UTC.
-    clock: i64,
+    /// The time of the server's clock.
+    clock: PgTime,
     slot: Option<SlotFacts>,
     retained_bytes: Option<u64>,
     tables: Vec<PublishedTable>,
@@ -150,8 +152,8 @@ fn lag_seconds(
     if report.is_in_sync() && follows() {
         return Some(looked.elapsed().as_millis() as f64 / 1e3);
     }
-    let micros = database.clock.saturating_sub(postgres_time(committed_at));
-    Some((micros / 1_000).max(0) as f64 / 1e3)
+    let committed_at: PgTime = committed_at.parse().unwrap_or_default();
+    Some(committed_at.until(database.clock).as_millis() as f64 / 1e3)
 }
 
 /// How far the dump is; `None` if there is none.

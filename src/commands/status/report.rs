@@ -2,8 +2,8 @@
 
 use serde::Serialize;
 
-use crate::checkpoint::Phase;
 use crate::lsn::Lsn;
+use crate::state::checkpoint::Phase;
 
 /// The status. What nobody says is `None`.
 #[derive(Default, Serialize)]

@@ -3,12 +3,12 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 
-use crate::compare::{Rows, sql_key};
 use crate::document::{Table, decoded_key_column};
 use crate::error::{Error, Result};
 use crate::etcd::Client;
 use crate::postgres::session::quoted;
 use crate::postgres::{PublishedTable, Session};
+use crate::reconcile::{Rows, sql_key};
 
 /// Whose keys they are.
 #[derive(Clone, Copy)]

@@ -9,15 +9,16 @@ use self::progress::Progress;
 use self::settle::{Difference, Settle};
 use super::named_table;
 use super::output::{note, print};
-use crate::checkpoint::Checkpoint;
-use crate::compare::{Finding, Rows, Stored, compare};
-use crate::config::{Settings, TableName};
+use crate::config::Settings;
 use crate::document::table_name;
 use crate::error::{Error, Result};
 use crate::etcd::Client;
 use crate::postgres::{PublishedTable, Session};
-use crate::records::{Name, Records};
+use crate::reconcile::{Finding, Rows, Stored, compare};
+use crate::state::checkpoint::Checkpoint;
+use crate::state::records::{Name, Records};
 use crate::stop::Stop;
+use crate::table_name::TableName;
 
 /// The most keys that wait to be looked at again.
 const CHUNK: usize = 1000;

@@ -1,7 +1,7 @@
 use std::time::{Duration, Instant};
 
 use super::server::{Etcd, free_port, options};
-use crate::error::Disposition;
+use crate::disposition::Disposition;
 use crate::etcd::{Client, ErrorKind, Options, Txn};
 
 fn put(key: &[u8]) -> Txn {

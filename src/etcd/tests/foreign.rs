@@ -5,7 +5,7 @@ use std::net::{Shutdown, TcpListener};
 use std::thread::{self, JoinHandle};
 
 use super::server::{free_port, options};
-use crate::error::Disposition;
+use crate::disposition::Disposition;
 use crate::etcd::{Client, Error, ErrorKind, Txn};
 
 const VERSION: &str = "{\"etcdserver\":\"3.4.0\"}";

@@ -6,7 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::server::{free_port, options};
-use crate::error::Disposition::{self, Fatal, Retry};
+use crate::disposition::Disposition::{self, Fatal, Retry};
 use crate::etcd::{Client, Error, Txn};
 
 /// The longest time that an answer may take here. All cases run at once, on a busy machine.

@@ -2,7 +2,7 @@ use std::ops::ControlFlow;
 use std::time::Duration;
 
 use super::server::{Etcd, options};
-use crate::error::Disposition;
+use crate::disposition::Disposition;
 use crate::etcd::{Client, Error, Options, Reason, Txn};
 use crate::secret::{Password, Secret};
 

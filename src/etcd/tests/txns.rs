@@ -1,5 +1,5 @@
 use super::server::Etcd;
-use crate::error::Disposition;
+use crate::disposition::Disposition;
 use crate::etcd::{Client, Reason, Txn, prefix_end};
 
 fn value(client: &mut Client, key: &[u8]) -> Option<Vec<u8>> {

@@ -5,7 +5,7 @@ use std::io::BufRead;
 use std::slice;
 
 use super::copy_text::split_line;
-use crate::change::Cell;
+use crate::cell::Cell;
 use crate::document::Table;
 use crate::error::{Error, Result, Unmet};
 use crate::postgres::session::{copy_error, quoted};
@@ -113,7 +113,8 @@ impl<'a> Rows<'a> {
             key.to_mut()[column] = *cell;
         }
         self.table.write_key(&key, None, &mut self.key);
-        self.table.write_document(document, None, &mut self.document);
+        // A row of the table itself has no holes.
+        self.table.write_document(document, None, &mut self.document, &mut Vec::new());
         Ok(true)
     }
 

@@ -3,8 +3,10 @@
 
 use indexmap::IndexMap;
 
-use crate::change::{Change, Position};
+use super::change::Change;
+use crate::document::Body;
 use crate::etcd::{Txn, prefix_end};
+use crate::position::Position;
 
 /// The changes of whole transactions, or of a part of an oversized one, that go into one txn.
 #[derive(Debug, Default)]
@@ -54,7 +56,11 @@ impl Batch {
     /// one stays.
     pub fn add(&mut self, change: Change<'_>, limits: Limits) -> Fit {
         match change {
-            Change::Put { key, document, old_key } => self.put(key, document, old_key, limits),
+            Change::Put { key, body: Body::Whole(document), old_key } => {
+                self.put(key, document, old_key, limits)
+            }
+            // Whoever adds a change has filled its holes.
+            Change::Put { body: Body::Holed(_), .. } => Fit::TooLarge { bytes: usize::MAX },
             Change::Delete { key } => self.delete(key, limits),
             Change::Truncate { prefix } => self.truncate(prefix, limits),
         }
@@ -248,11 +254,15 @@ mod tests {
     const LIMITS: Limits = Limits { operations: 4, bytes: 1000 };
 
     fn put<'a>(key: &'a str, document: &'a str) -> Change<'a> {
-        Change::Put { key: key.as_bytes(), document: document.as_bytes(), old_key: None }
+        Change::Put { key: key.as_bytes(), body: Body::Whole(document.as_bytes()), old_key: None }
     }
 
     fn moved<'a>(old_key: &'a str, key: &'a str) -> Change<'a> {
-        Change::Put { key: key.as_bytes(), document: b"m", old_key: Some(old_key.as_bytes()) }
+        Change::Put {
+            key: key.as_bytes(),
+            body: Body::Whole(b"m"),
+            old_key: Some(old_key.as_bytes()),
+        }
     }
 
     fn delete(key: &str) -> Change<'_> {
@@ -268,7 +278,7 @@ mod tests {
         for &change in changes {
             assert_eq!(batch.add(change, LIMITS), Fit::Added, "{change:?}");
         }
-        batch.position = Some(Position { lsn: Lsn(lsn), committed_at: 0 });
+        batch.position = Some(Position { lsn: Lsn(lsn), ..Position::default() });
         batch
     }
 

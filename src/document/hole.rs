@@ -1,36 +1,58 @@
 //! Holes: the columns of a document that an update left as they were.
-//!
-//! A hole stands in the document in the place of the column's member, as its name between two
-//! bytes that UTF-8, and so JSON, never has: `{"id":1,␀"body"␀,"n":2}` with ␀ for 0xFF.
 
 use std::fmt;
 
-/// Stands on both sides of a hole's name.
-const HOLE: u8 = 0xFF;
-
-/// Writes the document with its holes filled from `stored`, an earlier document of the row.
-///
-/// # Errors
-/// When `stored` lacks a column that a hole names, or is no document.
-pub fn fill(document: &[u8], stored: &[u8], out: &mut Vec<u8>) -> Result<(), MissingColumn> {
-    for (position, part) in document.split(|&byte| byte == HOLE).enumerate() {
-        if position % 2 == 0 {
-            out.extend_from_slice(part);
-        } else {
-            let value = member(stored, part)
-                .ok_or_else(|| MissingColumn(String::from_utf8_lossy(part).into_owned()))?;
-            out.extend_from_slice(part);
-            out.push(b':');
-            out.extend_from_slice(value);
-        }
-    }
-    Ok(())
+/// A document, or what is known of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Body<'a> {
+    /// All of it.
+    Whole(&'a [u8]),
+    /// All but what belongs in the holes, which the row's document before this one has.
+    Holed(Holed<'a>),
 }
 
-/// Whether the document has holes.
-#[must_use]
-pub fn has_holes(document: &[u8]) -> bool {
-    memchr::memchr(HOLE, document).is_some()
+/// A document with holes. In `{"id":1,"body":,"n":2}` a hole is behind the name `"body"`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Holed<'a> {
+    bytes: &'a [u8],
+    holes: &'a [Hole],
+}
+
+/// The place of a value that is missing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hole {
+    /// Where in the document the member's name begins, in bytes from the document's own begin.
+    name: usize,
+    /// Where the value belongs, one byte behind the colon's begin.
+    value: usize,
+}
+
+impl<'a> Body<'a> {
+    /// A document with these holes, in the order in which they stand in it.
+    #[must_use]
+    pub fn new(bytes: &'a [u8], holes: &'a [Hole]) -> Self {
+        if holes.is_empty() { Self::Whole(bytes) } else { Self::Holed(Holed { bytes, holes }) }
+    }
+}
+
+impl Holed<'_> {
+    /// Writes the document with its holes filled from `stored`, the row's document before.
+    ///
+    /// # Errors
+    /// When `stored` lacks a column that is wanted, or is no document.
+    pub fn fill(&self, stored: &[u8], out: &mut Vec<u8>) -> Result<(), MissingColumn> {
+        let mut written = 0;
+        for hole in self.holes {
+            let name = self.bytes.get(hole.name..hole.value.saturating_sub(1)).unwrap_or_default();
+            let value = member(stored, name)
+                .ok_or_else(|| MissingColumn(String::from_utf8_lossy(name).into_owned()))?;
+            out.extend_from_slice(&self.bytes[written..hole.value]);
+            out.extend_from_slice(value);
+            written = hole.value;
+        }
+        out.extend_from_slice(&self.bytes[written..]);
+        Ok(())
+    }
 }
 
 /// The column, as JSON, that the stored document lacks.
@@ -45,11 +67,13 @@ impl fmt::Display for MissingColumn {
 
 impl std::error::Error for MissingColumn {}
 
-/// Writes a hole for the column of this name, which is JSON with its quotes.
-pub(super) fn write_hole(out: &mut Vec<u8>, name: &[u8]) {
-    out.push(HOLE);
+/// Writes a member's name, which is JSON with its quotes, and a hole in the place of its value; `start` is
+/// where the document begins in `out`.
+pub(super) fn write_hole(out: &mut Vec<u8>, holes: &mut Vec<Hole>, start: usize, name: &[u8]) {
+    let at = out.len() - start;
     out.extend_from_slice(name);
-    out.push(HOLE);
+    out.push(b':');
+    holes.push(Hole { name: at, value: out.len() - start });
 }
 
 /// The value of the member of this name, as it stands in the document.
@@ -101,20 +125,23 @@ mod tests {
 
     use super::*;
 
+    /// The document with a hole behind each name that `¤` follows.
     fn filled(document: &str, stored: &str) -> Result<String, MissingColumn> {
-        // The texts have ¤ for the byte that marks a hole.
-        let document: Vec<u8> = document
-            .chars()
-            .flat_map(|character| match character {
-                '¤' => vec![HOLE],
-                _ => character.to_string().into_bytes(),
-            })
-            .collect();
+        let (mut bytes, mut holes) = (Vec::new(), Vec::new());
+        for (position, part) in document.split('¤').enumerate() {
+            if position % 2 == 0 {
+                bytes.extend_from_slice(part.as_bytes());
+            } else {
+                write_hole(&mut bytes, &mut holes, 0, part.as_bytes());
+            }
+        }
         let mut out = Vec::new();
-        fill(&document, stored.as_bytes(), &mut out)?;
+        match Body::new(&bytes, &holes) {
+            Body::Whole(document) => out.extend_from_slice(document),
+            Body::Holed(document) => document.fill(stored.as_bytes(), &mut out)?,
+        }
         Ok(String::from_utf8_lossy(&out).into_owned())
     }
-
     #[test]
     fn holes_take_the_stored_value() {
         let stored = r#"{"id":1,"a\"b":"x,}\"","j":{ "k" : [1, "]"] , "b": 3},"b":[{}],"n":null}"#;
@@ -141,10 +168,13 @@ mod tests {
     proptest! {
         #[test]
         fn no_bytes_panic(
-            document in prop::collection::vec(any::<u8>(), 0..64),
+            name in prop::collection::vec(any::<u8>(), 0..8),
             stored in prop::collection::vec(any::<u8>(), 0..64),
         ) {
-            let _ = fill(&document, &stored, &mut Vec::new());
+            let (mut bytes, mut holes) = (Vec::new(), Vec::new());
+            write_hole(&mut bytes, &mut holes, 0, &name);
+            let holed = Holed { bytes: &bytes, holes: &holes };
+            let _ = holed.fill(&stored, &mut Vec::new());
         }
 
         #[test]

@@ -4,19 +4,14 @@
 //! cut into stretches, and some readers compare one stretch each, side by side. A range of etcd
 //! that is as long as its rows is read several times faster than the pages of a long one.
 
-mod copy_text;
-mod rows;
-mod stored;
-mod stretch;
-
 use std::collections::VecDeque;
 use std::thread::{self, Builder};
 
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 
-pub(crate) use self::rows::{Rows, sql_key};
-pub(crate) use self::stored::Stored;
-use self::stretch::{Findings, Stretch, Stretches};
+use super::rows::Rows;
+use super::stored::Stored;
+use super::stretch::{Findings, Stretch, Stretches};
 use crate::error::{Error, Result};
 use crate::etcd::prefix_end;
 

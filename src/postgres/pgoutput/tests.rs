@@ -5,8 +5,9 @@ use proptest::prelude::*;
 use super::decode::{DecodeError, decode};
 use super::message::{Message, OldTuple};
 use super::relation::{Column, Relation, ReplicaIdentity};
-use crate::change::Cell;
+use crate::cell::Cell;
 use crate::lsn::Lsn;
+use crate::time::PgTime;
 
 /// Puts a message together the way the server does.
 #[derive(Default)]
@@ -65,11 +66,15 @@ fn every_message() -> Vec<(Bytes, Message<'static>)> {
     vec![
         (
             Bytes::of(b'B').u64(0x10).u64(7).u32(9),
-            Message::Begin { final_lsn: Lsn(0x10), commit_time: 7, xid: 9 },
+            Message::Begin { final_lsn: Lsn(0x10), commit_time: PgTime(7), xid: 9 },
         ),
         (
             Bytes::of(b'C').u8(0).u64(0x10).u64(0x20).u64(7),
-            Message::Commit { commit_lsn: Lsn(0x10), commit_end_lsn: Lsn(0x20), commit_time: 7 },
+            Message::Commit {
+                commit_lsn: Lsn(0x10),
+                commit_end_lsn: Lsn(0x20),
+                commit_time: PgTime(7),
+            },
         ),
         (
             Bytes::of(b'O').u64(0x10).text("there"),

@@ -1,8 +1,9 @@
 //! The messages of pgoutput (PostgreSQL manual, "Logical Replication Message Formats").
 
 use super::relation::Relation;
-use crate::change::Cell;
+use crate::cell::Cell;
 use crate::lsn::Lsn;
+use crate::time::PgTime;
 
 /// One message. Times are microseconds since 2000-01-01 00:00 UTC.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -12,7 +13,7 @@ pub enum Message<'a> {
         /// The LSN of the commit record.
         final_lsn: Lsn,
         /// When it committed.
-        commit_time: i64,
+        commit_time: PgTime,
         /// Its transaction id.
         xid: u32,
     },
@@ -23,7 +24,7 @@ pub enum Message<'a> {
         /// The first LSN after the transaction: what is flushed once etcd holds it.
         commit_end_lsn: Lsn,
         /// When it committed.
-        commit_time: i64,
+        commit_time: PgTime,
     },
     /// The transaction came to the server from another one. Follows `Begin`, if at all.
     Origin {

@@ -4,8 +4,9 @@ use std::fmt;
 
 use super::message::{Message, OldTuple, Tuple};
 use super::relation::{Column, Relation, ReplicaIdentity};
-use crate::change::Cell;
+use crate::cell::Cell;
 use crate::lsn::Lsn;
+use crate::time::PgTime;
 
 /// Decodes one message, which must be all of `bytes`.
 ///
@@ -16,7 +17,7 @@ pub fn decode(bytes: &[u8]) -> Result<Message<'_>, DecodeError> {
     let message = match cursor.u8("a message type")? {
         b'B' => Message::Begin {
             final_lsn: cursor.lsn("the final LSN")?,
-            commit_time: cursor.i64("the commit time")?,
+            commit_time: PgTime(cursor.i64("the commit time")?),
             xid: cursor.u32("the transaction id")?,
         },
         b'C' => commit(&mut cursor)?,
@@ -72,7 +73,7 @@ fn commit<'a>(cursor: &mut Cursor<'a>) -> Result<Message<'a>, DecodeError> {
     Ok(Message::Commit {
         commit_lsn: cursor.lsn("the commit's LSN")?,
         commit_end_lsn: cursor.lsn("the commit's end LSN")?,
-        commit_time: cursor.i64("the commit time")?,
+        commit_time: PgTime(cursor.i64("the commit time")?),
     })
 }
 

@@ -3,8 +3,6 @@
 //! A table of which etcd has nothing is copied. One of which it has something is compared: rows
 //! and keys, both in the order of the keys, and only what differs is written.
 
-mod progress;
-
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::thread;
@@ -12,13 +10,12 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
 
-use self::progress::Progress;
-use crate::batch::{Batch, Fit, Limits};
-use crate::change::Change;
-use crate::checkpoint::{Checkpoint, Phase};
-use crate::compare::{Finding, Rows, Stored, compare};
+use super::progress::Progress;
+use super::{Finding, Rows, Stored, compare};
 use crate::config::{Oversized, Settings};
-use crate::document::Table;
+use crate::core::batch::{Batch, Fit, Limits};
+use crate::core::change::Change;
+use crate::document::{Body, Table};
 use crate::error::{Error, Result};
 use crate::etcd::{Client, Txn};
 use crate::logging::warn_once;
@@ -27,7 +24,8 @@ use crate::pipeline::lanes::Lanes;
 use crate::pipeline::write::{Ending, Fence, Job, Step, Writer};
 use crate::pipeline::{Start, limits};
 use crate::postgres::{PublishedTable, Session, StatusWriter};
-use crate::records::Records;
+use crate::state::checkpoint::{Checkpoint, Phase};
+use crate::state::records::Records;
 use crate::status::{Pulse, Status};
 use crate::stop::Stop;
 use crate::threads::Failure;
@@ -144,7 +142,7 @@ impl Load<'_> {
                     let name = Records::name(published);
                     gone.remove(&name);
                     let (key, document) = (&self.records.key(&name), &Records::value(shape));
-                    self.add(Change::Put { key, document, old_key: None })?;
+                    self.add(Change::Put { key, body: Body::Whole(document), old_key: None })?;
                 }
                 Err(reason) => warn_once(format!("Leaving table {name} out: {reason}")),
             }
@@ -201,7 +199,7 @@ impl Load<'_> {
     }
 
     fn put(&mut self, key: &[u8], document: &[u8]) -> Result<()> {
-        self.add(Change::Put { key, document, old_key: None })?;
+        self.add(Change::Put { key, body: Body::Whole(document), old_key: None })?;
         self.progress.put += 1;
         self.row_done()
     }

@@ -3,8 +3,6 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::text::identifier;
-
 /// A table's schema and name, as the catalog has them.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TableName {
@@ -17,22 +15,46 @@ pub struct TableName {
 impl FromStr for TableName {
     type Err = String;
 
-    /// Reads `schema.table`. Each part is the name itself, upper and lower case kept; one with a
-    /// dot, a comma, a double quote or white space is written in double quotes, as in SQL.
+    /// Reads `schema.table`, or `table` for one in the schema public. Each part is the name itself,
+    /// upper and lower case kept; one with a dot, a comma, a double quote or white space is written
+    /// in double quotes, as in SQL.
     fn from_str(text: &str) -> Result<Self, String> {
         let malformed = || {
             format!(
-                "expected schema.table, with a name that has a dot or a comma in double \
-                 quotes, got {text:?}"
+                "expected schema.table, or table for one in the schema public, with a name that \
+                 has a dot or a comma in double quotes, got {text:?}"
             )
         };
-        let (schema, rest) = part(text.trim()).ok_or_else(malformed)?;
+        let (first, rest) = part(text.trim()).ok_or_else(malformed)?;
+        if rest.is_empty() {
+            return Ok(Self { schema: "public".to_owned(), name: identifier(&first)? });
+        }
         let (name, rest) = rest.strip_prefix('.').and_then(part).ok_or_else(malformed)?;
         if !rest.is_empty() {
             return Err(malformed());
         }
-        Ok(Self { schema: identifier(&schema)?, name: identifier(&name)? })
+        Ok(Self { schema: identifier(&first)?, name: identifier(&name)? })
     }
+}
+
+/// PostgreSQL cuts longer names off (manual, "Identifiers and Key Words").
+pub(crate) const LONGEST_IDENTIFIER: usize = 63;
+
+/// The name of a PostgreSQL object: one line of text, not empty and not too long.
+pub(crate) fn identifier(text: &str) -> Result<String, String> {
+    if text.is_empty() {
+        return Err("must not be empty".to_owned());
+    }
+    if text.len() > LONGEST_IDENTIFIER {
+        return Err(format!(
+            "a name has at most {LONGEST_IDENTIFIER} bytes in PostgreSQL, this one {}: {text}",
+            text.len()
+        ));
+    }
+    if text.chars().any(char::is_control) {
+        return Err(format!("has a control character: {text:?}"));
+    }
+    Ok(text.to_owned())
 }
 
 /// Splits the first name off and takes its quotes away.
@@ -83,6 +105,8 @@ mod tests {
     fn names_are_read() {
         for (text, schema, name) in [
             ("public.users", "public", "users"),
+            ("users", "public", "users"),
+            (r#""a.b""#, "public", "a.b"),
             ("Sales.Ünits", "Sales", "Ünits"),
             (r#""my schema"."a.b""#, "my schema", "a.b"),
             (r#"public."say ""hi"", x""#, "public", r#"say "hi", x"#),
@@ -95,17 +119,9 @@ mod tests {
     #[test]
     fn other_texts_are_refused() {
         let long = format!("public.{}", "x".repeat(64));
-        for text in [
-            "",
-            "users",
-            "public.",
-            ".users",
-            "a.b.c",
-            r#"public."users"#,
-            r#"p."u"x"#,
-            "a b.c",
-            &long,
-        ] {
+        for text in
+            ["", "public.", ".users", "a.b.c", r#"public."users"#, r#"p."u"x"#, "a b.c", &long]
+        {
             assert!(text.parse::<TableName>().is_err(), "{text:?}");
         }
     }

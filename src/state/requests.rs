@@ -3,14 +3,14 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::TableName;
 use crate::error::{Error, Result};
 use crate::etcd::{Client, Txn};
 use crate::postgres::PublishedTable;
+use crate::table_name::TableName;
 
 /// What was asked for.
 #[derive(Debug)]
-pub(crate) struct Request {
+pub(crate) struct ResyncRequest {
     key: String,
     mod_revision: i64,
     tables: Tables,
@@ -60,17 +60,17 @@ pub(crate) fn is_requested(client: &mut Client, state_path: &str) -> Result<bool
 }
 
 /// The request, if there is one. One that cannot be read asks for all tables.
-pub(crate) fn read(client: &mut Client, state_path: &str) -> Result<Option<Request>> {
+pub(crate) fn read(client: &mut Client, state_path: &str) -> Result<Option<ResyncRequest>> {
     let key = key(state_path);
     let found = client.get(key.as_bytes()).map_err(Error::from)?;
-    Ok(found.map(|found| Request {
+    Ok(found.map(|found| ResyncRequest {
         key,
         mod_revision: found.mod_revision,
         tables: serde_json::from_slice(&found.value).unwrap_or_default(),
     }))
 }
 
-impl Request {
+impl ResyncRequest {
     /// Whether it asks for this table.
     pub(crate) fn names(&self, table: &PublishedTable) -> bool {
         self.is_for_all() || self.tables.tables.contains(&table.name.to_string())

@@ -1,6 +1,6 @@
 //! The text format of COPY (PostgreSQL manual, "COPY", "Text Format").
 
-use crate::change::Cell;
+use crate::cell::Cell;
 
 /// The columns of a line, with or without its newline. The escapes in it are undone in place.
 pub(super) fn split_line(line: &mut [u8]) -> impl Iterator<Item = Cell<'_>> {

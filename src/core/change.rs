@@ -2,18 +2,9 @@
 
 use std::ops::Range;
 
+use crate::document::{Body, Hole};
 use crate::lsn::Lsn;
-
-/// A column's value in one row, as PostgreSQL's output function prints it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Cell<'a> {
-    /// NULL.
-    Null,
-    /// The text.
-    Text(&'a [u8]),
-    /// A TOASTed value that an update left as it was, and that the server did not send.
-    UnchangedToast,
-}
+use crate::position::Commit;
 
 /// What becomes of one key, or of all keys of a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,8 +13,8 @@ pub enum Change<'a> {
     Put {
         /// Its key in etcd.
         key: &'a [u8],
-        /// Its value, maybe with holes (see [`crate::document::fill`]).
-        document: &'a [u8],
+        /// Its value, or what is known of it.
+        body: Body<'a>,
         /// The key that the row had before, where the update changed it; that key goes.
         old_key: Option<&'a [u8]>,
     },
@@ -43,14 +34,14 @@ pub enum Change<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event<'a> {
     /// A transaction begins.
-    Begin {
-        /// The LSN of its commit record.
-        final_lsn: Lsn,
-    },
+    Begin(Commit),
     /// A change of that transaction.
     Change(Change<'a>),
     /// The transaction is complete.
-    Commit(Position),
+    End {
+        /// The LSN behind its commit record: once the transaction is in etcd, so is all before this.
+        end_lsn: Lsn,
+    },
     /// The server has nothing to send up to this LSN.
     Keepalive {
         /// The LSN.
@@ -60,44 +51,52 @@ pub enum Event<'a> {
     },
 }
 
-/// A place in the stream at which etcd can be consistent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Position {
-    /// All that committed up to here is in etcd.
-    pub lsn: Lsn,
-    /// When the last transaction up to here committed, in microseconds since 2000-01-01 UTC.
-    pub committed_at: i64,
-}
-
 /// Events in a row, with the bytes of all of them in one buffer.
 #[derive(Debug, Default)]
 pub struct Chunk {
     bytes: Vec<u8>,
+    holes: Vec<Hole>,
     events: Vec<Packed>,
 }
 
 /// An [`Event`] with places in the buffer instead of references.
 #[derive(Debug)]
 enum Packed {
-    Begin { final_lsn: Lsn },
-    Put { key: Range<usize>, document: Range<usize>, old_key: Option<Range<usize>> },
-    Delete { key: Range<usize> },
-    Truncate { prefix: Range<usize> },
-    Commit(Position),
-    Keepalive { wal_end: Lsn, reply_requested: bool },
+    Begin(Commit),
+    Put {
+        key: Range<usize>,
+        document: Range<usize>,
+        holes: Range<usize>,
+        old_key: Option<Range<usize>>,
+    },
+    Delete {
+        key: Range<usize>,
+    },
+    Truncate {
+        prefix: Range<usize>,
+    },
+    End {
+        end_lsn: Lsn,
+    },
+    Keepalive {
+        wal_end: Lsn,
+        reply_requested: bool,
+    },
 }
 
 impl Chunk {
     /// The memory that the chunk takes, in bytes.
     #[must_use]
     pub fn size(&self) -> usize {
-        self.bytes.len() + self.events.len() * size_of::<Packed>()
+        self.bytes.len()
+            + self.holes.len() * size_of::<Hole>()
+            + self.events.len() * size_of::<Packed>()
     }
 
     /// Whether it ends between two transactions, with something in it.
     #[must_use]
     pub fn is_complete(&self) -> bool {
-        matches!(self.events.last(), Some(Packed::Commit(_) | Packed::Keepalive { .. }))
+        matches!(self.events.last(), Some(Packed::End { .. } | Packed::Keepalive { .. }))
     }
 
     /// The events, in order.
@@ -105,14 +104,20 @@ impl Chunk {
         self.events.iter().map(|packed| self.unpack(packed))
     }
 
+    /// The event at this place, from 0 on; `None` behind the last.
+    #[must_use]
+    pub fn get(&self, index: usize) -> Option<Event<'_>> {
+        self.events.get(index).map(|packed| self.unpack(packed))
+    }
+
     /// Adds the begin of a transaction.
-    pub fn begin(&mut self, final_lsn: Lsn) {
-        self.events.push(Packed::Begin { final_lsn });
+    pub fn begin(&mut self, commit: Commit) {
+        self.events.push(Packed::Begin(commit));
     }
 
     /// Adds the end of a transaction.
-    pub fn commit(&mut self, position: Position) {
-        self.events.push(Packed::Commit(position));
+    pub fn end(&mut self, end_lsn: Lsn) {
+        self.events.push(Packed::End { end_lsn });
     }
 
     /// Adds a keepalive.
@@ -125,14 +130,17 @@ impl Chunk {
     pub fn put(
         &mut self,
         key: impl FnOnce(&mut Vec<u8>),
-        document: impl FnOnce(&mut Vec<u8>),
+        document: impl FnOnce(&mut Vec<u8>, &mut Vec<Hole>),
         old_key: Option<impl FnOnce(&mut Vec<u8>)>,
     ) {
         let key = self.write(key);
         let old_key = old_key.map(|old_key| self.write(old_key));
         let old_key = old_key.filter(|old| self.bytes[old.clone()] != self.bytes[key.clone()]);
-        let document = self.write(document);
-        self.events.push(Packed::Put { key, document, old_key });
+        let first_hole = self.holes.len();
+        let start = self.bytes.len();
+        document(&mut self.bytes, &mut self.holes);
+        let (document, holes) = (start..self.bytes.len(), first_hole..self.holes.len());
+        self.events.push(Packed::Put { key, document, holes, old_key });
     }
 
     /// Adds the end of a row.
@@ -156,17 +164,17 @@ impl Chunk {
     fn unpack(&self, packed: &Packed) -> Event<'_> {
         let bytes = |range: &Range<usize>| &self.bytes[range.clone()];
         match packed {
-            Packed::Begin { final_lsn } => Event::Begin { final_lsn: *final_lsn },
-            Packed::Put { key, document, old_key } => Event::Change(Change::Put {
+            Packed::Begin(commit) => Event::Begin(*commit),
+            Packed::Put { key, document, holes, old_key } => Event::Change(Change::Put {
                 key: bytes(key),
-                document: bytes(document),
+                body: Body::new(bytes(document), &self.holes[holes.clone()]),
                 old_key: old_key.as_ref().map(bytes),
             }),
             Packed::Delete { key } => Event::Change(Change::Delete { key: bytes(key) }),
             Packed::Truncate { prefix } => {
                 Event::Change(Change::Truncate { prefix: bytes(prefix) })
             }
-            Packed::Commit(position) => Event::Commit(*position),
+            Packed::End { end_lsn } => Event::End { end_lsn: *end_lsn },
             Packed::Keepalive { wal_end, reply_requested } => {
                 Event::Keepalive { wal_end: *wal_end, reply_requested: *reply_requested }
             }

@@ -1,14 +1,13 @@
 //! The position: how far etcd has got, kept in etcd itself beside the rows that it speaks of.
 
 use std::fmt;
-use std::time::{Duration, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
-use crate::change::Position;
 use crate::error::{Error, Result};
 use crate::etcd::{Client, KeyValue, Txn};
 use crate::lsn::Lsn;
+use crate::position::{Commit, Position};
 
 /// The version of the position's form that this program writes, and the latest that it reads.
 pub const VERSION: u32 = 1;
@@ -38,10 +37,27 @@ pub struct Checkpoint {
     pub path: String,
     /// When the last transaction up to `lsn` committed, RFC 3339 in UTC.
     pub committed_at: String,
+    /// That transaction, to be recognised when the stream has it again; `None` if etcd has none
+    /// since the dump, or if a version before 0.2 put the position.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_commit: Option<LastCommit>,
+    /// Who put it: a text of a daemon's own for each time that it takes the position over. It tells a
+    /// txn that went through unheard from another daemon's.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub writer: String,
     /// The commit LSN of an oversized transaction of which parts are in etcd; present only while
     /// it is being written.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub partial: Option<Lsn>,
+}
+
+/// The last transaction that etcd has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastCommit {
+    /// Where its commit record begins.
+    pub lsn: Lsn,
+    /// Its ID.
+    pub xid: u32,
 }
 
 /// What pg2etcd does.
@@ -142,18 +158,18 @@ impl Checkpoint {
     /// The position moved to another place in the stream.
     #[must_use]
     pub fn at(&self, position: Position, partial: Option<Lsn>) -> Self {
-        Self {
-            lsn: position.lsn,
-            committed_at: rfc3339(position.committed_at),
-            partial,
-            ..self.clone()
-        }
+        let Position { lsn, commit: Commit { lsn: commit_lsn, xid, time } } = position;
+        let last_commit = (xid != 0).then_some(LastCommit { lsn: commit_lsn, xid });
+        Self { lsn, committed_at: time.to_string(), last_commit, partial, ..self.clone() }
     }
 
     /// The place in the stream.
     #[must_use]
     pub fn position(&self) -> Position {
-        Position { lsn: self.lsn, committed_at: postgres_time(&self.committed_at) }
+        let LastCommit { lsn, xid } =
+            self.last_commit.unwrap_or(LastCommit { lsn: Lsn(0), xid: 0 });
+        let time = self.committed_at.parse().unwrap_or_default();
+        Position { lsn: self.lsn, commit: Commit { lsn, xid, time } }
     }
 
     fn parse(json: &[u8]) -> std::result::Result<Self, String> {
@@ -176,32 +192,10 @@ impl Checkpoint {
     }
 }
 
-/// Seconds from 1970-01-01, where Unix time begins, to 2000-01-01, where PostgreSQL's does.
-pub(crate) const POSTGRES_EPOCH: Duration = Duration::from_secs(946_684_800);
-
-/// A time of PostgreSQL, in microseconds, as RFC 3339 in UTC.
-#[must_use]
-pub fn rfc3339(postgres_micros: i64) -> String {
-    // A clock before 2000 or past 9999, which RFC 3339 has no form for, is a broken one.
-    const LAST: u64 = 8000 * 365 * 24 * 3600 * 1_000_000;
-    let micros = u64::try_from(postgres_micros).unwrap_or(0).min(LAST);
-    let time = UNIX_EPOCH + POSTGRES_EPOCH + Duration::from_micros(micros);
-    humantime::format_rfc3339_micros(time).to_string()
-}
-
-/// The reverse of [`rfc3339`]; 0 for a text that is no time.
-#[must_use]
-pub fn postgres_time(text: &str) -> i64 {
-    humantime::parse_rfc3339(text)
-        .ok()
-        .and_then(|time| time.duration_since(UNIX_EPOCH + POSTGRES_EPOCH).ok())
-        .and_then(|since| i64::try_from(since.as_micros()).ok())
-        .unwrap_or(0)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::time::PgTime;
 
     fn checkpoint() -> Checkpoint {
         Checkpoint {
@@ -216,6 +210,8 @@ mod tests {
             made_publication: true,
             path: "shop".to_owned(),
             committed_at: "2026-01-02T03:04:05.678901Z".to_owned(),
+            last_commit: None,
+            writer: String::new(),
             partial: None,
         }
     }
@@ -234,12 +230,13 @@ mod tests {
 
     #[test]
     fn a_place_in_the_stream_survives() {
-        let position = Position { lsn: Lsn(0x20), committed_at: 820_724_645_678_901 };
+        let commit = Commit { lsn: Lsn(0x18), xid: 7, time: PgTime(820_724_645_678_901) };
+        let position = Position { lsn: Lsn(0x20), commit };
         let moved = checkpoint().at(position, Some(Lsn(0x30)));
         assert_eq!(moved.committed_at, "2026-01-03T03:04:05.678901Z");
         assert_eq!(moved.position(), position);
         let json = moved.to_json();
-        assert!(json.ends_with(br#","partial":"0/30"}"#));
+        assert!(json.ends_with(br#","last_commit":{"lsn":"0/18","xid":7},"partial":"0/30"}"#));
         assert_eq!(Checkpoint::parse(&json), Ok(moved));
     }
 

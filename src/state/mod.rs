@@ -1,0 +1,5 @@
+//! What is kept in etcd beside the rows, below `/STATE_PATH`.
+
+pub mod checkpoint;
+pub mod records;
+pub mod requests;
