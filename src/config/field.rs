@@ -323,7 +323,7 @@ mod tests {
             ("sync.storage", untyped("xml"), r#"expected json, got "xml""#),
             ("sync.oversized", untyped("drop"), r#"expected stop or skip, got "drop""#),
             ("sync.idle_period", Written::Integer(10), "10 has no unit"),
-            ("sync.tables", untyped("users."), "expected schema.table"),
+            ("sync.tables", untyped("a.b.c"), "expected schema.table"),
             ("etcd.max_txn_ops", Written::Integer(1), "from 2 to"),
             ("etcd.max_request_bytes", text("1B"), "expected a size from"),
         ] {
