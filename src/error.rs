@@ -69,6 +69,16 @@ pub enum Error {
         /// The position's key.
         key: String,
     },
+    /// The position in etcd is gone, or one that was there before: etcd was emptied, or restored from
+    /// an older copy.
+    StoreChanged {
+        /// The position's key.
+        key: String,
+        /// The revision at which this daemon put it last.
+        revision: i64,
+        /// The revision that it has now; `None` if it is gone.
+        found: Option<i64>,
+    },
     /// The position in etcd cannot be used; it is left as it is.
     Checkpoint {
         /// The position's key.
@@ -112,6 +122,7 @@ impl Error {
             | Self::InRecovery { .. }
             | Self::SlotInUse { .. }
             | Self::Fenced { .. }
+            | Self::StoreChanged { .. }
             | Self::System { .. }
             | Self::Stopped => Disposition::Retry,
             Self::RedumpNeeded(_) | Self::RowUnknown { .. } => Disposition::Redump,
@@ -133,7 +144,7 @@ impl Error {
             Self::SlotInUse { .. } => "slot_in_use",
             Self::RedumpNeeded(_) | Self::RowUnknown { .. } => "redump",
             Self::Etcd(_) => "etcd",
-            Self::Fenced { .. } => "fenced",
+            Self::Fenced { .. } | Self::StoreChanged { .. } => "fenced",
             Self::Setting(_)
             | Self::Requirement(_)
             | Self::Checkpoint { .. }
@@ -189,6 +200,16 @@ impl fmt::Display for Error {
                  changed it"
                 )
             }
+            Self::StoreChanged { key, revision, found: Some(found) } => write!(
+                f,
+                "etcd went back: {key} was put at revision {revision} and is of revision {found} now, \
+                 as after a restore from a snapshot"
+            ),
+            Self::StoreChanged { key, revision, found: None } => write!(
+                f,
+                "etcd went back: {key}, put at revision {revision}, is gone, as in a store that was \
+                 emptied"
+            ),
             Self::Checkpoint { key, problem } => write!(f, "etcd: {key}: {problem}"),
             Self::OversizedRow { key, bytes, limit, lsn } => {
                 write!(f, "the row of {key}")?;

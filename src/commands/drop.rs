@@ -10,8 +10,8 @@ use crate::error::{Error, Result};
 use crate::etcd::{Client, Txn, prefix_end};
 use crate::postgres::{PublishedTable, Session, SlotFacts};
 use crate::state::checkpoint::{Checkpoint, Phase};
+use crate::state::layout;
 use crate::state::records::{Name, Records};
-use crate::state::requests;
 
 /// How long a daemon that comes back again and again is worked against.
 const STRUGGLE: Duration = Duration::from_secs(10);
@@ -31,7 +31,7 @@ pub fn run(settings: &Settings, force: bool, keys: bool) -> Result<()> {
     let mut client = Client::connect(settings.etcd.client_options())?;
     let options = settings.database.connect_options();
     let (session, _) = Session::connect_to_primary(&options, &settings.database.hosts())?;
-    let key = Checkpoint::key(&settings.etcd.state_path);
+    let key = layout::checkpoint(&settings.etcd.state_path);
     let found = Checkpoint::read(&mut client, &key)?;
     let (checkpoint, mod_revision) = found.unzip();
     let mod_revision = mod_revision.unwrap_or(0);
@@ -178,11 +178,19 @@ impl Removal<'_> {
                 }
             }
         }
+        let notes = layout::notes(&etcd.state_path);
+        self.delete(|txn| txn.delete_range(&notes, &prefix_end(&notes)))?;
+        let guards = layout::guards(&etcd.state_path);
+        self.delete(|txn| txn.delete_range(&guards, &prefix_end(&guards)))?;
+        for key in [layout::writer, layout::last_commit, layout::partial] {
+            let key = key(&etcd.state_path);
+            self.delete(|txn| txn.delete(key.as_bytes()))?;
+        }
         let prefix = records.prefix();
         if self.delete(|txn| txn.delete_range(prefix, &prefix_end(prefix)))? > 0 {
             self.say(&format!("Removed the records below {}", String::from_utf8_lossy(prefix)))?;
         }
-        let request = requests::key(&etcd.state_path);
+        let request = layout::resync(&etcd.state_path);
         if self.delete(|txn| txn.delete(request.as_bytes()))? > 0 {
             self.say(&format!("Removed the request {request}"))?;
         }

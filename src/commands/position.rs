@@ -10,6 +10,7 @@ use crate::etcd::{Client, KeyValue};
 use crate::lsn::Lsn;
 use crate::retry::Retry;
 use crate::state::checkpoint::Checkpoint;
+use crate::state::layout;
 
 /// The position, to be waited for.
 pub(super) struct Position<'a> {
@@ -59,7 +60,7 @@ impl<'a> Position<'a> {
             Some(client) => client,
             None => client.insert(Client::connect(etcd.client_options())?),
         };
-        let key = Checkpoint::key(&etcd.state_path);
+        let key = layout::checkpoint(&etcd.state_path);
         let timeout = timeout.min(etcd.request_timeout);
         let look = |found: Option<&KeyValue>| match found.map(Checkpoint::from_etcd).transpose() {
             Ok(checkpoint) => {

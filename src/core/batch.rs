@@ -4,6 +4,7 @@
 use indexmap::IndexMap;
 
 use super::change::Change;
+use super::mutation::{Mutation, is};
 use crate::document::Body;
 use crate::etcd::{Txn, prefix_end};
 use crate::position::Position;
@@ -15,6 +16,8 @@ pub struct Batch {
     /// What the keys of truncated tables begin with. No put in `operations` is inside.
     truncated: Vec<Vec<u8>>,
     bytes: usize,
+    /// How many operations are added when it is sealed, beside the position.
+    reserved: usize,
     /// Where etcd is once it holds the batch; none for a part that is not the last.
     pub position: Option<Position>,
 }
@@ -71,10 +74,10 @@ impl Batch {
     ///
     /// Unless `coalesce` allows it, no key may occur in both: a watcher would miss a version.
     pub fn absorb(&mut self, later: &mut Self, limits: Limits, coalesce: bool) -> bool {
-        if self.len() + later.len() > limits.operations
+        if self.count() + later.count() > limits.operations
             || self.bytes + later.bytes > limits.bytes
-            || later.puts_inside(&self.truncated)
-            || !coalesce && self.shares_a_key_with(later)
+            || !is(Mutation::PutInRange) && later.puts_inside(&self.truncated)
+            || !coalesce && !is(Mutation::KeysShared) && self.shares_a_key_with(later)
         {
             return false;
         }
@@ -102,28 +105,40 @@ impl Batch {
     /// Whether it holds neither changes nor a position.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.len() == 0 && self.position.is_none()
+        self.count() == 0 && self.position.is_none()
     }
 
     /// How many operations it takes, the position's not counted.
     #[must_use]
-    pub fn len(&self) -> usize {
-        self.operations.len() + self.truncated.len()
+    pub fn count(&self) -> usize {
+        self.operations.len() + self.truncated.len() + self.reserved
     }
 
-    /// Moves the operations into a txn; the batch is empty after it.
-    pub fn write(&mut self, txn: &mut Txn) {
-        for prefix in self.truncated.drain(..) {
-            txn.delete_range(&prefix, &prefix_end(&prefix));
+    /// Keeps room for so many operations more that are added when it is sealed; false if there is none.
+    pub fn reserve(&mut self, operations: usize, limits: Limits) -> bool {
+        let fits = self.count() + operations <= limits.operations;
+        if fits {
+            self.reserved += operations;
         }
-        for (key, operation) in self.operations.drain(..) {
+        fits
+    }
+
+    /// Writes the operations into a txn.
+    pub fn write(&self, txn: &mut Txn) {
+        for prefix in &self.truncated {
+            txn.delete_range(prefix, &prefix_end(prefix));
+        }
+        for (key, operation) in &self.operations {
             match operation {
-                Operation::Put(document) => txn.put(&key, &document),
-                Operation::Delete => txn.delete(&key),
+                Operation::Put(document) => txn.put(key, document),
+                Operation::Delete => txn.delete(key),
             }
         }
-        self.bytes = 0;
-        self.position = None;
+    }
+
+    /// What becomes of each key that it names.
+    pub fn operations(&self) -> impl Iterator<Item = (&[u8], &Operation)> {
+        self.operations.iter().map(|(key, operation)| (&key[..], operation))
     }
 
     fn put(&mut self, key: &[u8], document: &[u8], old_key: Option<&[u8]>, limits: Limits) -> Fit {
@@ -137,7 +152,7 @@ impl Batch {
         if inside(key, &self.truncated) || !self.has_room(keys, bytes, limits) {
             return Fit::Full;
         }
-        if let Some(old_key) = old_key {
+        if let Some(old_key) = old_key.filter(|_| !is(Mutation::OldKeyStays)) {
             self.set(old_key.to_vec(), Operation::Delete);
         }
         self.set(key.to_vec(), Operation::Put(document.to_vec()));
@@ -159,7 +174,7 @@ impl Batch {
     fn truncate(&mut self, prefix: &[u8], limits: Limits) -> Fit {
         self.drop_inside(prefix);
         let bytes = range_bytes(prefix);
-        if self.len() + 1 > limits.operations || self.bytes + bytes > limits.bytes {
+        if self.count() + 1 > limits.operations || self.bytes + bytes > limits.bytes {
             return Fit::Full;
         }
         self.bytes += bytes;
@@ -177,7 +192,7 @@ impl Batch {
                 None => added += 1,
             }
         }
-        self.len() + added <= limits.operations
+        self.count() + added <= limits.operations
             && self.bytes + bytes - replaced_bytes <= limits.bytes
     }
 

@@ -1,4 +1,20 @@
 //! What makes the copy exact, with no thread, socket, channel or clock in it.
 
-pub mod batch;
+pub mod packer;
+
 pub mod change;
+mod recording;
+
+mod view;
+
+pub mod batch;
+mod parts;
+
+pub mod ledger;
+
+mod mutation;
+#[cfg(test)]
+mod sim;
+
+pub use packer::{Answer, Input, Output, Packer, Request, Rules};
+pub use view::Lane;

@@ -134,9 +134,21 @@ impl Client {
     /// # Errors
     /// When no endpoint answers it.
     pub fn get_many(&mut self, keys: &[impl AsRef<[u8]>]) -> Result<Vec<Option<KeyValue>>> {
+        self.get_many_at(keys, 0)
+    }
+
+    /// The same as the keys were at a revision; 0 is the newest.
+    ///
+    /// # Errors
+    /// [`Reason::Compacted`] if etcd has forgotten that revision; when no endpoint answers it.
+    pub fn get_many_at(
+        &mut self,
+        keys: &[impl AsRef<[u8]>],
+        revision: i64,
+    ) -> Result<Vec<Option<KeyValue>>> {
         let mut txn = Txn::new();
         for key in keys {
-            txn.get(key.as_ref());
+            txn.get_at(key.as_ref(), revision);
         }
         match self.ask_txn(&Request::reading("/kv/txn", txn.body())) {
             // The callers pair what is found with the keys, by position.
@@ -148,8 +160,8 @@ impl Client {
             Ok(reply) => Ok(reply.gets),
             Err(error) if error.asked_too_much() && keys.len() > 1 => {
                 let (left, right) = keys.split_at(keys.len() / 2);
-                let mut found = self.get_many(left)?;
-                found.extend(self.get_many(right)?);
+                let mut found = self.get_many_at(left, revision)?;
+                found.extend(self.get_many_at(right, revision)?);
                 Ok(found)
             }
             Err(error) => Err(error),

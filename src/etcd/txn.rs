@@ -88,6 +88,18 @@ impl Txn {
         self.operation("request_range", [("key", key)]);
     }
 
+    /// The same as `key` was at a revision; 0 is the newest.
+    pub(super) fn get_at(&mut self, key: &[u8], revision: i64) {
+        self.get(key);
+        if revision != 0 {
+            // The operation that was just written ends with two braces.
+            self.body.truncate(self.operations_end - 2);
+            // A write to a Vec cannot fail.
+            let _ = write!(self.body, ",\"revision\":\"{revision}\"}}}}");
+            self.operations_end = self.body.len();
+        }
+    }
+
     /// Reads the keys from `key` up to, but not including, `range_end`.
     pub(super) fn get_range(&mut self, key: &[u8], range_end: &[u8]) {
         self.operation("request_range", [("key", key), ("range_end", range_end)]);
@@ -152,7 +164,7 @@ impl Txn {
     }
 
     /// The JSON. A misspelt name in it would be skipped by etcd without a word.
-    pub(super) fn body(&mut self) -> &[u8] {
+    pub(crate) fn body(&mut self) -> &[u8] {
         self.body.truncate(self.operations_end);
         for part in
             [b"],\"failure\":[", &self.otherwise[..], b"],\"compare\":[", &self.compares, b"]}"]
@@ -238,20 +250,22 @@ mod tests {
         txn.delete(b"d");
         txn.delete_range(b"a", b"b");
         txn.get(b"g");
+        txn.get_at(b"g", 7);
         txn.otherwise_get(b"c");
         txn.compare_mod_revision(b"", 0);
         let expected = concat!(
             r#"{"success":[{"request_put":{"key":"aw==","value":"dg=="}},"#,
             r#"{"request_delete_range":{"key":"ZA=="}},"#,
             r#"{"request_delete_range":{"key":"YQ==","range_end":"Yg=="}},"#,
-            r#"{"request_range":{"key":"Zw=="}}],"#,
+            r#"{"request_range":{"key":"Zw=="}},"#,
+            r#"{"request_range":{"key":"Zw==","revision":"7"}}],"#,
             r#""failure":[{"request_range":{"key":"Yw=="}}],"#,
             r#""compare":[{"key":"Yw==","target":"MOD","result":"EQUAL","mod_revision":"7"},"#,
             r#"{"key":"","target":"MOD","result":"EQUAL","mod_revision":"0"}]}"#
         );
         assert_eq!(body(&mut txn), expected);
         assert_eq!(body(&mut txn), expected, "a second send is the same");
-        assert_eq!(txn.operations(), 4);
+        assert_eq!(txn.operations(), 5);
 
         txn.clear();
         assert_eq!(body(&mut txn), body(&mut Txn::new()));

@@ -1,120 +1,94 @@
-//! The writers as one: who gets which txn, and when all of them are done.
+//! The ways to etcd: a thread for each, and what they say when etcd has a txn.
 
-use crossbeam_channel::{
-    Receiver, Select, Sender, TryRecvError, bounded, never, select, unbounded,
-};
+use std::thread::Scope;
 
-use super::write::{Job, Step};
-use crate::core::batch::Batch;
+use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
+
+use super::write::{Ending, Job, PartWriter, Writer};
+use crate::core::Lane;
+use crate::core::ledger::{Ledger, PartLedger, Step};
+use crate::core::packer::LANE_DEPTH;
 use crate::error::{Error, Result};
-use crate::etcd::Txn;
-use crate::status::Pulse;
+use crate::etcd::{Client, Txn};
+use crate::status::Status;
+use crate::threads::Failure;
 
 /// The ends of the writers' channels. Every send fails with [`Error::Stopped`] once a writer has
 /// failed, which tells its own cause.
 pub(crate) struct Lanes {
-    /// Each holds one job, whole and ready to be posted as soon as the one before it is in etcd.
-    jobs: Vec<Sender<Job>>,
-    /// Holds none: lane 0 takes a job from here only when it has nothing else to do.
-    idle: Sender<Job>,
-    used: Receiver<Txn>,
-    /// That of the thread which gives the jobs.
-    pulse: Pulse,
+    ordered: Sender<Job>,
+    parts: Vec<Sender<Txn>>,
+    acknowledged: Receiver<Acknowledged>,
 }
 
-/// The other ends, for the writer of one lane.
-pub(crate) struct LaneEnd {
-    jobs: Receiver<Job>,
-    idle: Receiver<Job>,
-    used: Sender<Txn>,
+/// What the writers are made of.
+pub(crate) struct Writers<'w, 'env, E> {
+    /// The etcd that is written; each writer has a connection of its own.
+    pub(crate) client: &'w Client,
+    pub(crate) ledger: Ledger,
+    /// How many lanes take parts.
+    pub(crate) part_lanes: usize,
+    /// Told whenever etcd has more.
+    pub(crate) moved: Option<Sender<()>>,
+    /// Dropped when the ordered lane ends.
+    pub(crate) writing: Option<Sender<()>>,
+    pub(crate) status: &'env Status,
+    /// Says when the thread of this name has to end.
+    pub(crate) ending: E,
 }
 
-impl LaneEnd {
-    /// The next job; `None` when no more come.
-    pub(crate) fn next(&self) -> Option<Job> {
-        match self.jobs.try_recv() {
-            Ok(job) => return Some(job),
-            Err(TryRecvError::Disconnected) => return None,
-            Err(TryRecvError::Empty) => {}
-        }
-        select! {
-            recv(self.jobs) -> job => job.ok(),
-            // It ends together with the other one, which may have a job still.
-            recv(self.idle) -> job => job.or_else(|_| self.jobs.recv()).ok(),
-        }
-    }
-
-    /// Gives a txn back, to be used again.
-    pub(crate) fn give_back(&self, mut txn: Txn) {
-        txn.clear();
-        // Nobody may be left to use it.
-        let _ = self.used.send(txn);
-    }
+/// What etcd has of a lane.
+pub(crate) struct Acknowledged {
+    /// The lane, whose oldest txn it is.
+    pub(crate) lane: Lane,
+    /// The txn, to be used again.
+    pub(crate) txn: Txn,
+    /// The revision that it made, or a later one.
+    pub(crate) revision: i64,
 }
 
 impl Lanes {
-    /// So many lanes, at least one.
-    pub(crate) fn new(count: usize, pulse: Pulse) -> (Self, Vec<LaneEnd>) {
-        // Txns come back in a lane's own time; at most three a lane are in use.
-        let (used_sender, used) = unbounded();
-        let (idle, idle_end) = bounded(0);
-        let (jobs, ends) = (0..count.max(1))
-            .map(|lane| {
-                let (sender, jobs) = bounded(1);
-                let idle = if lane == 0 { idle_end.clone() } else { never() };
-                (sender, LaneEnd { jobs, idle, used: used_sender.clone() })
-            })
-            .unzip();
-        (Self { jobs, idle, used, pulse }, ends)
+    /// Starts a thread a lane.
+    pub(crate) fn start<'scope, 'env>(
+        scope: &'scope Scope<'scope, 'env>,
+        failure: &'env Failure,
+        writers: Writers<'_, 'env, impl Fn(&str) -> Ending<'env>>,
+    ) -> Self {
+        let Writers { client, ledger, part_lanes, moved, writing, status, ending } = writers;
+        // Whoever posts knows how many are outstanding: there is always room.
+        let (acknowledge, acknowledged) = unbounded();
+        let parts = (0..part_lanes.max(1)).map(|lane| {
+            let (sender, jobs) = bounded(LANE_DEPTH);
+            let name = format!("write {}", lane + 1);
+            let ledger = PartLedger::new(&ledger, lane);
+            let writer = PartWriter::new(lane, client.clone(), ledger, status, ending(&name));
+            let acknowledge = acknowledge.clone();
+            failure.spawn(scope, &name, move || writer.run(&jobs, &acknowledge));
+            sender
+        });
+        let parts = parts.collect();
+        let (ordered, jobs) = bounded(LANE_DEPTH);
+        let writer = Writer::new(client.clone(), ledger, moved, status, ending("write 0"));
+        failure.spawn(scope, "write 0", move || {
+            let _writing = writing;
+            writer.run(&jobs, &acknowledge)
+        });
+        Self { ordered, parts, acknowledged }
     }
 
-    /// How many lanes there are.
-    pub(crate) fn count(&self) -> usize {
-        self.jobs.len()
+    /// Gives a txn to the ordered lane.
+    pub(crate) fn post(&self, txn: Txn, step: Step) -> Result<()> {
+        self.ordered.send(Job { txn, step }).map_err(|_| Error::Stopped)
     }
 
-    /// Empties the batch into a job.
-    pub(crate) fn job(&self, batch: &mut Batch) -> Job {
-        let mut txn = self.used.try_recv().unwrap_or_default();
-        let step = batch.position.map(Step::To);
-        batch.write(&mut txn);
-        Job { txn, step }
+    /// Gives a part to the lane of this number.
+    pub(crate) fn post_part(&self, lane: usize, txn: Txn) -> Result<()> {
+        let Some(jobs) = self.parts.get(lane) else { return Err(Error::Stopped) };
+        jobs.send(txn).map_err(|_| Error::Stopped)
     }
 
-    /// Gives a job to a lane once it has room for it.
-    pub(crate) fn send(&self, lane: usize, job: Job) -> Result<()> {
-        self.pulse.wait();
-        let sent = self.jobs[lane].send(job).map_err(|_| Error::Stopped);
-        self.pulse.work();
-        sent
-    }
-
-    /// Gives a job to the first lane that has room for it.
-    pub(crate) fn send_to_any(&self, job: Job) -> Result<()> {
-        let mut select = Select::new();
-        for lane in &self.jobs {
-            select.send(lane);
-        }
-        self.pulse.wait();
-        let operation = select.select();
-        self.pulse.work();
-        let lane = &self.jobs[operation.index()];
-        operation.send(lane, job).map_err(|_| Error::Stopped)
-    }
-
-    /// Returns when everything that was given to a lane is in etcd.
-    pub(crate) fn settle(&self) -> Result<()> {
-        // A lane takes a job, even one with nothing to do, only when the one before it is done;
-        // that it was taken shows in the room for another.
-        for lane in (0..self.count()).chain(0..self.count()) {
-            self.send(lane, self.job(&mut Batch::default()))?;
-        }
-        Ok(())
-    }
-
-    /// Where a job goes that may grow as long as etcd is not ready for it: to the lane whose jobs
-    /// come in order, once it has nothing to do or, behind one that waits there, once that is taken.
-    pub(super) fn ordered(&self) -> &Sender<Job> {
-        if self.jobs[0].is_empty() { &self.idle } else { &self.jobs[0] }
+    /// What etcd has.
+    pub(crate) fn acknowledged(&self) -> &Receiver<Acknowledged> {
+        &self.acknowledged
     }
 }

@@ -1,30 +1,32 @@
 //! A running sync: its threads and the channels between them.
 //!
 //! ```text
-//! walsender ==CopyBoth==> receive --bytes--> pack --one txn a lane--> write (lane 0) ==txn==> etcd
-//!     ^                     | reply requested   \-------------------> write (lane n) ==txn==> etcd
-//!     +==standby status== feedback <--flushed LSN-------------------- write (lane 0)
-//!
-//! catalog, snapshots ==SQL==> watch --what a compare found--> pack
+//! walsender ==CopyBoth==> receive --bounded by bytes--> pack --one txn a lane--> write n ==txn, fenced==> etcd
+//!     ^                     | reply requested           ^ |  <----acknowledged---- |
+//!     |                     |        documents, answers | | reads, answers         | moved
+//!     |                     |                     read -+-+- watch                 |
+//!     +==standby status== feedback <-----------------------------------------------+
 //! ```
 //!
-//! `receive` decodes and makes documents, `pack` puts transactions together, `write` posts them.
-//! Lane 0 takes the ordered stream, and with it the position; the others take parts of oversized
-//! transactions. `watch` looks for tables that came, went or changed. Each thread ends when the one before it does, and when one after it has failed.
+//! `receive` decodes and makes documents, `pack` puts transactions together, `write 0` posts what moves
+//! the position, and `write 1` and so on post parts of large transactions. `read` fetches documents of
+//! which an update left columns out. `watch` looks for tables that came, went or changed, and for a
+//! store that went back; it asks PostgreSQL's catalog, and hands what a compare found to `pack`. While a
+//! table is compared, `compare n` read etcd. Each thread ends when the one before it does, and when one
+//! after it has failed.
 
-mod apply;
 mod channel;
 mod feedback;
 pub(crate) mod lanes;
 mod pack;
-mod parts;
+mod read;
 mod receive;
-mod repair;
-mod toast;
 mod watch;
 pub(crate) mod write;
 
+use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::thread;
 use std::time::Duration;
 
@@ -32,17 +34,22 @@ use crossbeam_channel::bounded;
 
 use self::channel::chunk_channel;
 use self::feedback::Feedback;
-use self::lanes::Lanes;
-use self::pack::{Pack, Rules};
+use self::lanes::{Lanes, Writers};
+use self::pack::Pack;
+use self::read::Read;
 use self::receive::{Receive, Translation};
 use self::watch::{RunningQuery, Watch};
-use self::write::{Ending, Fence, Writer};
+use self::write::Ending;
 use crate::config::{EtcdSettings, Oversized, Settings};
+use crate::core::Rules;
 use crate::core::batch::Limits;
+use crate::core::ledger::{Ledger, Replay};
 use crate::error::Result;
 use crate::etcd::{Client, Txn};
 use crate::postgres::{FrameReader, HostPort, Options, Session, StatusWriter};
 use crate::state::checkpoint::Checkpoint;
+use crate::state::last_commit::LastCommit;
+use crate::state::layout;
 use crate::status::{Activity, Pulse, Status};
 use crate::stop::Stop;
 use crate::threads::Failure;
@@ -70,6 +77,10 @@ pub(crate) struct Start {
     pub(crate) checkpoint: Checkpoint,
     /// Its `mod_revision`.
     pub(crate) mod_revision: i64,
+    /// The note of the last transaction that etcd has.
+    pub(crate) last_commit: Option<LastCommit>,
+    /// The transaction that a former life has begun to write.
+    pub(crate) replay: Option<Replay>,
     /// The longest time between two standby statuses.
     pub(crate) status_interval: Duration,
 }
@@ -93,46 +104,44 @@ pub(crate) fn run(
         client,
         checkpoint,
         mod_revision,
+        last_commit,
+        replay,
         status_interval,
     } = start;
-    let position = checkpoint.position();
+    let position = checkpoint.position(last_commit);
+    let state_path = &settings.etcd.state_path;
+    let ledger = Ledger::new(state_path, checkpoint, mod_revision, new_writer(), replay);
+    let (flushed, fence) = (ledger.flushed(), ledger.fence());
+    let received = Arc::new(AtomicU64::new(position.lsn.0));
     status.enter(Activity::Syncing);
-    status.stream_begins(position.lsn, status_interval);
-    let fence = Fence::new(Checkpoint::key(&settings.etcd.state_path), mod_revision);
-    let fence = Arc::new(fence);
+    status.stream_begins(flushed.clone(), Arc::clone(&received), status_interval);
 
-    let (chunk_sender, chunk_receiver) = chunk_channel(BACKLOG_BYTES);
-    let pack_pulse = status.pulse("pack");
-    let (lanes, lane_ends) = Lanes::new(settings.sync.writers, pack_pulse.clone());
-    let (request_sender, requests) = bounded(1);
-    let (repair_sender, repairs) = bounded(0);
+    let (chunk_sender, chunks) = chunk_channel(BACKLOG_BYTES);
+    // On each of these two, one message that waits stands for all.
+    let (status_request, status_requests) = bounded(1);
+    let (moved, has_moved) = bounded(1);
+    let (request_sender, requests) = bounded(0);
+    let (answers, answered) = bounded(1);
+    let (reads, asked) = bounded(1);
+    let (document_sender, documents) = bounded(1);
     // A poke that finds no room is one of many.
-    let (poke_sender, pokes) = bounded(1024);
+    let (pokes, poked) = bounded(1024);
     // Nothing is ever sent on these two: that a thread has dropped its end is the message.
     let (receiving, source) = bounded(0);
     let (writing, written) = bounded(0);
-    let ending = |pulse| Ending { stop, source: source.clone(), pulse };
+    let ending = |name: &str| Ending { stop, source: source.clone(), pulse: status.pulse(name) };
 
-    let translation = Translation::new(session, &settings.etcd.path, poke_sender.clone(), status);
     let receive = Receive {
         frames,
         stop,
-        translation,
+        translation: Translation::new(session, &settings.etcd.path, pokes.clone(), status),
         chunks: chunk_sender,
-        status_requests: request_sender,
-        status,
+        received: Arc::clone(&received),
+        status_requests: status_request,
         pulse: status.pulse("receive"),
     };
-    let watching = (repairs, poke_sender);
-    let pack = Pack::new(
-        rules(settings),
-        lanes,
-        client.clone(),
-        ending(pack_pulse),
-        position,
-        watching,
-        status,
-    );
+    let read =
+        Read { client: client.clone(), retries: &status.metrics.retries, ending: ending("read") };
     let query = RunningQuery::default();
     let watch = Watch {
         settings,
@@ -140,8 +149,10 @@ pub(crate) fn run(
         options: &options,
         address: &address,
         client: client.clone(),
-        requests: repair_sender,
-        pokes,
+        fence,
+        requests: request_sender,
+        answers: answered,
+        pokes: poked,
         ending: source.clone(),
         query: query.clone(),
         retries: &status.metrics.retries,
@@ -150,33 +161,44 @@ pub(crate) fn run(
     let feedback = Feedback {
         statuses,
         interval: status_interval,
-        requests,
+        requests: status_requests,
+        moved: has_moved,
         written,
+        flushed,
+        received,
         status,
+        logged: None,
         pulse: status.pulse("feedback"),
-    };
-    let writer = |lane: usize| Writer {
-        client: client.clone(),
-        fence: Arc::clone(&fence),
-        checkpoint: checkpoint.clone(),
-        ending: ending(status.pulse(&format!("write {lane}"))),
-        position: &status.position,
-        metrics: &status.metrics,
-        // The others write only after it has.
-        accepted: lane > 0,
     };
 
     let failure = Failure::default();
     let frames = thread::scope(|scope| {
-        for (lane, end) in lane_ends.into_iter().enumerate() {
-            let (writer, writing) = (writer(lane), (lane == 0).then(|| writing.clone()));
-            failure.spawn(scope, &format!("write {lane}"), move || {
-                let _writing = writing;
-                writer.run(&end)
-            });
-        }
-        drop(writing);
-        failure.spawn(scope, "pack", move || pack.run(&chunk_receiver));
+        let lanes = Lanes::start(
+            scope,
+            &failure,
+            Writers {
+                client: &client,
+                ledger,
+                part_lanes: settings.sync.writers,
+                moved: Some(moved),
+                writing: Some(writing),
+                status,
+                ending: &ending,
+            },
+        );
+        let pack = Pack {
+            chunks,
+            lanes,
+            reads,
+            documents,
+            requests,
+            answers,
+            pokes,
+            status,
+            pulse: status.pulse("pack"),
+        };
+        failure.spawn(scope, "pack", move || pack.run(rules(settings), position, replay));
+        failure.spawn(scope, "read", move || read.run(&asked, &document_sender));
         failure.spawn(scope, "watch", move || watch.run());
         failure.spawn(scope, "feedback", move || feedback.run());
         pulse.wait();
@@ -194,10 +216,18 @@ pub(crate) fn run(
     frames.map_or(Ok(()), |frames| frames.drain(DRAIN_TIMEOUT))
 }
 
+/// A text that no other life of a daemon has.
+pub(crate) fn new_writer() -> String {
+    // Each RandomState has keys of its own: what it makes of nothing is a random number.
+    format!("{:016x}", RandomState::new().hash_one(()))
+}
+
 fn rules(settings: &Settings) -> Rules {
     let sync = &settings.sync;
     Rules {
+        notes: layout::notes(&settings.etcd.state_path),
         limits: limits(&settings.etcd),
+        part_lanes: sync.writers,
         coalesce: sync.coalesce,
         idle_period: sync.idle_period,
         skip_oversized: sync.oversized == Oversized::Skip,
@@ -209,7 +239,7 @@ pub(crate) fn limits(etcd: &EtcdSettings) -> Limits {
     /// What the position may take, in bytes, beside the names in it: they are short, since
     /// PostgreSQL's are at most 63 bytes.
     const POSITION_BYTES: usize = 2048;
-    let names = 4 * (etcd.path.len() + etcd.state_path.len());
+    let names = 8 * (etcd.path.len() + etcd.state_path.len());
     let taken = Txn::new().request_bytes() + POSITION_BYTES + names;
     Limits {
         operations: etcd.max_txn_ops.saturating_sub(1),

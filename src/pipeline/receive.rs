@@ -2,7 +2,8 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::sync::atomic::Ordering;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crossbeam_channel::Sender;
 
@@ -31,8 +32,8 @@ pub(super) struct Receive<'a> {
     pub(super) chunks: ChunkSender,
     /// Asks for a standby status at once.
     pub(super) status_requests: Sender<()>,
-    /// Where it is noted what has come.
-    pub(super) status: &'a Status,
+    /// Up to where the stream has come.
+    pub(super) received: Arc<AtomicU64>,
     pub(super) pulse: Pulse,
 }
 
@@ -44,7 +45,7 @@ impl Receive<'_> {
         while let Some(frame) = self.frames.next(self.stop)? {
             self.pulse.work();
             let (Frame::XlogData { wal_end, .. } | Frame::Keepalive { wal_end, .. }) = frame;
-            self.status.received.fetch_max(wal_end.0, Ordering::Relaxed);
+            self.received.fetch_max(wal_end.0, Ordering::Relaxed);
             match frame {
                 Frame::XlogData { message, .. } => self.translation.add(message, &mut chunk)?,
                 Frame::Keepalive { reply_requested, .. } => {

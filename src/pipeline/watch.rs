@@ -5,11 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender, bounded, select};
+use crossbeam_channel::{Receiver, Sender, select};
 
-use super::repair::{Outcome, Request};
 use crate::config::Settings;
 use crate::core::change::Chunk;
+use crate::core::ledger::Fence;
+use crate::core::{Answer, Request};
 use crate::error::{Error, Result};
 use crate::etcd::Client;
 use crate::lsn::Lsn;
@@ -18,14 +19,15 @@ use crate::postgres::{Connection, HostPort, Options, PublishedTable, Session, Sh
 use crate::reconcile::{Finding, Rows, Stored, compare};
 use crate::retry::Retry;
 use crate::state::records::{Name, Records};
-use crate::state::requests;
+use crate::state::{layout, requests};
 use crate::status::{Pulse, Retries};
 use crate::stop::Stop;
 
 /// The shortest time between two looks that the stream asks for.
 const LOOK_PERIOD: Duration = Duration::from_secs(1);
-/// The time between two looks for a request to resync.
-const RESYNC_PERIOD: Duration = Duration::from_secs(2);
+/// The time between two looks at what is below the state path: a request to resync, and whether the
+/// position is there as it was left.
+const STATE_PERIOD: Duration = Duration::from_secs(2);
 /// What a compare finds is handed on in chunks of this size, in bytes.
 const CHUNK_BYTES: usize = 64 * 1024;
 
@@ -44,7 +46,10 @@ pub(super) struct Watch<'a> {
     pub(super) options: &'a Options,
     pub(super) address: &'a HostPort,
     pub(super) client: Client,
+    /// The position's revision, as this daemon left it.
+    pub(super) fence: Fence,
     pub(super) requests: Sender<Request>,
+    pub(super) answers: Receiver<Answer>,
     pub(super) pokes: Receiver<Poke>,
     /// Disconnected once nothing more is received.
     pub(super) ending: Receiver<()>,
@@ -88,21 +93,21 @@ impl Watch<'_> {
                     retry.failed(&error)
                 }
             };
-            if !self.wait(&mut state, pause) {
+            if !self.wait(&mut state, pause)? {
                 return Ok(());
             }
         }
     }
 
     /// Waits for the next look; false once the sync has ended.
-    fn wait(&self, state: &mut State, pause: Duration) -> bool {
+    fn wait(&self, state: &mut State, pause: Duration) -> Result<bool> {
         let (now, mut client) = (Instant::now(), self.client.clone());
         let mut due = now + pause;
         while Instant::now() < due {
-            let next = due.min(Instant::now() + RESYNC_PERIOD);
+            let next = due.min(Instant::now() + STATE_PERIOD);
             self.pulse.wait();
             select! {
-                recv(self.ending) -> _ => return false,
+                recv(self.ending) -> _ => return Ok(false),
                 recv(self.pokes) -> poke => match poke {
                     Ok(Poke::TableDescribed(name)) => {
                         state.described.push(name);
@@ -113,18 +118,38 @@ impl Watch<'_> {
                         state.suspects.extend(records.name_of_row(&key).map(<[u8]>::to_vec));
                         due = due.min(now + LOOK_PERIOD);
                     }
-                    Err(_) => return false,
+                    Err(_) => return Ok(false),
                 },
                 default(next.saturating_duration_since(Instant::now())) => {
-                    // An etcd that cannot be asked is asked again soon.
-                    let asked = requests::is_requested(&mut client, &self.settings.etcd.state_path);
-                    if asked.unwrap_or(false) {
-                        return true;
+                    if self.is_asked(&mut client)? {
+                        return Ok(true);
                     }
                 }
             }
         }
-        true
+        Ok(true)
+    }
+
+    /// Whether a resync is asked for. The same request asks for the position.
+    ///
+    /// # Errors
+    /// [`Error::StoreChanged`] if the position is not as it was left.
+    fn is_asked(&self, client: &mut Client) -> Result<bool> {
+        let state_path = &self.settings.etcd.state_path;
+        let keys = [layout::resync(state_path), layout::checkpoint(state_path)];
+        // In this order: etcd has this revision of the position, or a newer one.
+        let revision = self.fence.mod_revision();
+        match client.get_many(&keys).as_deref() {
+            Ok([request, position]) => {
+                let found = position.as_ref().map(|position| position.mod_revision);
+                if found.is_none_or(|found| found < revision) {
+                    return Err(Error::StoreChanged { key: keys[1].clone(), revision, found });
+                }
+                Ok(request.is_some())
+            }
+            // An etcd that cannot be asked is asked again soon.
+            _ => Ok(false),
+        }
     }
 
     /// One look, and what follows from it.
@@ -134,6 +159,7 @@ impl Watch<'_> {
         if state.session.is_none() {
             state.session = Some(Session::connect(self.options, self.address)?);
             state.known = self.records().read(&mut self.client.clone())?;
+            state.suspects = self.noted()?;
         }
         let State { session: Some(session), known, suspects, described } = state else {
             return Ok(());
@@ -170,6 +196,20 @@ impl Watch<'_> {
             }
         }
         request.map_or(Ok(()), |request| request.done(&mut self.client.clone()))
+    }
+
+    /// The tables of which rows were left out, now or in an earlier life.
+    fn noted(&self) -> Result<Vec<Name>> {
+        let notes = layout::notes(&self.settings.etcd.state_path);
+        let records = self.records();
+        let mut names = Vec::new();
+        Stored::new(&self.client, self.stop).each(&notes, |note| {
+            let key = note.key.strip_prefix(&notes[..]).unwrap_or_default();
+            names.extend(records.name_of_row(key).map(<[u8]>::to_vec));
+            Ok(())
+        })?;
+        names.dedup();
+        Ok(names)
     }
 
     /// Deletes the keys of tables that are no longer published.
@@ -209,17 +249,24 @@ impl Watch<'_> {
             self.ask(Request::Record { prefix: records.rows_prefix(&name) })?;
             let compared = self.compare_once(published);
             self.query.set(None);
-            let (sender, outcome) = bounded(1);
-            self.ask(Request::Finish { outcome: sender })?;
-            let shape = compared?;
-            if outcome.recv().map_err(|_| Error::Stopped)? == (Outcome { again: false }) {
-                let mut chunk = Chunk::default();
-                chunk.put(
-                    |out| out.extend_from_slice(&records.key(&name)),
-                    |out, _| out.extend_from_slice(&Records::value(&shape)),
-                    None::<fn(&mut Vec<u8>)>,
-                );
-                self.ask(Request::Apply(chunk))?;
+            let shape = match compared {
+                Ok(shape) => shape,
+                Err(error) => {
+                    self.ask(Request::Finish(Chunk::default()))?;
+                    self.answer()?;
+                    return Err(error);
+                }
+            };
+            let mut chunk = Chunk::default();
+            chunk.put(
+                |out| out.extend_from_slice(&records.key(&name)),
+                |out, _| out.extend_from_slice(&Records::value(&shape)),
+                None::<fn(&mut Vec<u8>)>,
+            );
+            let notes = layout::notes(&self.settings.etcd.state_path);
+            chunk.truncate(&[notes, records.rows_prefix(&name)].concat());
+            self.ask(Request::Finish(chunk))?;
+            if self.answer()? == (Answer::Finished { again: false }) {
                 return Ok(shape);
             }
         }
@@ -282,9 +329,12 @@ impl Watch<'_> {
 
     /// Waits until everything that committed up to `lsn` is in etcd.
     fn reach(&self, lsn: Lsn) -> Result<()> {
-        let (done, reached) = bounded(1);
-        self.ask(Request::Reach { lsn, done })?;
-        reached.recv().map_err(|_| Error::Stopped)
+        self.ask(Request::Reach(lsn))?;
+        self.answer().map(drop)
+    }
+
+    fn answer(&self) -> Result<Answer> {
+        self.answers.recv().map_err(|_| Error::Stopped)
     }
 
     fn ask(&self, request: Request) -> Result<()> {

@@ -1,169 +1,129 @@
-//! The threads that post txns to etcd, each guarded by a compare on the position.
+//! The threads that post txns to etcd, one a lane, until etcd has each or a ledger says that another
+//! daemon has taken over.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, TryRecvError};
+use crossbeam_channel::{Receiver, Sender, TryRecvError};
 
-use super::lanes::LaneEnd;
+use super::lanes::Acknowledged;
+use crate::core::Lane;
+use crate::core::ledger::{Ledger, PartLedger, Step};
 use crate::error::{Error, Result};
-use crate::etcd::{Client, Txn};
-use crate::lsn::Lsn;
-use crate::position::Position;
+use crate::etcd::{Client, Txn, TxnReply};
 use crate::retry::Retry;
-use crate::state::checkpoint::{Checkpoint, Phase};
-use crate::status::{Metrics, Pulse};
+use crate::status::{Metrics, Pulse, Status};
 use crate::stop::Stop;
 
-/// A txn to be posted.
-#[derive(Debug)]
-pub(crate) struct Job {
+/// A txn of the ordered lane.
+pub(super) struct Job {
     /// The changes.
-    pub(crate) txn: Txn,
-    /// Where the position moves with them; `None` for a part that leaves it where it is.
-    pub(crate) step: Option<Step>,
+    pub(super) txn: Txn,
+    /// What it does to the position.
+    pub(super) step: Step,
 }
 
-/// A move of the position.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Step {
-    /// Everything up to here is in etcd.
-    To(Position),
-    /// Nothing more is, but parts of the transaction with this commit LSN follow.
-    Partial {
-        /// Where the position stays.
-        position: Position,
-        /// The commit LSN.
-        commit_lsn: Lsn,
-    },
-    /// The dump is complete.
-    Dumped,
+/// Posts the ordered lane's txns.
+pub(super) struct Writer<'a> {
+    sender: TxnSender<'a>,
+    ledger: Ledger,
+    /// Told whenever etcd has more.
+    moved: Option<Sender<()>>,
 }
 
-/// The right to write: the position is as this process left it.
-pub(crate) struct Fence {
-    key: String,
-    /// The position's `mod_revision`; 0 while there is none.
-    mod_revision: AtomicI64,
-}
-
-impl Fence {
-    /// A fence around a position that was read with this `mod_revision`.
-    pub(crate) fn new(key: String, mod_revision: i64) -> Self {
-        Self { key, mod_revision: AtomicI64::new(mod_revision) }
+impl<'a> Writer<'a> {
+    pub(super) fn new(
+        client: Client,
+        ledger: Ledger,
+        moved: Option<Sender<()>>,
+        status: &'a Status,
+        ending: Ending<'a>,
+    ) -> Self {
+        let sender = TxnSender { client, metrics: &status.metrics, ending, accepted: false };
+        Self { sender, ledger, moved }
     }
 
-    /// The position's `mod_revision`.
-    pub(crate) fn mod_revision(&self) -> i64 {
-        self.mod_revision.load(Ordering::Acquire)
-    }
-}
-
-/// Posts txns, one after the other.
-pub(crate) struct Writer<'a> {
-    pub(crate) client: Client,
-    pub(crate) fence: Arc<Fence>,
-    /// The position as it was last put, and the form of the next.
-    pub(crate) checkpoint: Checkpoint,
-    /// All that committed up to here is in etcd.
-    pub(crate) position: &'a AtomicU64,
-    /// Where the txns are measured.
-    pub(crate) metrics: &'a Metrics,
-    /// Whether waiting is worth it.
-    pub(crate) ending: Ending<'a>,
-    /// Whether etcd has let this process write: a refusal is then one that may pass.
-    pub(crate) accepted: bool,
-}
-
-impl Writer<'_> {
     /// Posts what comes, until no more comes.
-    pub(crate) fn run(mut self, lane: &LaneEnd) -> Result<()> {
-        self.ending.pulse.wait();
-        while let Some(Job { mut txn, step }) = lane.next() {
-            self.ending.pulse.work();
-            if txn.operations() > 0 || step.is_some() {
-                self.post(&mut txn, step)?;
+    pub(super) fn run(mut self, jobs: &Receiver<Job>, done: &Sender<Acknowledged>) -> Result<()> {
+        while let Some(Job { mut txn, step }) = self.sender.next(jobs) {
+            self.ledger.seal(&mut txn, step);
+            let reply = self.sender.deliver(&mut txn)?;
+            self.ledger.accepted(&reply)?;
+            // Nobody may be left to hear it.
+            let revision = reply.revision;
+            let _ = done.send(Acknowledged { lane: Lane::Ordered, txn, revision });
+            if let (Some(moved), Step::To(_)) = (&self.moved, step) {
+                // One that was not heard yet counts for this one too.
+                let _ = moved.try_send(());
             }
-            lane.give_back(txn);
-            self.ending.pulse.wait();
         }
         Ok(())
-    }
-
-    /// Posts a txn until etcd has it or the fence refuses it.
-    pub(crate) fn post(&mut self, txn: &mut Txn, step: Option<Step>) -> Result<()> {
-        let position = step.map(|step| step.applied_to(&self.checkpoint));
-        let json = position.as_ref().map(Checkpoint::to_json);
-        if let Some(json) = &json {
-            txn.put(self.fence.key.as_bytes(), json);
-        }
-        let expected = self.fence.mod_revision();
-        txn.compare_mod_revision(self.fence.key.as_bytes(), expected);
-        let begun = Instant::now();
-        let revision = self.deliver(txn, json.as_deref())?;
-        self.metrics.txn_written(txn.operations(), txn.request_bytes(), begun.elapsed());
-        if let Some(position) = position {
-            self.fence.mod_revision.store(revision, Ordering::Release);
-            self.checkpoint = position;
-            self.position.store(self.checkpoint.lsn.0, Ordering::Release);
-        }
-        Ok(())
-    }
-
-    /// Sends the txn until its outcome is known, and returns the revision that it made.
-    ///
-    /// It may be sent twice: where the outcome of the first time is open, the compare lets the
-    /// second time happen only if the first did not, provided that the txn moves the position. The
-    /// others are parts, which can be put twice.
-    fn deliver(&mut self, txn: &mut Txn, position: Option<&[u8]>) -> Result<i64> {
-        let Self { client, ending, accepted, metrics, .. } = self;
-        let mut sent_before = false;
-        let retry = Retry::of_requests().despite_refusals(*accepted);
-        let reply = retry.counted_in(&metrics.retries).until_done(
-            || {
-                client.txn(txn).map_err(|error| {
-                    sent_before |= error.outcome_open();
-                    Error::from(error)
-                })
-            },
-            |pause| ending.wait(pause),
-        )?;
-        self.accepted = true;
-        match position {
-            _ if reply.succeeded => Ok(reply.revision),
-            Some(position) if sent_before => self.settle(position),
-            _ => Err(self.fenced()),
-        }
-    }
-
-    /// Finds out whether the txn that was refused was so because it had gone through before: then
-    /// the position is the one that it put.
-    fn settle(&mut self, position: &[u8]) -> Result<i64> {
-        let Self { client, ending, fence, metrics, .. } = self;
-        let retry = Retry::of_requests().despite_refusals(true);
-        let found = retry.counted_in(&metrics.retries).until_done(
-            || client.get(fence.key.as_bytes()).map_err(Error::from),
-            |pause| ending.wait(pause),
-        )?;
-        match found {
-            Some(found) if found.value == position => Ok(found.mod_revision),
-            _ => Err(self.fenced()),
-        }
-    }
-
-    fn fenced(&self) -> Error {
-        Error::Fenced { key: self.fence.key.clone() }
     }
 }
 
-impl Step {
-    fn applied_to(self, checkpoint: &Checkpoint) -> Checkpoint {
-        match self {
-            Self::To(position) => checkpoint.at(position, None),
-            Self::Partial { position, commit_lsn } => checkpoint.at(position, Some(commit_lsn)),
-            Self::Dumped => Checkpoint { phase: Phase::Sync, ..checkpoint.clone() },
+/// Posts the parts of one lane.
+pub(super) struct PartWriter<'a> {
+    lane: usize,
+    sender: TxnSender<'a>,
+    ledger: PartLedger,
+}
+
+impl<'a> PartWriter<'a> {
+    pub(super) fn new(
+        lane: usize,
+        client: Client,
+        ledger: PartLedger,
+        status: &'a Status,
+        ending: Ending<'a>,
+    ) -> Self {
+        // Parts follow a txn of the ordered lane.
+        let sender = TxnSender { client, metrics: &status.metrics, ending, accepted: true };
+        Self { lane, sender, ledger }
+    }
+
+    /// Posts what comes, until no more comes.
+    pub(super) fn run(mut self, jobs: &Receiver<Txn>, done: &Sender<Acknowledged>) -> Result<()> {
+        while let Some(mut txn) = self.sender.next(jobs) {
+            self.ledger.seal(&mut txn);
+            let reply = self.sender.deliver(&mut txn)?;
+            self.ledger.accepted(&reply)?;
+            // Nobody may be left to hear it.
+            let (lane, revision) = (Lane::Part(self.lane), reply.revision);
+            let _ = done.send(Acknowledged { lane, txn, revision });
         }
+        Ok(())
+    }
+}
+
+/// A connection to etcd, and the patience to use it.
+struct TxnSender<'a> {
+    client: Client,
+    metrics: &'a Metrics,
+    ending: Ending<'a>,
+    /// Whether etcd has let this process write: a refusal is then one that may pass.
+    accepted: bool,
+}
+
+impl TxnSender<'_> {
+    /// The next job; `None` when no more come.
+    fn next<T>(&self, jobs: &Receiver<T>) -> Option<T> {
+        self.ending.pulse.wait();
+        let job = jobs.recv().ok();
+        self.ending.pulse.work();
+        job
+    }
+
+    /// Sends a sealed txn until there is an answer. It may be sent twice, and each of the copies be
+    /// carried out at any time: its ledger has seen to it that only one of them can be.
+    fn deliver(&mut self, txn: &mut Txn) -> Result<TxnReply> {
+        let Self { client, ending, accepted, metrics } = self;
+        let begun = Instant::now();
+        let retry = Retry::of_requests().despite_refusals(*accepted);
+        let reply = retry
+            .counted_in(&metrics.retries)
+            .until_done(|| client.txn(txn).map_err(Error::from), |pause| ending.wait(pause))?;
+        *accepted = true;
+        metrics.txn_written(txn.operations(), txn.request_bytes(), begun.elapsed());
+        Ok(reply)
     }
 }
 

@@ -10,21 +10,25 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
 
+use super::loader::Loader;
 use super::progress::Progress;
 use super::{Finding, Rows, Stored, compare};
 use crate::config::{Oversized, Settings};
 use crate::core::batch::{Batch, Fit, Limits};
 use crate::core::change::Change;
+use crate::core::ledger::Ledger;
 use crate::document::{Body, Table};
 use crate::error::{Error, Result};
-use crate::etcd::{Client, Txn};
+use crate::etcd::Client;
 use crate::logging::warn_once;
 use crate::lsn::Lsn;
-use crate::pipeline::lanes::Lanes;
-use crate::pipeline::write::{Ending, Fence, Job, Step, Writer};
-use crate::pipeline::{Start, limits};
+use crate::pipeline::lanes::{Lanes, Writers};
+use crate::pipeline::write::Ending;
+use crate::pipeline::{Start, limits, new_writer};
 use crate::postgres::{PublishedTable, Session, StatusWriter};
-use crate::state::checkpoint::{Checkpoint, Phase};
+use crate::state::checkpoint::Phase;
+use crate::state::last_commit::LastCommit;
+use crate::state::layout;
 use crate::state::records::Records;
 use crate::status::{Pulse, Status};
 use crate::stop::Stop;
@@ -44,43 +48,42 @@ pub(crate) fn run(
     pulse: &Pulse,
 ) -> Result<()> {
     let Start { session, statuses, client, checkpoint, mod_revision, status_interval, .. } = start;
-    let fence = Fence::new(Checkpoint::key(&settings.etcd.state_path), *mod_revision);
-    let fence = Arc::new(fence);
-    status.stream_begins(checkpoint.lsn, *status_interval);
-    let (lanes, lane_ends) = Lanes::new(settings.sync.writers, pulse.clone());
+    let state_path = &settings.etcd.state_path;
+    let ledger = Ledger::new(state_path, checkpoint.clone(), *mod_revision, new_writer(), None);
+    let (fence, lsn, interval) = (ledger.fence(), checkpoint.lsn, *status_interval);
+    status.stream_begins(ledger.flushed(), Arc::new(AtomicU64::new(lsn.0)), interval);
     // Nothing is ever sent on it: that the load has dropped its end is the message.
     let (loading, loaded) = bounded(0);
-    // Here the position stays where it is.
-    let position = AtomicU64::new(checkpoint.lsn.0);
     let failure = Failure::default();
     let result = thread::scope(|scope| {
-        for (lane, end) in lane_ends.into_iter().enumerate() {
-            let writer = Writer {
-                client: client.clone(),
-                fence: Arc::clone(&fence),
-                checkpoint: checkpoint.clone(),
-                position: &position,
-                metrics: &status.metrics,
-                ending: Ending {
+        let lanes = Lanes::start(
+            scope,
+            &failure,
+            Writers {
+                client,
+                ledger,
+                part_lanes: settings.sync.writers,
+                moved: None,
+                writing: None,
+                status,
+                ending: |name: &str| Ending {
                     stop,
                     source: loaded.clone(),
-                    pulse: status.pulse(&format!("write {lane}")),
+                    pulse: status.pulse(name),
                 },
-                // The position was written just before.
-                accepted: true,
-            };
-            failure.spawn(scope, &format!("write {lane}"), move || writer.run(&end));
-        }
-        let (lsn, interval) = (checkpoint.lsn, *status_interval);
-        failure.spawn(scope, "feedback", move || stay_alive(statuses, lsn, interval, &loaded));
+            },
+        );
+        failure.spawn(scope, "feedback", || stay_alive(statuses, lsn, interval, &loaded));
         let _loading = loading;
         Load {
-            lanes,
+            loader: Loader::new(lanes, settings.sync.writers, pulse),
             client,
             stop,
             failure: &failure,
             path: &settings.etcd.path,
             records: Records::new(&settings.etcd.state_path, &settings.etcd.path),
+            notes: layout::notes(&settings.etcd.state_path),
+            readers: settings.sync.writers,
             limits: limits(&settings.etcd),
             skip_oversized: settings.sync.oversized == Oversized::Skip,
             batch: Batch::default(),
@@ -94,6 +97,7 @@ pub(crate) fn run(
     result?;
     *mod_revision = fence.mod_revision();
     checkpoint.phase = Phase::Sync;
+    start.last_commit = Some(LastCommit { position: lsn, commit_end: None });
     Ok(())
 }
 
@@ -114,12 +118,16 @@ fn stay_alive(
 
 /// A load under way.
 struct Load<'a> {
-    lanes: Lanes,
+    loader: Loader<'a>,
     client: &'a mut Client,
     stop: &'a Stop,
     failure: &'a Failure,
     path: &'a str,
     records: Records,
+    /// What the notes of rows that are not known begin with.
+    notes: Vec<u8>,
+    /// How many connections read etcd.
+    readers: usize,
     limits: Limits,
     skip_oversized: bool,
     batch: Batch,
@@ -130,6 +138,7 @@ struct Load<'a> {
 
 impl Load<'_> {
     fn run(mut self, session: &mut Session, publication: &str) -> Result<()> {
+        self.loader.claim()?;
         let tables = session.published_tables(publication)?;
         self.progress.expect(tables.iter().map(|table| table.estimated_rows).sum());
         let mut gone = self.records.read(self.client)?;
@@ -153,11 +162,11 @@ impl Load<'_> {
             self.add(Change::Truncate { prefix: &self.records.rows_prefix(name) })?;
             self.add(Change::Delete { key: &self.records.key(name) })?;
         }
+        // All tables are right now.
+        let notes = std::mem::take(&mut self.notes);
+        self.add(Change::Truncate { prefix: &notes })?;
         self.give()?;
-        self.lanes.settle()?;
-        let step = Some(Step::Dumped);
-        self.lanes.send(0, Job { txn: Txn::new(), step })?;
-        self.lanes.settle()?;
+        self.loader.finish()?;
         self.progress.finish();
         Ok(())
     }
@@ -175,7 +184,7 @@ impl Load<'_> {
             return self.copy(Rows::unordered(session, published, table)?);
         }
         let rows = Rows::by_key(session, published, table)?;
-        compare(rows, &table.prefix, &stored, self.lanes.count(), |finding| match finding {
+        compare(rows, &table.prefix, &stored, self.readers, |finding| match finding {
             Finding::Same => {
                 self.progress.same += 1;
                 self.row_done()
@@ -232,7 +241,7 @@ impl Load<'_> {
     }
 
     fn give(&mut self) -> Result<()> {
-        self.lanes.send_to_any(self.lanes.job(&mut self.batch))?;
+        self.loader.give(&std::mem::take(&mut self.batch))?;
         // Now the next rows are waited for.
         self.pulse.wait();
         Ok(())

@@ -3,6 +3,7 @@
 mod compare;
 mod copy_text;
 pub(crate) mod dump;
+mod loader;
 mod progress;
 mod rows;
 mod stored;

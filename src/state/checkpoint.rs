@@ -4,10 +4,11 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::last_commit::LastCommit;
 use crate::error::{Error, Result};
 use crate::etcd::{Client, KeyValue, Txn};
 use crate::lsn::Lsn;
-use crate::position::{Commit, Position};
+use crate::position::Position;
 
 /// The version of the position's form that this program writes, and the latest that it reads.
 pub const VERSION: u32 = 1;
@@ -37,27 +38,10 @@ pub struct Checkpoint {
     pub path: String,
     /// When the last transaction up to `lsn` committed, RFC 3339 in UTC.
     pub committed_at: String,
-    /// That transaction, to be recognised when the stream has it again; `None` if etcd has none
-    /// since the dump, or if a version before 0.2 put the position.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub last_commit: Option<LastCommit>,
-    /// Who put it: a text of a daemon's own for each time that it takes the position over. It tells a
-    /// txn that went through unheard from another daemon's.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub writer: String,
     /// The commit LSN of an oversized transaction of which parts are in etcd; present only while
     /// it is being written.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub partial: Option<Lsn>,
-}
-
-/// The last transaction that etcd has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LastCommit {
-    /// Where its commit record begins.
-    pub lsn: Lsn,
-    /// Its ID.
-    pub xid: u32,
 }
 
 /// What pg2etcd does.
@@ -80,12 +64,6 @@ impl fmt::Display for Phase {
 }
 
 impl Checkpoint {
-    /// The position's key below `state_path`.
-    #[must_use]
-    pub fn key(state_path: &str) -> String {
-        format!("/{state_path}/checkpoint")
-    }
-
     /// Reads the position, with its `mod_revision`; `None` if there is none.
     ///
     /// # Errors
@@ -158,18 +136,21 @@ impl Checkpoint {
     /// The position moved to another place in the stream.
     #[must_use]
     pub fn at(&self, position: Position, partial: Option<Lsn>) -> Self {
-        let Position { lsn, commit: Commit { lsn: commit_lsn, xid, time } } = position;
-        let last_commit = (xid != 0).then_some(LastCommit { lsn: commit_lsn, xid });
-        Self { lsn, committed_at: time.to_string(), last_commit, partial, ..self.clone() }
+        let committed_at = position.committed_at.to_string();
+        Self { lsn: position.lsn, committed_at, partial, ..self.clone() }
     }
 
-    /// The place in the stream.
+    /// The place in the stream. `last` is what is known of the last transaction up to there.
     #[must_use]
-    pub fn position(&self) -> Position {
-        let LastCommit { lsn, xid } =
-            self.last_commit.unwrap_or(LastCommit { lsn: Lsn(0), xid: 0 });
-        let time = self.committed_at.parse().unwrap_or_default();
-        Position { lsn: self.lsn, commit: Commit { lsn, xid, time } }
+    pub fn position(&self, last: Option<LastCommit>) -> Position {
+        let committed_at = self.committed_at.parse().unwrap_or_default();
+        let commit_end = match last {
+            Some(last) if last.position == self.lsn => last.commit_end.unwrap_or_default(),
+            // The position has moved since, and with a transaction: only those leave the note as it is.
+            Some(_) => self.lsn,
+            None => Lsn(0),
+        };
+        Position { lsn: self.lsn, commit_end, committed_at }
     }
 
     fn parse(json: &[u8]) -> std::result::Result<Self, String> {
@@ -210,8 +191,6 @@ mod tests {
             made_publication: true,
             path: "shop".to_owned(),
             committed_at: "2026-01-02T03:04:05.678901Z".to_owned(),
-            last_commit: None,
-            writer: String::new(),
             partial: None,
         }
     }
@@ -230,13 +209,21 @@ mod tests {
 
     #[test]
     fn a_place_in_the_stream_survives() {
-        let commit = Commit { lsn: Lsn(0x18), xid: 7, time: PgTime(820_724_645_678_901) };
-        let position = Position { lsn: Lsn(0x20), commit };
+        let committed_at = PgTime(820_724_645_678_901);
+        let position = Position { lsn: Lsn(0x20), commit_end: Lsn(0x18), committed_at };
         let moved = checkpoint().at(position, Some(Lsn(0x30)));
         assert_eq!(moved.committed_at, "2026-01-03T03:04:05.678901Z");
-        assert_eq!(moved.position(), position);
+        let last = LastCommit { position: Lsn(0x20), commit_end: Some(Lsn(0x18)) };
+        for (last, commit_end) in [
+            (Some(last), 0x18),
+            (Some(LastCommit { position: Lsn(0x10), ..last }), 0x20),
+            (Some(LastCommit { commit_end: None, ..last }), 0),
+            (None, 0),
+        ] {
+            assert_eq!(moved.position(last), Position { commit_end: Lsn(commit_end), ..position });
+        }
         let json = moved.to_json();
-        assert!(json.ends_with(br#","last_commit":{"lsn":"0/18","xid":7},"partial":"0/30"}"#));
+        assert!(json.ends_with(br#","partial":"0/30"}"#));
         assert_eq!(Checkpoint::parse(&json), Ok(moved));
     }
 

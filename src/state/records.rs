@@ -8,6 +8,7 @@ use crate::document::table_name;
 use crate::error::{Error, Result};
 use crate::etcd::{Client, KeyValue, prefix_end};
 use crate::postgres::{PublishedTable, Shape};
+use crate::state::layout;
 
 /// Where the records are: a key a table.
 #[derive(Clone, Debug)]
@@ -24,7 +25,7 @@ pub(crate) type Name = Vec<u8>;
 impl Records {
     /// The records below `state_path` of the tables below `path`.
     pub(crate) fn new(state_path: &str, path: &str) -> Self {
-        let prefix = format!("/{state_path}/tables/").into_bytes();
+        let prefix = layout::records(state_path);
         Self { prefix, path: format!("/{path}/").into_bytes() }
     }
 

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, Result};
 use crate::etcd::{Client, Txn};
 use crate::postgres::PublishedTable;
+use crate::state::layout;
 use crate::table_name::TableName;
 
 /// What was asked for.
@@ -21,11 +22,6 @@ pub(crate) struct ResyncRequest {
 struct Tables {
     /// The tables, `schema.table`; all of them if none is named.
     tables: Vec<String>,
-}
-
-/// The request's key below `state_path`.
-pub(crate) fn key(state_path: &str) -> String {
-    format!("/{state_path}/resync")
 }
 
 /// Asks for a compare of these tables, of all if none is named. A request that was not taken yet
@@ -46,22 +42,17 @@ pub fn request(client: &mut Client, state_path: &str, tables: &[TableName]) -> R
         // Texts always have a JSON form.
         let json = serde_json::to_vec(&Tables { tables: wanted }).unwrap_or_default();
         let mut txn = Txn::new();
-        txn.put(key(state_path).as_bytes(), &json);
-        txn.compare_mod_revision(key(state_path).as_bytes(), mod_revision);
+        txn.put(layout::resync(state_path).as_bytes(), &json);
+        txn.compare_mod_revision(layout::resync(state_path).as_bytes(), mod_revision);
         if client.txn(&mut txn)?.succeeded {
             return Ok(());
         }
     }
 }
 
-/// Whether there is a request.
-pub(crate) fn is_requested(client: &mut Client, state_path: &str) -> Result<bool> {
-    Ok(client.get(key(state_path).as_bytes())?.is_some())
-}
-
 /// The request, if there is one. One that cannot be read asks for all tables.
 pub(crate) fn read(client: &mut Client, state_path: &str) -> Result<Option<ResyncRequest>> {
-    let key = key(state_path);
+    let key = layout::resync(state_path);
     let found = client.get(key.as_bytes()).map_err(Error::from)?;
     Ok(found.map(|found| ResyncRequest {
         key,

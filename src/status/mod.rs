@@ -13,7 +13,7 @@ mod pending;
 use std::net::TcpListener;
 use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use sd_notify::NotifyState;
@@ -26,6 +26,7 @@ pub(crate) use self::metrics::{Metrics, Retries, TableChanges};
 use self::pending::Pending;
 pub(crate) use self::pending::Transactions;
 use crate::config::{Settings, StatusSettings};
+use crate::core::ledger::Flushed;
 use crate::error::{Error, Result};
 use crate::lsn::Lsn;
 use crate::stop::Stop;
@@ -69,10 +70,8 @@ pub(crate) struct Status {
     pub(crate) metrics: Metrics,
     /// Transactions that have been received and are not in etcd yet.
     pending: Pending,
-    /// Up to where the stream has been received.
-    pub(crate) received: AtomicU64,
-    /// The position: up to where it is in etcd.
-    pub(crate) position: AtomicU64,
+    /// How far the stream that is followed now is.
+    stream: Mutex<Stream>,
     /// Up to where PostgreSQL was told that it may forget.
     pub(crate) flushed: AtomicU64,
     activity: AtomicU8,
@@ -86,6 +85,14 @@ pub(crate) struct Status {
     ready_lag: u64,
     /// The longest that the position may stand still.
     standstill_limit: Duration,
+}
+
+/// How far a stream is.
+struct Stream {
+    /// Up to where it has been received.
+    received: Arc<AtomicU64>,
+    /// The position: up to where it is in etcd.
+    flushed: Flushed,
 }
 
 /// The status while the daemon runs; with its drop the daemon stops.
@@ -142,8 +149,7 @@ impl Status {
         Ok(Self {
             metrics,
             pending: Pending::default(),
-            received: AtomicU64::default(),
-            position: AtomicU64::default(),
+            stream: Mutex::new(Stream { received: Arc::default(), flushed: Flushed::default() }),
             flushed: AtomicU64::default(),
             activity: AtomicU8::default(),
             stops: AtomicBool::default(),
@@ -167,19 +173,22 @@ impl Status {
         self.enter(Activity::Dumping);
     }
 
-    /// Takes note that a stream begins, at `lsn`, in which the server is heard from at least every
-    /// `interval`.
-    pub(crate) fn stream_begins(&self, lsn: Lsn, interval: Duration) {
+    /// Takes note that a stream begins, in which the server is heard from at least every `interval`.
+    pub(crate) fn stream_begins(
+        &self,
+        flushed: Flushed,
+        received: Arc<AtomicU64>,
+        interval: Duration,
+    ) {
         self.pending.clear();
-        self.position.store(lsn.0, Ordering::Release);
-        self.received.store(lsn.0, Ordering::Relaxed);
+        *self.stream() = Stream { received, flushed };
         let limit = u64::try_from(interval.as_millis()).unwrap_or(u64::MAX).saturating_mul(3);
         self.silence_limit.store(limit, Ordering::Relaxed);
     }
 
     /// Takes note of transactions that were received, before they can be in etcd.
     pub(crate) fn note_received(&self, transactions: Transactions) {
-        self.pending.push(transactions, Lsn(self.position.load(Ordering::Acquire)));
+        self.pending.push(transactions, self.position());
     }
 
     /// The pulse of a thread, which ends with its last clone.
@@ -203,14 +212,29 @@ impl Status {
     /// The WAL that has been received and is not in etcd, in bytes.
     fn lag_bytes(&self) -> u64 {
         // In this order: what is in etcd was received before.
-        let position = self.position.load(Ordering::Acquire);
-        self.received.load(Ordering::Relaxed).saturating_sub(position)
+        let position = self.position();
+        self.received().0.saturating_sub(position.0)
+    }
+
+    /// The position: up to where the stream is in etcd.
+    fn position(&self) -> Lsn {
+        self.stream().flushed.lsn()
+    }
+
+    /// Up to where the stream has been received.
+    fn received(&self) -> Lsn {
+        Lsn(self.stream().received.load(Ordering::Relaxed))
+    }
+
+    fn stream(&self) -> MutexGuard<'_, Stream> {
+        // It is replaced in one assignment: a thread that panicked left it whole.
+        self.stream.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// How long ago the oldest transaction committed that has been received and is not in etcd;
     /// zero if there is none.
     fn lag(&self) -> Duration {
-        self.pending.age(Lsn(self.position.load(Ordering::Acquire)))
+        self.pending.age(self.position())
     }
 
     /// Looks at the marks. What does not change between two looks may have come to a stop, so that
@@ -221,7 +245,7 @@ impl Status {
         if self.lag_bytes() == 0 {
             *standstill = Stillness::new(now);
         }
-        standstill.look(self.position.load(Ordering::Relaxed), now);
+        standstill.look(self.position().0, now);
     }
 
     /// What is wrong with the daemon itself; nothing if it is healthy.
@@ -255,10 +279,9 @@ impl Status {
     fn metrics_text(&self) -> String {
         let now = Instant::now();
         let Self { metrics, .. } = self;
-        let load = |lsn: &AtomicU64| lsn.load(Ordering::Acquire);
-        metrics.flushed_lsn.set(load(&self.flushed));
-        metrics.position_lsn.set(load(&self.position));
-        metrics.received_lsn.set(load(&self.received));
+        metrics.flushed_lsn.set(self.flushed.load(Ordering::Acquire));
+        metrics.position_lsn.set(self.position().0);
+        metrics.received_lsn.set(self.received().0);
         metrics.lag_bytes.set(self.lag_bytes());
         metrics.lag_seconds.set(self.lag().as_secs_f64());
         metrics.healthy.set(u64::from(self.ills(now).is_empty()));
@@ -319,18 +342,23 @@ mod tests {
         let begin = Instant::now();
         let at = |seconds| begin + Duration::from_secs(seconds);
         status.enter(Activity::Syncing);
-        status.stream_begins(Lsn(5000), Duration::from_secs(1000));
+        let at_lsn = |position, received| {
+            let received = Arc::new(AtomicU64::new(received));
+            let flushed = Flushed::at(Lsn(position));
+            *status.stream() = Stream { received, flushed };
+        };
+        status.stream_begins(Flushed::at(Lsn(5000)), Arc::default(), Duration::from_secs(1000));
         status.look(at(0));
         assert_eq!(status.unready(at(9_999)), None, "an idle database");
         status.look(at(100));
-        status.received.store(5999, Ordering::Relaxed);
+        at_lsn(5000, 5999);
         status.look(at(101));
         assert_eq!(status.unready(at(165)), None);
         // Little is missing, but for long.
         assert_eq!(status.unready(at(166)).as_deref(), Some("standstill_seconds=66"));
-        status.received.store(6000, Ordering::Relaxed);
+        at_lsn(5000, 6000);
         assert_eq!(status.unready(at(100)).as_deref(), Some("lag_bytes=1000 ready_lag=1000"));
-        status.position.store(5990, Ordering::Release);
+        at_lsn(5990, 6000);
         status.look(at(166));
         assert_eq!(status.unready(at(166)), None);
         status.note_received(Transactions {
@@ -338,7 +366,7 @@ mod tests {
             commit_lsn: Lsn(5995),
         });
         assert!(status.unready(at(166)).is_some_and(|why| why.starts_with("lag_seconds=")));
-        status.position.store(6000, Ordering::Release);
+        at_lsn(6000, 6000);
         assert_eq!(status.unready(at(166)), None);
     }
 
@@ -348,7 +376,7 @@ mod tests {
         let begin = Instant::now();
         let at = |seconds| begin + Duration::from_secs(seconds);
         status.enter(Activity::Syncing);
-        status.stream_begins(Lsn(1), Duration::from_secs(10));
+        status.stream_begins(Flushed::at(Lsn(1)), Arc::default(), Duration::from_secs(10));
         let receive = status.pulse("receive");
         receive.wait();
         status.look(at(0));

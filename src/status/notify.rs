@@ -11,7 +11,6 @@ use sd_notify::NotifyState;
 
 use super::{Activity, Status};
 use crate::error::{Error, Result};
-use crate::lsn::Lsn;
 use crate::stop::{Stop, poll_readable};
 
 /// The time between two looks, at the longest.
@@ -85,7 +84,7 @@ impl Notifier {
         if self.watchdog.is_some() && ills.is_empty() {
             states.push(NotifyState::Watchdog);
         }
-        let position = Lsn(status.position.load(std::sync::atomic::Ordering::Relaxed));
+        let position = status.position();
         let mut said = format!("phase={} position={position}", activity.name());
         if activity == Activity::Syncing {
             said.push_str(&format!(" lag_bytes={}", status.lag_bytes()));

@@ -7,6 +7,7 @@ mod permission;
 pub(crate) use self::decision::{Decision, another_use};
 use self::decision::{Facts, Reason, SlotUse, decide};
 use crate::config::Settings;
+use crate::core::ledger::Replay;
 use crate::disposition::Disposition;
 use crate::error::{Error, Result, Unmet};
 use crate::etcd::Client;
@@ -18,6 +19,8 @@ use crate::postgres::{
 use crate::reconcile::dump;
 use crate::retry::Retry;
 use crate::state::checkpoint::{Checkpoint, Phase, VERSION};
+use crate::state::last_commit::LastCommit;
+use crate::state::layout;
 use crate::state::requests;
 use crate::status::{Activity, Pulse, Status};
 use crate::stop::Stop;
@@ -37,7 +40,6 @@ pub fn run(settings: &Settings, stop: &Stop) -> Result<()> {
         retry: Retry::new(settings.database.retry_period).counted_in(&status.metrics.retries),
         client: None,
         connected: false,
-        stood_by: false,
         redump: None,
     };
     loop {
@@ -62,8 +64,6 @@ struct Supervisor<'a> {
     client: Option<Client>,
     /// Whether there ever was a connection to PostgreSQL.
     connected: bool,
-    /// Whether another daemon had the slot until now.
-    stood_by: bool,
     /// Why the stream that has ended cannot be gone on with.
     redump: Option<String>,
 }
@@ -118,7 +118,7 @@ impl<'a> Supervisor<'a> {
             (Decision::Resume, None) => return Err(Error::Fenced { key: self.key() }),
         };
         log::info!("Resuming from {}", start.checkpoint.lsn);
-        (self.redump, self.stood_by) = (None, false);
+        self.redump = None;
         self.retry.succeeded();
         self.retry = Retry::new(self.settings.database.retry_period)
             .despite_refusals(true)
@@ -131,7 +131,7 @@ impl<'a> Supervisor<'a> {
         &self,
         primary: Primary<'a>,
         mut client: Client,
-        (checkpoint, mut mod_revision): (Checkpoint, i64),
+        (checkpoint, mod_revision): (Checkpoint, i64),
     ) -> Result<Start> {
         let Primary { options, address, connection, mut session, identity } = primary;
         let sync = &self.settings.sync;
@@ -145,10 +145,10 @@ impl<'a> Supervisor<'a> {
         if now != Some(mod_revision) {
             return Err(Error::Fenced { key });
         }
-        if self.stood_by {
-            // The other daemon may be frozen, with a txn at hand: this makes it void.
-            mod_revision = checkpoint.put(&mut client, &key, mod_revision)?;
-        }
+        let state_path = &self.settings.etcd.state_path;
+        let last_commit = LastCommit::read(&mut client, state_path)?;
+        let note = client.get(layout::partial(state_path).as_bytes())?;
+        let replay = Replay::of(&checkpoint, note.as_ref());
         Ok(Start {
             frames,
             statuses,
@@ -158,6 +158,8 @@ impl<'a> Supervisor<'a> {
             client,
             checkpoint,
             mod_revision,
+            last_commit,
+            replay,
             status_interval,
         })
     }
@@ -209,8 +211,6 @@ impl<'a> Supervisor<'a> {
             made_publication,
             path: self.settings.etcd.path.clone(),
             committed_at: session.clock()?.to_string(),
-            last_commit: None,
-            writer: String::new(),
             partial: None,
         };
         let before = found.map_or(0, |(_, mod_revision)| mod_revision);
@@ -233,6 +233,8 @@ impl<'a> Supervisor<'a> {
             client,
             checkpoint,
             mod_revision,
+            last_commit: None,
+            replay: None,
             status_interval,
         };
         if sync.dump {
@@ -332,7 +334,6 @@ impl<'a> Supervisor<'a> {
         let standby = matches!(error, Error::SlotInUse { .. });
         self.status.enter(if standby { Activity::StandingBy } else { Activity::Connecting });
         self.pulse.wait();
-        self.stood_by |= standby;
         let pause = self.retry.failed(&error);
         let retries = self.settings.database.connection_retries;
         // Whoever breaks the protocol is as little a server of PostgreSQL's as nobody.
@@ -355,7 +356,7 @@ impl<'a> Supervisor<'a> {
     }
 
     fn key(&self) -> String {
-        Checkpoint::key(&self.settings.etcd.state_path)
+        layout::checkpoint(&self.settings.etcd.state_path)
     }
 }
 

@@ -5,6 +5,7 @@ use crate::config::EtcdSettings;
 use crate::error::Unmet;
 use crate::etcd::{Client, Error, MemberStatus, Options, Reason, Txn, prefix_end};
 use crate::state::checkpoint::Checkpoint;
+use crate::state::layout;
 use crate::state::requests;
 
 const UNREACHABLE: &str = "start etcd there, or correct etcd.endpoints";
@@ -248,7 +249,7 @@ fn large_value(key: &str, request_bytes: usize) -> Vec<u8> {
 }
 
 fn position(settings: &EtcdSettings, client: &mut Client, report: &mut Report) -> Option<Position> {
-    let key = Checkpoint::key(&settings.state_path);
+    let key = layout::checkpoint(&settings.state_path);
     let found = Checkpoint::read(client, &key).and_then(|found| {
         let request = requests::read(client, &settings.state_path)?;
         let resync_all = request.is_some_and(|request| request.is_for_all());

@@ -14,6 +14,7 @@ use crate::etcd::Client;
 use crate::lsn::Lsn;
 use crate::postgres::{PublishedTable, Session, SlotFacts};
 use crate::state::checkpoint::{Checkpoint, Phase};
+use crate::state::layout;
 use crate::state::records::{Record, Records};
 use crate::time::PgTime;
 
@@ -94,7 +95,7 @@ impl Store {
     fn look(settings: &Settings) -> Result<Self> {
         let etcd = &settings.etcd;
         let mut client = Client::connect(etcd.client_options())?;
-        let found = Checkpoint::read(&mut client, &Checkpoint::key(&etcd.state_path))?;
+        let found = Checkpoint::read(&mut client, &layout::checkpoint(&etcd.state_path))?;
         let (checkpoint, mod_revision) = found.unzip();
         let mut records = Vec::new();
         Records::new(&etcd.state_path, &etcd.path)

@@ -16,6 +16,7 @@ use crate::etcd::Client;
 use crate::postgres::{PublishedTable, Session};
 use crate::reconcile::{Finding, Rows, Stored, compare};
 use crate::state::checkpoint::Checkpoint;
+use crate::state::layout;
 use crate::state::records::{Name, Records};
 use crate::stop::Stop;
 use crate::table_name::TableName;
@@ -55,7 +56,7 @@ pub fn run(settings: &Settings, tables: &[String]) -> Result<bool> {
 
 fn require_own_copy(settings: &Settings, session: &mut Session, client: &mut Client) -> Result<()> {
     let Settings { database, etcd, sync, .. } = settings;
-    let key = Checkpoint::key(&etcd.state_path);
+    let key = layout::checkpoint(&etcd.state_path);
     let Some((checkpoint, _)) = Checkpoint::read(client, &key)? else {
         note(format!("{key} does not exist: no daemon has copied the database yet"));
         return Ok(());

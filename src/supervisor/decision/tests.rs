@@ -14,8 +14,6 @@ fn checkpoint() -> Checkpoint {
         made_publication: true,
         path: "copy".to_owned(),
         committed_at: "2026-01-02T03:04:05.000000Z".to_owned(),
-        last_commit: None,
-        writer: String::new(),
         partial: None,
     }
 }

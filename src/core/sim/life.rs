@@ -1,0 +1,376 @@
+//! A daemon's life in the model: the core as it is, and around it what the threads do, one step at a
+//! time, in any order.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use super::database::Database;
+use super::random::Random;
+use super::store::Store;
+use crate::core::change::Chunk;
+use crate::core::ledger::{Flushed, Ledger, PartLedger, Replay, Step};
+use crate::core::{Answer, Input, Lane, Output, Packer, Request, Rules};
+use crate::error::Error;
+use crate::etcd::{Txn, TxnReply};
+use crate::lsn::Lsn;
+use crate::state::checkpoint::Checkpoint;
+use crate::state::last_commit::LastCommit;
+
+/// What is below `/STATE_PATH` in the model.
+pub(super) const STATE_PATH: &str = "s";
+
+/// A daemon from its start to its end.
+pub(super) struct Life {
+    packer: Packer,
+    lanes: Vec<LaneState>,
+    pub(super) flushed: Flushed,
+    outputs: Vec<Output>,
+    /// The documents that are asked for.
+    reads: Option<(Vec<Vec<u8>>, Option<i64>)>,
+    /// The next transaction of the stream, and the next event of it.
+    transaction: usize,
+    event: usize,
+    keepalive_sent: Lsn,
+    now: Duration,
+    /// Rows that it left out, by key.
+    pub(super) left_out: Vec<Vec<u8>>,
+    watch: Watch,
+    /// The tables that were compared, each with the end of the WAL at the snapshot.
+    pub(super) compared: Vec<(usize, Lsn)>,
+    /// The end of the WAL at the last snapshot.
+    snapshot: Lsn,
+    /// Whether the server still talks to it.
+    pub(super) connected: bool,
+}
+
+/// A lane: what was given to it, and what is under way.
+struct LaneState {
+    ledger: Either,
+    queue: VecDeque<(Txn, Option<Step>)>,
+    sealed: Option<Txn>,
+}
+
+enum Either {
+    Ordered(Ledger),
+    Part(PartLedger),
+}
+
+/// A compare, step by step.
+enum Watch {
+    Idle,
+    /// It waits for etcd to have what the look has seen.
+    Reaching {
+        table: usize,
+    },
+    /// It waits for etcd to have all up to the snapshot.
+    Snapshot {
+        table: usize,
+        rows: BTreeMap<Vec<u8>, Vec<u8>>,
+    },
+    /// It reads etcd; `after` is the key behind which it goes on.
+    Reading {
+        table: usize,
+        rows: BTreeMap<Vec<u8>, Vec<u8>>,
+        after: Vec<u8>,
+        found: Chunk,
+    },
+    /// It waits for the answer.
+    Finishing {
+        table: usize,
+    },
+}
+
+/// What a step came to.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Progress {
+    /// Something happened.
+    Done,
+    /// There was nothing to do.
+    Nothing,
+    /// The life is over: another one has taken over.
+    Fenced,
+}
+
+impl Life {
+    /// A life that goes on from the position in the store.
+    pub(super) fn begin(
+        rules: Rules,
+        (checkpoint, mod_revision): (Checkpoint, i64),
+        (last_commit, replay): (Option<LastCommit>, Option<Replay>),
+        writer: String,
+        database: &Database,
+    ) -> Self {
+        let position = checkpoint.position(last_commit);
+        let ledger = Ledger::new(STATE_PATH, checkpoint, mod_revision, writer, replay);
+        let flushed = ledger.flushed();
+        let mut lanes: Vec<_> = (0..rules.part_lanes)
+            .map(|lane| Either::Part(PartLedger::new(&ledger, lane)))
+            .map(LaneState::new)
+            .collect();
+        lanes.insert(0, LaneState::new(Either::Ordered(ledger)));
+        let mut outputs = Vec::new();
+        let packer = Packer::new(rules, position, replay, &mut outputs);
+        let start = position.lsn.max(database.confirmed);
+        let transaction = database.transactions.partition_point(|t| t.end <= start);
+        let mut life = Self {
+            packer,
+            lanes,
+            flushed,
+            outputs,
+            reads: None,
+            transaction,
+            event: 0,
+            keepalive_sent: start,
+            now: Duration::ZERO,
+            left_out: Vec::new(),
+            watch: Watch::Idle,
+            compared: Vec::new(),
+            snapshot: Lsn(0),
+            connected: true,
+        };
+        life.carry_out();
+        life
+    }
+
+    fn feed(&mut self, input: Input) {
+        self.packer.feed(input, self.now, &mut self.outputs).expect("large rows are left out");
+        self.carry_out();
+    }
+
+    fn carry_out(&mut self) {
+        for output in std::mem::take(&mut self.outputs) {
+            match output {
+                Output::Post(txn, step) => self.lanes[0].queue.push_back((txn, Some(step))),
+                Output::PostPart(lane, txn) => self.lanes[1 + lane].queue.push_back((txn, None)),
+                Output::Read(keys, revision) => {
+                    assert!(self.reads.is_none() && !keys.is_empty(), "one read at a time");
+                    self.reads = Some((keys, revision));
+                }
+                Output::Answer(answer) => self.answered(answer),
+                Output::RowUnknown { key, .. } => self.left_out.push(key),
+                Output::LeftOut(Error::OversizedRow { .. }) | Output::WakeAt(_) => {}
+                Output::LeftOut(other) => panic!("{other}"),
+            }
+        }
+    }
+
+    /// The server sends some events, or a keepalive.
+    pub(super) fn receive(&mut self, database: &Database, random: &mut Random) -> Progress {
+        if !self.connected || !self.packer.wants_stream() {
+            return Progress::Nothing;
+        }
+        let mut chunk = Chunk::default();
+        for _ in 0..=random.below(12) {
+            let Some(transaction) = database.transactions.get(self.transaction) else { break };
+            if transaction.rewrites.is_some() {
+                self.transaction += 1;
+            } else if database.stream(transaction, self.event, &mut chunk) {
+                self.event += 1;
+            } else {
+                (self.transaction, self.event) = (self.transaction + 1, 0);
+            }
+            // A keepalive can come in the middle of a transaction.
+            if random.percent(3) {
+                chunk.keepalive(transaction.end, random.percent(10));
+            }
+        }
+        if chunk.events().next().is_none() {
+            let is_all = self.transaction == database.transactions.len();
+            if !is_all || self.keepalive_sent == database.end {
+                return Progress::Nothing;
+            }
+            self.keepalive_sent = database.end;
+            chunk.keepalive(database.end, random.percent(30));
+        }
+        self.feed(Input::Chunk(chunk));
+        Progress::Done
+    }
+
+    /// Time passes.
+    pub(super) fn wait(&mut self, time: Duration) {
+        self.now += time;
+        self.feed(Input::Time);
+    }
+
+    /// etcd answers what was to be read.
+    pub(super) fn read(&mut self, store: &Store) -> Progress {
+        let Some((keys, revision)) = self.reads.take() else { return Progress::Nothing };
+        let documents = keys.iter().map(|key| match revision {
+            None => store.get(key),
+            Some(revision) => store.get_at(key, revision),
+        });
+        self.feed(Input::Documents(documents.collect()));
+        Progress::Done
+    }
+
+    /// How many lanes there are.
+    pub(super) fn lane_count(&self) -> usize {
+        self.lanes.len()
+    }
+
+    /// What a lane would send now: the same txn until there was an answer.
+    pub(super) fn sealed(&mut self, lane: usize) -> Option<Txn> {
+        let LaneState { ledger, queue, sealed } = &mut self.lanes[lane];
+        if sealed.is_none()
+            && let Some((mut txn, step)) = queue.pop_front()
+        {
+            match ledger {
+                Either::Ordered(ledger) => ledger.seal(&mut txn, step.expect("an ordered txn")),
+                Either::Part(ledger) => ledger.seal(&mut txn),
+            }
+            *sealed = Some(txn);
+        }
+        sealed.clone()
+    }
+
+    /// A lane has etcd's answer.
+    pub(super) fn answer(&mut self, lane: usize, reply: &TxnReply) -> Progress {
+        let state = &mut self.lanes[lane];
+        let accepted = match &mut state.ledger {
+            Either::Ordered(ledger) => ledger.accepted(reply),
+            Either::Part(ledger) => ledger.accepted(reply),
+        };
+        match (accepted, state.sealed.take()) {
+            (Ok(()), Some(txn)) => {
+                let lane = lane.checked_sub(1).map_or(Lane::Ordered, Lane::Part);
+                self.feed(Input::Acknowledged(lane, txn, reply.revision));
+                Progress::Done
+            }
+            _ => Progress::Fenced,
+        }
+    }
+
+    /// Whether it has nothing to do, and has all that there is.
+    pub(super) fn is_idle(&self, database: &Database) -> bool {
+        self.transaction == database.transactions.len()
+            && self.keepalive_sent == database.end
+            && self.reads.is_none()
+            && matches!(self.watch, Watch::Idle)
+            && self.flushed.lsn() == database.end
+            && self.lanes.iter().all(|lane| lane.queue.is_empty() && lane.sealed.is_none())
+    }
+
+    /// A compare goes on, or begins with this table.
+    pub(super) fn compare(
+        &mut self,
+        wanted: Option<usize>,
+        database: &Database,
+        store: &Store,
+        random: &mut Random,
+    ) -> Progress {
+        if !self.packer.takes_request() {
+            return Progress::Nothing;
+        }
+        match std::mem::replace(&mut self.watch, Watch::Idle) {
+            Watch::Idle => {
+                let Some(table) = wanted.filter(|_| self.connected) else {
+                    return Progress::Nothing;
+                };
+                self.watch = Watch::Reaching { table };
+                self.feed(Input::Request(Request::Reach(database.end)));
+            }
+            Watch::Reading { table, rows, after, mut found } => {
+                self.watch = match self.read_on(table, &rows, after, store, random, &mut found) {
+                    Some(after) => Watch::Reading { table, rows, after, found },
+                    None => {
+                        self.feed(Input::Request(Request::Apply(found)));
+                        Watch::Finishing { table }
+                    }
+                };
+            }
+            Watch::Finishing { table } => {
+                self.watch = Watch::Finishing { table };
+                let mut chunk = Chunk::default();
+                chunk.truncate(&[&notes()[..], database.prefix(table)].concat());
+                self.feed(Input::Request(Request::Finish(chunk)));
+            }
+            other => {
+                self.watch = other;
+                return Progress::Nothing;
+            }
+        }
+        Progress::Done
+    }
+
+    /// Reads the next keys, and adds what is found of them; the last key that was read, or `None`
+    /// at the end.
+    fn read_on(
+        &self,
+        table: usize,
+        rows: &BTreeMap<Vec<u8>, Vec<u8>>,
+        after: Vec<u8>,
+        store: &Store,
+        random: &mut Random,
+        found: &mut Chunk,
+    ) -> Option<Vec<u8>> {
+        let prefix = format!("/p/t{table}/").into_bytes();
+        let inside = |key: &Vec<u8>| key.starts_with(&prefix) && *key > after;
+        let mut keys: Vec<_> =
+            store.keys.keys().chain(rows.keys()).filter(|key| inside(key)).cloned().collect();
+        keys.sort();
+        keys.dedup();
+        let page = 1 + random.below(6);
+        let last = keys.get(page).map(|_| keys[page - 1].clone());
+        for key in keys.into_iter().take(page) {
+            let stored = store.keys.get(&key).map(|(value, _)| value);
+            match rows.get(&key) {
+                Some(document) if stored == Some(document) => {}
+                Some(document) => found.put(
+                    |out| out.extend_from_slice(&key),
+                    |out, _| out.extend_from_slice(document),
+                    None::<fn(&mut Vec<u8>)>,
+                ),
+                None => found.delete(|out| out.extend_from_slice(&key)),
+            }
+        }
+        last
+    }
+
+    fn answered(&mut self, answer: Answer) {
+        self.watch = match (std::mem::replace(&mut self.watch, Watch::Idle), answer) {
+            (Watch::Reaching { table }, Answer::Reached) => {
+                Watch::Snapshot { table, rows: BTreeMap::new() }
+            }
+            (Watch::Snapshot { table, rows }, Answer::Reached) => {
+                let (after, found) = (Vec::new(), Chunk::default());
+                Watch::Reading { table, rows, after, found }
+            }
+            (Watch::Finishing { table }, Answer::Finished { again: true }) => {
+                Watch::Snapshot { table, rows: BTreeMap::new() }
+            }
+            (Watch::Finishing { table }, Answer::Finished { again: false }) => {
+                self.compared.push((table, self.snapshot));
+                Watch::Idle
+            }
+            (_, answer) => panic!("an answer to nothing: {answer:?}"),
+        };
+    }
+
+    /// Begins to take notes, and takes the snapshot that the compare is with.
+    pub(super) fn take_snapshot(&mut self, database: &Database) -> Progress {
+        let Watch::Snapshot { table, rows } = &mut self.watch else { return Progress::Nothing };
+        if !self.packer.takes_request() || !rows.is_empty() {
+            return Progress::Nothing;
+        }
+        let prefix = database.prefix(*table).to_vec();
+        *rows = database.documents();
+        rows.retain(|key, _| key.starts_with(&prefix));
+        // An empty table has a snapshot, too.
+        rows.insert(Vec::new(), Vec::new());
+        self.snapshot = database.end;
+        self.feed(Input::Request(Request::Record { prefix }));
+        assert!(self.packer.takes_request(), "between two transactions it is done at once");
+        self.feed(Input::Request(Request::Reach(database.end)));
+        Progress::Done
+    }
+}
+
+impl LaneState {
+    fn new(ledger: Either) -> Self {
+        Self { ledger, queue: VecDeque::new(), sealed: None }
+    }
+}
+
+fn notes() -> Vec<u8> {
+    crate::state::layout::notes(STATE_PATH)
+}

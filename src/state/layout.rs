@@ -1,0 +1,53 @@
+//! The keys below `/STATE_PATH`.
+
+/// The position: see [`super::checkpoint`].
+#[must_use]
+pub fn checkpoint(state_path: &str) -> String {
+    format!("/{state_path}/checkpoint")
+}
+
+/// Who put the position last: a text of a daemon's life's own.
+#[must_use]
+pub fn writer(state_path: &str) -> String {
+    format!("/{state_path}/writer")
+}
+
+/// The note of the last transaction that etcd has: see [`super::last_commit`].
+#[must_use]
+pub fn last_commit(state_path: &str) -> String {
+    format!("/{state_path}/commit")
+}
+
+/// The commit LSN of the transaction whose parts were written last. Its revision is the one before the
+/// first of them: what the rows were then is what the transaction begins with if it is replayed.
+#[must_use]
+pub fn partial(state_path: &str) -> String {
+    format!("/{state_path}/partial")
+}
+
+/// The request to compare tables: see [`super::requests`].
+#[must_use]
+pub fn resync(state_path: &str) -> String {
+    format!("/{state_path}/resync")
+}
+
+/// What the keys of the tables' records begin with: see [`super::records`].
+#[must_use]
+pub fn records(state_path: &str) -> Vec<u8> {
+    format!("/{state_path}/tables/").into_bytes()
+}
+
+/// What the guards of the lanes begin with. A lane that writes parts of a large transaction, or of a
+/// dump, puts its guard with each of them, so that a request that arrives late finds it moved. They
+/// are there only while parts are written.
+#[must_use]
+pub fn guards(state_path: &str) -> Vec<u8> {
+    format!("/{state_path}/lanes/").into_bytes()
+}
+
+/// What the notes of rows that are not known begin with; the row's key follows. A table with such a note
+/// has to be compared.
+#[must_use]
+pub fn notes(state_path: &str) -> Vec<u8> {
+    format!("/{state_path}/unknown/").into_bytes()
+}
