@@ -1,6 +1,6 @@
 //! The thread that tells PostgreSQL how far etcd is.
 
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, never, select};
@@ -18,6 +18,11 @@ pub(super) struct Feedback<'a> {
     pub(super) statuses: StatusWriter,
     /// The longest time between two statuses.
     pub(super) interval: Duration,
+    /// The slot's `confirmed_flush_lsn` at the start.
+    pub(super) confirmed: Lsn,
+    /// Whether the server was seen to have what etcd has. Until then it hears of nothing more than
+    /// it knows, so that after a restart it sends the same again.
+    pub(super) proven: &'a AtomicBool,
     /// A status is wanted at once. Disconnected once nothing more is received.
     pub(super) requests: Receiver<()>,
     /// Disconnected once nothing more is written.
@@ -60,7 +65,10 @@ impl Feedback<'_> {
     fn send(&mut self, is_due: bool, logged: &mut Option<(Lsn, Lsn)>) -> Result<()> {
         self.pulse.work();
         // In this order: what is flushed was received before.
-        let flushed = Lsn(self.status.position.load(Ordering::Acquire));
+        let flushed = match self.proven.load(Ordering::Acquire) {
+            true => Lsn(self.status.position.load(Ordering::Acquire)),
+            false => self.confirmed,
+        };
         let received = Lsn(self.status.received.load(Ordering::Relaxed)).max(flushed);
         self.statuses.send_status(received, flushed, is_due)?;
         self.status.flushed.store(flushed.0, Ordering::Relaxed);

@@ -25,6 +25,7 @@ mod watch;
 pub(crate) mod write;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::thread;
 use std::time::Duration;
 
@@ -39,8 +40,10 @@ use self::watch::{RunningQuery, Watch};
 use self::write::{Ending, Fence, Writer};
 use crate::config::{EtcdSettings, Oversized, Settings};
 use crate::core::batch::Limits;
+use crate::core::history::History;
 use crate::error::Result;
 use crate::etcd::{Client, Txn};
+use crate::lsn::Lsn;
 use crate::postgres::{FrameReader, HostPort, Options, Session, StatusWriter};
 use crate::state::checkpoint::Checkpoint;
 use crate::status::{Activity, Pulse, Status};
@@ -70,6 +73,8 @@ pub(crate) struct Start {
     pub(crate) checkpoint: Checkpoint,
     /// Its `mod_revision`.
     pub(crate) mod_revision: i64,
+    /// The slot's `confirmed_flush_lsn`, where the stream begins: at the position or before it.
+    pub(crate) confirmed: Lsn,
     /// The longest time between two standby statuses.
     pub(crate) status_interval: Duration,
 }
@@ -92,12 +97,14 @@ pub(crate) fn run(
         address,
         client,
         checkpoint,
+        confirmed,
         mod_revision,
         status_interval,
     } = start;
     let position = checkpoint.position();
     status.enter(Activity::Syncing);
-    status.stream_begins(position.lsn, status_interval);
+    status.stream_begins(position.lsn, confirmed, status_interval);
+    let proven = AtomicBool::new(false);
     let fence = Fence::new(Checkpoint::key(&settings.etcd.state_path), mod_revision);
     let fence = Arc::new(fence);
 
@@ -117,6 +124,8 @@ pub(crate) fn run(
     let receive = Receive {
         frames,
         stop,
+        history: History::new(position, confirmed),
+        proven: &proven,
         translation,
         chunks: chunk_sender,
         status_requests: request_sender,
@@ -150,6 +159,8 @@ pub(crate) fn run(
     let feedback = Feedback {
         statuses,
         interval: status_interval,
+        confirmed,
+        proven: &proven,
         requests,
         written,
         status,

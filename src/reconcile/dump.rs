@@ -46,7 +46,7 @@ pub(crate) fn run(
     let Start { session, statuses, client, checkpoint, mod_revision, status_interval, .. } = start;
     let fence = Fence::new(Checkpoint::key(&settings.etcd.state_path), *mod_revision);
     let fence = Arc::new(fence);
-    status.stream_begins(checkpoint.lsn, *status_interval);
+    status.stream_begins(checkpoint.lsn, checkpoint.lsn, *status_interval);
     let (lanes, lane_ends) = Lanes::new(settings.sync.writers, pulse.clone());
     // Nothing is ever sent on it: that the load has dropped its end is the message.
     let (loading, loaded) = bounded(0);

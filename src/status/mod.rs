@@ -167,12 +167,12 @@ impl Status {
         self.enter(Activity::Dumping);
     }
 
-    /// Takes note that a stream begins, at `lsn`, in which the server is heard from at least every
-    /// `interval`.
-    pub(crate) fn stream_begins(&self, lsn: Lsn, interval: Duration) {
+    /// Takes note that a stream begins, at `start`, while etcd is at `position`, and that the server
+    /// is heard from at least every `interval` in it.
+    pub(crate) fn stream_begins(&self, position: Lsn, start: Lsn, interval: Duration) {
         self.pending.clear();
-        self.position.store(lsn.0, Ordering::Release);
-        self.received.store(lsn.0, Ordering::Relaxed);
+        self.position.store(position.0, Ordering::Release);
+        self.received.store(start.0, Ordering::Relaxed);
         let limit = u64::try_from(interval.as_millis()).unwrap_or(u64::MAX).saturating_mul(3);
         self.silence_limit.store(limit, Ordering::Relaxed);
     }
@@ -234,6 +234,12 @@ impl Status {
         let activity = self.activity();
         if activity != Activity::Syncing {
             return Some(format!("phase={}", activity.name()));
+        }
+        let position = self.position.load(Ordering::Acquire);
+        let received = self.received.load(Ordering::Relaxed);
+        if received < position {
+            // The server may turn out to have another history.
+            return Some(format!("received_lsn={} position_lsn={}", Lsn(received), Lsn(position)));
         }
         let (bytes, lag) = (self.lag_bytes(), self.lag());
         if bytes >= self.ready_lag {
@@ -319,7 +325,7 @@ mod tests {
         let begin = Instant::now();
         let at = |seconds| begin + Duration::from_secs(seconds);
         status.enter(Activity::Syncing);
-        status.stream_begins(Lsn(5000), Duration::from_secs(1000));
+        status.stream_begins(Lsn(5000), Lsn(5000), Duration::from_secs(1000));
         status.look(at(0));
         assert_eq!(status.unready(at(9_999)), None, "an idle database");
         status.look(at(100));
@@ -343,12 +349,24 @@ mod tests {
     }
 
     #[test]
+    fn a_stream_that_has_not_come_to_the_position_makes_unready_and_no_lag() {
+        let (status, now) = (status(), Instant::now());
+        status.enter(Activity::Syncing);
+        status.stream_begins(Lsn(5000), Lsn(4000), Duration::from_secs(1000));
+        let expected = "received_lsn=0/FA0 position_lsn=0/1388";
+        assert_eq!(status.unready(now).as_deref(), Some(expected));
+        assert_eq!((status.lag_bytes(), status.lag()), (0, Duration::ZERO));
+        status.received.store(5000, Ordering::Relaxed);
+        assert_eq!(status.unready(now), None);
+    }
+
+    #[test]
     fn a_server_that_is_silent_makes_unready_and_not_unhealthy() {
         let status = status();
         let begin = Instant::now();
         let at = |seconds| begin + Duration::from_secs(seconds);
         status.enter(Activity::Syncing);
-        status.stream_begins(Lsn(1), Duration::from_secs(10));
+        status.stream_begins(Lsn(1), Lsn(1), Duration::from_secs(10));
         let receive = status.pulse("receive");
         receive.wait();
         status.look(at(0));
