@@ -55,6 +55,9 @@ pub enum Error {
     },
     /// What etcd holds cannot be brought up to date from the stream; the text is the reason.
     RedumpNeeded(String),
+    /// The server's history is another than the one that etcd has a copy of; the text says how it
+    /// was found.
+    AnotherHistory(String),
     /// etcd lacks what an update of a row left out.
     RowUnknown {
         /// The row's key before the update.
@@ -125,7 +128,9 @@ impl Error {
             | Self::StoreChanged { .. }
             | Self::System { .. }
             | Self::Stopped => Disposition::Retry,
-            Self::RedumpNeeded(_) | Self::RowUnknown { .. } => Disposition::Redump,
+            Self::RedumpNeeded(_) | Self::AnotherHistory(_) | Self::RowUnknown { .. } => {
+                Disposition::Redump
+            }
             Self::Credentials(_) => Disposition::Refused,
             Self::PostgresServer { answer, .. } => answer.disposition(),
             Self::Etcd(error) => error.disposition(),
@@ -142,7 +147,7 @@ impl Error {
             Self::Credentials(_) => "credentials",
             Self::InRecovery { .. } => "in_recovery",
             Self::SlotInUse { .. } => "slot_in_use",
-            Self::RedumpNeeded(_) | Self::RowUnknown { .. } => "redump",
+            Self::RedumpNeeded(_) | Self::AnotherHistory(_) | Self::RowUnknown { .. } => "redump",
             Self::Etcd(_) => "etcd",
             Self::Fenced { .. } | Self::StoreChanged { .. } => "fenced",
             Self::Setting(_)
@@ -176,6 +181,7 @@ impl fmt::Display for Error {
             | Self::Requirement(text)
             | Self::Credentials(text)
             | Self::RedumpNeeded(text)
+            | Self::AnotherHistory(text)
             | Self::RowUnknown { reason: text, .. } => f.write_str(text),
             Self::PostgresIo { doing, source } => write!(f, "PostgreSQL: {doing}: {source}"),
             Self::PostgresServer { doing, answer } => write!(f, "PostgreSQL: {doing}: {answer}"),

@@ -1,30 +1,14 @@
 //! Another server, another timeline, another daemon.
 
-use std::process::Command;
-
-use rustix::process::Signal;
-
 use crate::support::{
     Daemon, Load, Part, Random, SCHEMA, Servers, TABLES, assert_equal, wait_until,
 };
-
-/// Stops PostgreSQL in order, and returns once its files are at rest.
-fn stop_postgres(servers: &Servers) {
-    servers.signal(Part::Postgres, Signal::INT);
-    let pid_file = servers.folder.join("postgres/postmaster.pid");
-    wait_until("PostgreSQL to end", || !pid_file.exists());
-}
 
 /// Has PostgreSQL go on as the standby that it was not, promoted.
 fn promote(servers: &Servers) {
     servers.make_standby();
     servers.restart(Part::Postgres, &[]);
     servers.promote();
-}
-
-fn shell(servers: &Servers, command: &str) {
-    let status = Command::new("sh").args(["-ec", command]).current_dir(&servers.folder).status();
-    assert!(status.unwrap().success(), "{command}");
 }
 
 #[test]
@@ -34,8 +18,8 @@ fn a_new_primary_that_lacks_transactions_which_etcd_has() {
     let mut daemon = servers.daemon().start();
     daemon.await_line("Dump finished");
     assert_equal(&servers, &TABLES);
-    stop_postgres(&servers);
-    shell(&servers, "cp -a postgres older");
+    servers.stop_postgres();
+    servers.shell("cp -a postgres older");
     servers.restart(Part::Postgres, &[]);
     daemon.await_lines("Resuming from ", 2);
     servers.execute(
@@ -45,8 +29,8 @@ fn a_new_primary_that_lacks_transactions_which_etcd_has() {
     assert_equal(&servers, &TABLES);
     let begin = servers.revision();
 
-    stop_postgres(&servers);
-    shell(&servers, "mv postgres newer; mv older postgres");
+    servers.stop_postgres();
+    servers.shell("mv postgres newer; mv older postgres");
     promote(&servers);
     let reason = daemon.await_line("Redumping: ");
     assert!(reason.contains("a failover lost transactions"), "{reason}");
@@ -65,9 +49,9 @@ fn a_new_primary_without_the_slot() {
     let mut daemon = servers.daemon().start();
     daemon.await_line("Dump finished");
     assert_equal(&servers, &TABLES);
-    stop_postgres(&servers);
+    servers.stop_postgres();
     // Before version 17 a standby has no logical slots.
-    shell(&servers, "rm -r postgres/pg_replslot/pg2etcd");
+    servers.shell("rm -r postgres/pg_replslot/pg2etcd");
     promote(&servers);
     servers.execute("UPDATE account SET version = version + 1 WHERE id = 3");
     daemon.await_line("Redumping: replication slot pg2etcd does not exist on this server");

@@ -22,6 +22,7 @@ mod disasters;
 mod etcd_faults;
 mod failover;
 mod fence;
+mod histories;
 mod hostile;
 mod members;
 mod postgres_faults;

@@ -308,8 +308,7 @@ fn a_writer_that_has_to_wait_holds_no_reader_up() {
     let stop = Stop::new().unwrap();
     let mut connection = Connection::connect(&client.options, &client.address, &stop).unwrap();
     let slot = connection.create_slot("pg2etcd", SlotKind::Temporary).unwrap();
-    let (mut frames, mut statuses) =
-        connection.start_replication("pg2etcd", slot.consistent_point, "pg2etcd").unwrap();
+    let (mut frames, mut statuses) = connection.start_replication("pg2etcd", "pg2etcd").unwrap();
     proxy.hold_requests(true);
     thread::scope(|scope| {
         let writer = scope.spawn(move || {

@@ -3,6 +3,7 @@
 pub mod packer;
 
 pub mod change;
+pub mod history;
 mod recording;
 
 mod view;

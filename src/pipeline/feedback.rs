@@ -1,7 +1,7 @@
 //! The thread that tells PostgreSQL how far etcd is.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, never, select};
@@ -26,6 +26,11 @@ pub(super) struct Feedback<'a> {
     pub(super) statuses: StatusWriter,
     /// The longest time between two statuses.
     pub(super) interval: Duration,
+    /// The slot's `confirmed_flush_lsn` at the start.
+    pub(super) confirmed: Lsn,
+    /// Whether the server was seen to have what etcd has. Until then it hears of nothing more than
+    /// it knows, so that after a restart it sends the same again.
+    pub(super) proven: &'a AtomicBool,
     /// The server wants a status at once. Disconnected once nothing more is received.
     pub(super) requests: Receiver<()>,
     /// etcd has more: a synchronous standby's commits wait for a status.
@@ -87,7 +92,10 @@ impl Feedback<'_> {
     fn send(&mut self, is_due: bool) -> Result<()> {
         self.pulse.work();
         // In this order: what is flushed was received before.
-        let flushed = self.flushed.lsn();
+        let flushed = match self.proven.load(Ordering::Acquire) {
+            true => self.flushed.lsn(),
+            false => self.confirmed,
+        };
         let received = Lsn(self.received.load(Ordering::Relaxed)).max(flushed);
         self.statuses.send_status(received, flushed, is_due)?;
         self.status.flushed.store(flushed.0, Ordering::Relaxed);

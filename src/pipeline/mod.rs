@@ -26,7 +26,7 @@ pub(crate) mod write;
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::thread;
 use std::time::Duration;
 
@@ -43,9 +43,11 @@ use self::write::Ending;
 use crate::config::{EtcdSettings, Oversized, Settings};
 use crate::core::Rules;
 use crate::core::batch::Limits;
+use crate::core::history::History;
 use crate::core::ledger::{Ledger, Replay};
 use crate::error::Result;
 use crate::etcd::{Client, Txn};
+use crate::lsn::Lsn;
 use crate::postgres::{FrameReader, HostPort, Options, Session, StatusWriter};
 use crate::state::checkpoint::Checkpoint;
 use crate::state::last_commit::LastCommit;
@@ -81,6 +83,8 @@ pub(crate) struct Start {
     pub(crate) last_commit: Option<LastCommit>,
     /// The transaction that a former life has begun to write.
     pub(crate) replay: Option<Replay>,
+    /// The slot's `confirmed_flush_lsn`, where the stream begins: at the position or before it.
+    pub(crate) confirmed: Lsn,
     /// The longest time between two standby statuses.
     pub(crate) status_interval: Duration,
 }
@@ -103,6 +107,7 @@ pub(crate) fn run(
         address,
         client,
         checkpoint,
+        confirmed,
         mod_revision,
         last_commit,
         replay,
@@ -112,9 +117,10 @@ pub(crate) fn run(
     let state_path = &settings.etcd.state_path;
     let ledger = Ledger::new(state_path, checkpoint, mod_revision, new_writer(), replay);
     let (flushed, fence) = (ledger.flushed(), ledger.fence());
-    let received = Arc::new(AtomicU64::new(position.lsn.0));
+    let received = Arc::new(AtomicU64::new(confirmed.0));
     status.enter(Activity::Syncing);
     status.stream_begins(flushed.clone(), Arc::clone(&received), status_interval);
+    let proven = AtomicBool::new(false);
 
     let (chunk_sender, chunks) = chunk_channel(BACKLOG_BYTES);
     // On each of these two, one message that waits stands for all.
@@ -134,6 +140,8 @@ pub(crate) fn run(
     let receive = Receive {
         frames,
         stop,
+        history: History::new(position, confirmed),
+        proven: &proven,
         translation: Translation::new(session, &settings.etcd.path, pokes.clone(), status),
         chunks: chunk_sender,
         received: Arc::clone(&received),
@@ -161,6 +169,8 @@ pub(crate) fn run(
     let feedback = Feedback {
         statuses,
         interval: status_interval,
+        confirmed,
+        proven: &proven,
         requests: status_requests,
         moved: has_moved,
         written,

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crossbeam_channel::Sender;
 
@@ -11,6 +11,7 @@ use super::channel::ChunkSender;
 use super::watch::Poke;
 use crate::cell::Cell;
 use crate::core::change::Chunk;
+use crate::core::history::{History, Verdict};
 use crate::document::{Table, table_name};
 use crate::error::{Error, Result};
 use crate::logging::warn_once;
@@ -28,6 +29,9 @@ const CHUNK_BYTES: usize = 64 * 1024;
 pub(super) struct Receive<'a> {
     pub(super) frames: FrameReader,
     pub(super) stop: &'a Stop,
+    pub(super) history: History,
+    /// Set once the history is proven.
+    pub(super) proven: &'a AtomicBool,
     pub(super) translation: Translation<'a>,
     pub(super) chunks: ChunkSender,
     /// Asks for a standby status at once.
@@ -47,9 +51,21 @@ impl Receive<'_> {
             let (Frame::XlogData { wal_end, .. } | Frame::Keepalive { wal_end, .. }) = frame;
             self.received.fetch_max(wal_end.0, Ordering::Relaxed);
             match frame {
-                Frame::XlogData { message, .. } => self.translation.add(message, &mut chunk)?,
+                Frame::XlogData { message, .. } => {
+                    let message =
+                        decode(message).map_err(|error| protocol_error(error.to_string()))?;
+                    let is_news = is_news(&mut self.history, &message)?;
+                    self.proven.store(self.history.is_proven(), Ordering::Release);
+                    if is_news {
+                        self.translation.add(message, &mut chunk)?;
+                    }
+                }
                 Frame::Keepalive { reply_requested, .. } => {
-                    chunk.keepalive(wal_end, reply_requested);
+                    self.history.keepalive(wal_end)?;
+                    self.proven.store(self.history.is_proven(), Ordering::Release);
+                    if !self.history.skips() {
+                        chunk.keepalive(wal_end, reply_requested);
+                    }
                     if reply_requested {
                         // A request that is not answered yet counts for this one too.
                         let _ = self.status_requests.try_send(());
@@ -66,6 +82,24 @@ impl Receive<'_> {
             }
         }
         Ok(self.frames)
+    }
+}
+
+/// Whether etcd lacks what a message says. Of a transaction that it has only the tables are news:
+/// each stream describes a table once, where it is first changed.
+fn is_news(history: &mut History, message: &Message<'_>) -> Result<bool> {
+    match *message {
+        Message::Begin { final_lsn, commit_time, xid } => {
+            let commit = Commit { lsn: final_lsn, xid, time: commit_time };
+            Ok(history.begin(commit)? == Verdict::Apply)
+        }
+        Message::Commit { commit_end_lsn, .. } => {
+            let skipped = history.skips();
+            history.end(commit_end_lsn)?;
+            Ok(!skipped)
+        }
+        Message::Relation(_) => Ok(true),
+        _ => Ok(!history.skips()),
     }
 }
 
@@ -102,8 +136,7 @@ impl<'a> Translation<'a> {
         Self { session, path, tables, pokes, status, begun: None, changing: None }
     }
 
-    fn add(&mut self, message: &[u8], chunk: &mut Chunk) -> Result<()> {
-        let message = decode(message).map_err(|error| protocol_error(error.to_string()))?;
+    fn add(&mut self, message: Message<'_>, chunk: &mut Chunk) -> Result<()> {
         match message {
             Message::Begin { final_lsn, commit_time, xid } => {
                 chunk.begin(Commit { lsn: final_lsn, xid, time: commit_time });

@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 use super::test_server::options;
 use super::{Connection, HostPort};
 use crate::error::Error;
-use crate::lsn::Lsn;
 use crate::stop::Stop;
 
 /// That the user is accepted, the version, and that a query may come.
@@ -123,8 +122,7 @@ fn a_stream_that_no_server_sends_ends_and_a_stop_ends_the_others() {
         let (address, _) = peer(WELCOME, then.leak(), again);
         let connection =
             Connection::connect(&options("someone", None), &address, &stop).expect("a welcome");
-        let (mut frames, _statuses) =
-            connection.start_replication("s", Lsn(0), "p").expect("a stream");
+        let (mut frames, _statuses) = connection.start_replication("s", "p").expect("a stream");
         if !ends {
             stop.request().expect("a request");
         }

@@ -199,7 +199,7 @@ fn stream(server: &TestServer, name: &str) -> (FrameReader, StatusWriter) {
     let mut connection =
         Connection::connect(&options("truster", None), &server.tcp(), &stop).expect("connected");
     connection.create_slot(name, SlotKind::Persistent { failover: true }).expect("a slot");
-    connection.start_replication(name, Lsn(0), &format!("{name}'s \"own")).expect("a stream")
+    connection.start_replication(name, &format!("{name}'s \"own")).expect("a stream")
 }
 
 fn await_true(sql: &mut postgres::Client, condition: &str) {
@@ -289,7 +289,7 @@ fn a_second_stream_of_a_slot_is_told_who_holds_it() {
     let stop = stop();
     let connection =
         Connection::connect(&options("truster", None), &server().tcp(), &stop).expect("connected");
-    match connection.start_replication("held", Lsn(0), "held") {
+    match connection.start_replication("held", "held") {
         Err(Error::SlotInUse { slot, pid: Some(_) }) => assert_eq!(slot, "held"),
         other => panic!("{other:?}"),
     }

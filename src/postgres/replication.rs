@@ -129,9 +129,8 @@ impl Connection<'_> {
         created.ok_or_else(|| self.wait(&doing).protocol_error("not a slot"))
     }
 
-    /// Begins the stream of `slot`, with the changes of `publication` whose transactions commit
-    /// after `start`; one before the slot's own position means that position. This ends an
-    /// exported snapshot.
+    /// Begins the stream of `slot`, with the changes of `publication` whose commit records begin at
+    /// the slot's `confirmed_flush_lsn` or later. This ends an exported snapshot.
     ///
     /// # Errors
     /// [`Error::SlotInUse`] if another process streams from the slot, else as
@@ -139,15 +138,15 @@ impl Connection<'_> {
     pub fn start_replication(
         mut self,
         slot: &str,
-        start: Lsn,
         publication: &str,
     ) -> Result<(FrameReader, StatusWriter)> {
         let doing = format!("streaming from the replication slot {slot}");
         let wait = self.wait(&doing);
         // The publications are a list of identifiers inside a string.
         let publications = quoted(&quoted(publication, '"'), '\'');
+        // A place before that of the slot means the slot's.
         let command = format!(
-            "START_REPLICATION SLOT {} LOGICAL {start} (proto_version '1', publication_names {publications})",
+            "START_REPLICATION SLOT {} LOGICAL 0/0 (proto_version '1', publication_names {publications})",
             quoted(slot, '"'),
         );
         self.send_query(&command, &wait)?;

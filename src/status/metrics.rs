@@ -14,12 +14,13 @@ use crate::error::{CAUSES, Error};
 pub(crate) type IntGauge = GenericGauge<AtomicU64>;
 
 /// Why tables are dumped.
-pub(crate) const DUMP_REASONS: [&str; 8] = [
+pub(crate) const DUMP_REASONS: [&str; 9] = [
     "first",
     "unfinished",
     "stream",
     "publication",
     "timeline",
+    "history",
     "slot_lost",
     "slot_ahead",
     "resync",

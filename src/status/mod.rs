@@ -259,6 +259,12 @@ impl Status {
         if activity != Activity::Syncing {
             return Some(format!("phase={}", activity.name()));
         }
+        let position = self.position();
+        let received = self.received();
+        if received < position {
+            // The server may turn out to have another history.
+            return Some(format!("received_lsn={received} position_lsn={position}"));
+        }
         let (bytes, lag) = (self.lag_bytes(), self.lag());
         if bytes >= self.ready_lag {
             return Some(format!("lag_bytes={bytes} ready_lag={}", self.ready_lag));
@@ -368,6 +374,20 @@ mod tests {
         assert!(status.unready(at(166)).is_some_and(|why| why.starts_with("lag_seconds=")));
         at_lsn(6000, 6000);
         assert_eq!(status.unready(at(166)), None);
+    }
+
+    #[test]
+    fn a_stream_that_has_not_come_to_the_position_makes_unready_and_no_lag() {
+        let (status, now) = (status(), Instant::now());
+        status.enter(Activity::Syncing);
+        let received = Arc::new(AtomicU64::new(4000));
+        let flushed = Flushed::at(Lsn(5000));
+        status.stream_begins(flushed, Arc::clone(&received), Duration::from_secs(1000));
+        let expected = "received_lsn=0/FA0 position_lsn=0/1388";
+        assert_eq!(status.unready(now).as_deref(), Some(expected));
+        assert_eq!((status.lag_bytes(), status.lag()), (0, Duration::ZERO));
+        received.store(5000, Ordering::Relaxed);
+        assert_eq!(status.unready(now), None);
     }
 
     #[test]

@@ -13,6 +13,8 @@ pub(super) struct Facts<'a> {
     pub(super) system_identifier: &'a str,
     /// The server's timeline.
     pub(super) timeline: u32,
+    /// Up to where it has flushed its write-ahead log, asked for after the position was read.
+    pub(super) flushed: Lsn,
     /// The timelines before it.
     pub(super) history: &'a [TimelineSwitch],
     /// The slot on this server.
@@ -33,13 +35,13 @@ pub(super) struct Facts<'a> {
     /// this database.
     pub(super) resync_all: bool,
     /// Why the stream before this start could not be gone on with.
-    pub(super) redump: Option<&'a str>,
+    pub(super) redump: Option<&'a Reason>,
 }
 
 /// What to do.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Decision {
-    /// Go on from the position.
+    /// Go on from the position, once the stream has shown that the server still has what etcd has.
     Resume,
     /// Begin anew, for this reason.
     Renew {
@@ -70,7 +72,7 @@ pub(crate) enum SlotUse {
 }
 
 /// Why etcd has to be compared with the database, or filled.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Reason {
     /// Its kind, one of those that the metrics know.
     pub(super) kind: &'static str,
@@ -127,8 +129,8 @@ fn reason_to_renew(facts: &Facts<'_>) -> Option<Reason> {
     if checkpoint.phase == Phase::Dump {
         return Some(reason("unfinished", "the last dump was not finished"));
     }
-    if let Some(text) = facts.redump {
-        return Some(reason("stream", text));
+    if let Some(reason) = facts.redump {
+        return Some(reason.clone());
     }
     if checkpoint.publication != facts.publication {
         let Checkpoint { publication, .. } = checkpoint;
@@ -141,6 +143,7 @@ fn reason_to_renew(facts: &Facts<'_>) -> Option<Reason> {
     }
     lost_transactions(facts, checkpoint)
         .map(|text| reason("timeline", text))
+        .or_else(|| went_back(facts, checkpoint).map(|text| reason("history", text)))
         .or_else(|| slot_fault(facts, checkpoint))
 }
 
@@ -166,6 +169,21 @@ fn lost_transactions(facts: &Facts<'_>, checkpoint: &Checkpoint) -> Option<Strin
         )),
         Some(_) => None,
     }
+}
+
+/// Why the server is in an older state than the one that etcd has a copy of.
+///
+/// Nothing is streamed, and no position moved by it, before it is flushed, and what is flushed
+/// survives a crash. A server that was promoted has flushed all up to its switch point at least.
+/// So whoever has flushed less than etcd has is not the server that etcd has it from.
+fn went_back(facts: &Facts<'_>, checkpoint: &Checkpoint) -> Option<String> {
+    (facts.flushed < checkpoint.lsn).then(|| {
+        format!(
+            "the server's WAL ends at {}, before {}, where etcd is: it went back in time (a disk \
+             restored from a snapshot, a clone)",
+            facts.flushed, checkpoint.lsn
+        )
+    })
 }
 
 /// Why the slot does not have what follows the position.

@@ -65,16 +65,15 @@ struct Supervisor<'a> {
     /// Whether there ever was a connection to PostgreSQL.
     connected: bool,
     /// Why the stream that has ended cannot be gone on with.
-    redump: Option<String>,
+    redump: Option<Reason>,
 }
 
-/// Both connections to the primary, and who it is.
+/// Both connections to the primary.
 struct Primary<'a> {
     options: postgres::Options,
     address: postgres::HostPort,
     connection: Connection<'a>,
     session: Session,
-    identity: SystemIdentity,
 }
 
 /// The position in etcd, with its `mod_revision`.
@@ -90,20 +89,16 @@ impl<'a> Supervisor<'a> {
         let request = requests::read(&mut client, &self.settings.etcd.state_path)?;
         let resync_all = request.as_ref().is_some_and(requests::ResyncRequest::is_for_all);
         let checkpoint = found.as_ref().map(|(checkpoint, _)| checkpoint);
-        let Primary { connection, session, identity, .. } = &mut primary;
+        let Primary { connection, session, .. } = &mut primary;
+        // Asked for now: the position may have moved, with the end of the server's log, till here.
+        let identity = connection.identify_system()?;
         let ends = (connection, session);
-        let decision = decision(
-            self.settings,
-            ends,
-            identity,
-            checkpoint,
-            resync_all,
-            self.redump.as_deref(),
-        )?;
+        let decision =
+            decision(self.settings, ends, &identity, checkpoint, resync_all, self.redump.as_ref())?;
         let start = match (decision, found) {
-            (Decision::Resume, Some(found)) => self.resume(primary, client, found)?,
+            (Decision::Resume, Some(found)) => self.resume(primary, &identity, client, found)?,
             (Decision::Renew { reason, slot }, found) => {
-                let mut start = self.renew(primary, client, found, &reason, slot)?;
+                let mut start = self.renew(primary, identity, client, found, &reason, slot)?;
                 if let (Some(request), true) = (request, self.settings.sync.dump) {
                     // The dump has compared every table.
                     request.done(&mut start.client)?;
@@ -130,15 +125,15 @@ impl<'a> Supervisor<'a> {
     fn resume(
         &self,
         primary: Primary<'a>,
+        identity: &SystemIdentity,
         mut client: Client,
         (checkpoint, mod_revision): (Checkpoint, i64),
     ) -> Result<Start> {
-        let Primary { options, address, connection, mut session, identity } = primary;
+        let Primary { options, address, connection, mut session } = primary;
         let sync = &self.settings.sync;
         let checkpoint = Checkpoint { timeline: identity.timeline, ..checkpoint };
         let status_interval = self.status_interval(&mut session)?;
-        let (frames, statuses) =
-            connection.start_replication(&sync.slot, checkpoint.lsn, &sync.publication)?;
+        let (frames, statuses) = connection.start_replication(&sync.slot, &sync.publication)?;
         // The slot is ours from here on. Whoever had it until now may have moved the position.
         let key = self.key();
         let now = Checkpoint::read(&mut client, &key)?.map(|(_, mod_revision)| mod_revision);
@@ -149,6 +144,11 @@ impl<'a> Supervisor<'a> {
         let last_commit = LastCommit::read(&mut client, state_path)?;
         let note = client.get(layout::partial(state_path).as_bytes())?;
         let replay = Replay::of(&checkpoint, note.as_ref());
+        let confirmed = session.slot(&sync.slot)?.and_then(|slot| slot.confirmed_flush_lsn);
+        let confirmed = confirmed.ok_or_else(|| Error::PostgresProtocol {
+            doing: "looking at the replication slot".to_owned(),
+            problem: "a slot that is streamed from has no confirmed_flush_lsn".to_owned(),
+        })?;
         Ok(Start {
             frames,
             statuses,
@@ -157,6 +157,7 @@ impl<'a> Supervisor<'a> {
             address,
             client,
             checkpoint,
+            confirmed,
             mod_revision,
             last_commit,
             replay,
@@ -168,12 +169,13 @@ impl<'a> Supervisor<'a> {
     fn renew(
         &self,
         primary: Primary<'a>,
+        identity: SystemIdentity,
         mut client: Client,
         found: Found,
         Reason { kind, text: reason }: &Reason,
         slot: SlotUse,
     ) -> Result<Start> {
-        let Primary { options, address, mut connection, mut session, identity } = primary;
+        let Primary { options, address, mut connection, mut session } = primary;
         let sync = &self.settings.sync;
         session.lock_start(&sync.slot)?;
         // Another daemon may have begun to dump, or have dumped, since the decision was made.
@@ -221,8 +223,7 @@ impl<'a> Supervisor<'a> {
         }
         // Nothing is read of the stream before the dump is done. It is begun all the same: a slot
         // that nobody streams from may be dropped, by another daemon or by Patroni.
-        let (frames, statuses) =
-            connection.start_replication(&sync.slot, lsn, &sync.publication)?;
+        let (frames, statuses) = connection.start_replication(&sync.slot, &sync.publication)?;
         session.unlock_start()?;
         let mut start = Start {
             frames,
@@ -232,6 +233,7 @@ impl<'a> Supervisor<'a> {
             address,
             client,
             checkpoint,
+            confirmed: lsn,
             mod_revision,
             last_commit: None,
             replay: None,
@@ -308,9 +310,8 @@ impl<'a> Supervisor<'a> {
         let mut session = Session::connect(options, address)?;
         preflight::version(connection.server_version_num())?;
         preflight::wal_level(&session.wal_level()?)?;
-        let identity = connection.identify_system()?;
         let (options, address) = (options.clone(), address.clone());
-        Ok(Some(Primary { options, address, connection, session, identity }))
+        Ok(Some(Primary { options, address, connection, session }))
     }
 
     /// The etcd client, connected once.
@@ -327,7 +328,9 @@ impl<'a> Supervisor<'a> {
     /// How long to wait after a failure; until then nothing is done.
     fn pause_after(&mut self, error: Error) -> Result<std::time::Duration> {
         if error.disposition() == Disposition::Redump {
-            self.redump = Some(error.to_string());
+            let is_history = matches!(error, Error::AnotherHistory(_));
+            let kind = if is_history { "history" } else { "stream" };
+            self.redump = Some(Reason { kind, text: error.to_string() });
         } else if !self.retry.is_worth(&error) {
             return Err(error);
         }
@@ -360,7 +363,8 @@ impl<'a> Supervisor<'a> {
     }
 }
 
-/// What to do at a start between this server and the position in etcd; `redump` is why the stream
+/// What to do at a start between this server and the position in etcd, which was read before the
+/// server was asked for its identity; `redump` is why the stream
 /// before this start cannot be gone on with.
 pub(crate) fn decision(
     settings: &Settings,
@@ -368,7 +372,7 @@ pub(crate) fn decision(
     identity: &SystemIdentity,
     checkpoint: Option<&Checkpoint>,
     resync_all: bool,
-    redump: Option<&str>,
+    redump: Option<&Reason>,
 ) -> Result<Decision> {
     let Settings { sync, database, etcd, .. } = settings;
     let history = match checkpoint {
@@ -381,6 +385,7 @@ pub(crate) fn decision(
         checkpoint,
         system_identifier: &identity.system_identifier,
         timeline: identity.timeline,
+        flushed: identity.flushed,
         history: &history,
         slot: session.slot(&sync.slot)?.as_ref(),
         has_publication: session.has_publication(&sync.publication)?,

@@ -134,6 +134,20 @@ impl Servers {
         kill_process(Pid::from_raw(pid).unwrap(), signal).expect("signalled");
     }
 
+    /// Stops PostgreSQL in order, and returns once its files are at rest.
+    pub(crate) fn stop_postgres(&self) {
+        self.signal(Part::Postgres, Signal::INT);
+        let pid_file = self.folder.join("postgres/postmaster.pid");
+        wait_until("PostgreSQL to end", || !pid_file.exists());
+    }
+
+    /// Runs a command of the shell's in the folder.
+    #[track_caller]
+    pub(crate) fn shell(&self, command: &str) {
+        let status = Command::new("sh").args(["-ec", command]).current_dir(&self.folder).status();
+        assert!(status.unwrap().success(), "{command}");
+    }
+
     /// Stops a server if it runs, and starts it with its data; `arguments` are those of `test-env/up`.
     pub(crate) fn restart(&self, part: Part, arguments: &[&str]) {
         let mut command = Command::new(test_env("up"));

@@ -33,6 +33,7 @@ fn facts<'a>(checkpoint: Option<&'a Checkpoint>, slot: Option<&'a SlotFacts>) ->
         checkpoint,
         system_identifier: "7",
         timeline: 3,
+        flushed: Lsn(0x1000),
         history: &[],
         slot,
         has_publication: true,
@@ -120,13 +121,40 @@ fn a_new_timeline_is_followed_unless_it_lost_transactions() {
 }
 
 #[test]
+fn a_server_that_went_back_in_time_is_noticed_by_its_log() {
+    let (checkpoint, slot) = (checkpoint(), slot(0x80));
+    let left = [TimelineSwitch { timeline: 3, switch_point: Lsn(0x100) }];
+    for (flushed, timeline, history, expected) in [
+        (0xFF, 3, &[][..], Some("ends at 0/FF, before 0/100")),
+        (0x100, 3, &[], None),
+        (0x101, 3, &[], None),
+        (0x100, 4, &left, None),
+    ] {
+        let base = facts(Some(&checkpoint), Some(&slot));
+        let facts = Facts { flushed: Lsn(flushed), timeline, history, ..base };
+        match (decide(&facts), expected) {
+            (Decision::Resume, None) => {}
+            (Decision::Renew { reason, slot }, Some(expected)) => {
+                assert!(reason.text.contains(expected), "{}", reason.text);
+                assert_eq!((reason.kind, slot), ("history", NEW_FOR_OLD));
+            }
+            (other, _) => panic!("{flushed:X}: {other:?}"),
+        }
+    }
+    // It goes on with what its slot has, if there is to be no dump.
+    let base = facts(Some(&checkpoint), Some(&slot));
+    let facts = Facts { flushed: Lsn(0xFF), dump: false, ..base };
+    assert_eq!(renewed(&facts).1, SlotUse::From(Lsn(0x80)));
+}
+
+#[test]
 fn what_the_settings_changed_is_dumped_anew() {
     let (checkpoint, slot) = (checkpoint(), slot(0x80));
     let base = || facts(Some(&checkpoint), Some(&slot));
     for (facts, expected) in [
         (Facts { publication: "q", ..base() }, "was p and is q"),
         (Facts { has_publication: false, ..base() }, "publication p is gone"),
-        (Facts { redump: Some("because"), ..base() }, "because"),
+        (Facts { redump: Some(&reason("stream", "because")), ..base() }, "because"),
     ] {
         let (reason, used) = renewed(&facts);
         assert!(reason.contains(expected), "{reason}");
