@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::catalog::PublishedTable;
 use super::session::{Session, failed};
-use crate::error::{Result, Unmet};
+use crate::error::Result;
 use crate::table_name::TableName;
 
 /// The bytes of a mebibyte, the unit of the server's settings for WAL.
@@ -148,19 +148,6 @@ impl Session {
             truncate: row.get(3),
         };
         Ok(rows.first().map(published))
-    }
-
-    /// The columns of a published table's key; or, for a table that is left out, why.
-    ///
-    /// # Errors
-    /// As for every query.
-    pub fn published_key(
-        &mut self,
-        table: &PublishedTable,
-    ) -> Result<std::result::Result<Vec<String>, Unmet>> {
-        let PublishedTable { oid, name, columns, .. } = table;
-        let found = self.table("", *oid, name, columns)?;
-        Ok(found.map(|table| table.key_names().map(str::to_owned).collect()))
     }
 
     /// Whether PostgreSQL refuses UPDATE and DELETE on a published table, or on what inherits

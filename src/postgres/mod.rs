@@ -41,7 +41,7 @@ mod real_server_tests;
 #[cfg(test)]
 mod test_server;
 
-pub use catalog::{PublishedTable, Shape};
+pub use catalog::{PublishedTable, Shape, TableColumn, TableFacts};
 pub use connection::{Connection, SESSION_SETTINGS};
 pub use copy_both::{Frame, FrameReader, StatusWriter};
 pub use health::{Capacity, Published, SlotHealth};

@@ -124,20 +124,9 @@ impl Session {
     /// # Errors
     /// As for every query.
     pub fn missing_grants(&mut self, tables: &[PublishedTable]) -> Result<Vec<Unmet>> {
-        let mut denied = Vec::new();
-        for found in self.denied(tables)? {
-            if self.is_copied(found.table)? {
-                denied.push(found);
-            }
-        }
+        let mut denied = self.denied(tables)?;
+        denied.retain(|denied| is_read(denied.table));
         Ok(if denied.is_empty() { Vec::new() } else { grants(&self.role()?, &denied) })
-    }
-
-    /// Whether a published table has a key, all of it published.
-    fn is_copied(&mut self, table: &PublishedTable) -> Result<bool> {
-        let key = self.key(table.oid)?;
-        let published = |name: &String| table.columns.iter().any(|(column, _)| column == name);
-        Ok(key.is_some_and(|key| key.iter().all(published)))
     }
 
     fn denied<'a>(&mut self, tables: &'a [PublishedTable]) -> Result<Vec<Denied<'a>>> {
@@ -158,7 +147,7 @@ impl Session {
         let denied = |table: &'a PublishedTable| {
             let row = by_oid.remove(&table.oid)?;
             let (unreadable, all): (Vec<String>, Vec<String>) = (row.get(3), row.get(4));
-            let published = || table.columns.iter().map(|(name, _)| name.as_str());
+            let published = || table.columns.iter().map(|column| column.name.as_str());
             let denied = Denied {
                 table,
                 schema: row.get(1),
@@ -205,6 +194,12 @@ impl Session {
             creates: row.get(3),
         })
     }
+}
+
+/// Whether a published table has a key, all of it published.
+fn is_read(table: &PublishedTable) -> bool {
+    let published = |name: &String| table.columns.iter().any(|column| column.name == *name);
+    table.key.as_ref().is_some_and(|key| key.iter().all(published))
 }
 
 /// What the role lacks to make the publication; none of these tables is missing.

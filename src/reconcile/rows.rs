@@ -2,20 +2,25 @@
 
 use std::borrow::Cow;
 use std::io::BufRead;
-use std::slice;
 
 use super::copy_text::split_line;
 use crate::cell::Cell;
-use crate::document::Table;
-use crate::error::{Error, Result, Unmet};
-use crate::postgres::session::{copy_error, quoted};
-use crate::postgres::{PublishedTable, Session};
+use crate::document::{Casts, RowKey, write_document};
+use crate::error::{Error, Result};
+use crate::mapping::{CopiedTable, Plan};
+use crate::postgres::Session;
+use crate::postgres::session::copy_error;
 
 /// The rows of a table, one at a time.
 pub(crate) struct Rows<'a> {
     lines: Box<dyn BufRead + 'a>,
     doing: String,
-    table: &'a Table,
+    /// The plan for rows as the server sends them here.
+    plan: Plan,
+    /// The columns that stand behind the others once more, as they stand in the key.
+    key_casts: Vec<usize>,
+    /// No value is left to be cast.
+    casts: Casts,
     line: Vec<u8>,
     key: Vec<u8>,
     document: Vec<u8>,
@@ -26,40 +31,31 @@ pub(crate) struct Rows<'a> {
 
 impl<'a> Rows<'a> {
     /// In whatever order.
-    pub(crate) fn unordered(
-        session: &'a mut Session,
-        published: &PublishedTable,
-        table: &'a Table,
-    ) -> Result<Self> {
-        Self::new(session, published, table, Wanted { condition: None, order: "" })
+    pub(crate) fn unordered(session: &'a mut Session, table: &CopiedTable) -> Result<Self> {
+        Self::new(session, table, Wanted { condition: None, order: "" })
     }
 
     /// In whatever order, those for which `condition`, which is SQL, holds; with their versions.
     pub(crate) fn versions(
         session: &'a mut Session,
-        published: &PublishedTable,
-        table: &'a Table,
+        table: &CopiedTable,
         condition: &str,
     ) -> Result<Self> {
-        Self::new(session, published, table, Wanted { condition: Some(condition), order: "" })
+        Self::new(session, table, Wanted { condition: Some(condition), order: "" })
     }
 
     /// In the order of their keys' bytes, which is that of etcd.
-    pub(crate) fn by_key(
-        session: &'a mut Session,
-        published: &PublishedTable,
-        table: &'a Table,
-    ) -> Result<Self> {
-        let order = format!(" ORDER BY convert_to({}, 'UTF8')", sql_key(table));
-        Self::new(session, published, table, Wanted { condition: None, order: &order })
+    pub(crate) fn by_key(session: &'a mut Session, table: &CopiedTable) -> Result<Self> {
+        let order = format!(" ORDER BY convert_to({}, 'UTF8')", table.plan.sql_key());
+        Self::new(session, table, Wanted { condition: None, order: &order })
     }
 
     fn new(
         session: &'a mut Session,
-        published: &PublishedTable,
-        table: &'a Table,
+        table: &CopiedTable,
         Wanted { condition, order }: Wanted<'_>,
     ) -> Result<Self> {
+        let CopiedTable { published, plan } = table;
         let name = published.sql_name();
         let doing = format!("copying table {}", published.name);
         // A partitioned table has rows only in its partitions; of any other one, tables that
@@ -74,14 +70,15 @@ impl<'a> Rows<'a> {
         };
         let sql = format!(
             "COPY (SELECT {}{version} FROM {only}{name}{filter}{order}) TO STDOUT",
-            published.sql_columns(table)
+            plan.sql_columns()
         );
-        Unmet::none(&session.missing_grants(slice::from_ref(published))?)?;
         let lines = session.copy_out(&doing, &sql)?;
         Ok(Self {
             lines: Box::new(lines),
             doing,
-            table,
+            plan: plan.with_casts_made(),
+            key_casts: plan.key_casts().collect(),
+            casts: Casts::default(),
             line: Vec::new(),
             key: Vec::new(),
             document: Vec::new(),
@@ -104,17 +101,25 @@ impl<'a> Rows<'a> {
         if self.versioned {
             self.version = cells.pop().and_then(number).unwrap_or(0);
         }
-        let Some((document, key_casts)) = split(self.table, &cells) else {
-            let problem = format!("a row of {} columns", cells.len());
-            return Err(Error::PostgresProtocol { doing: self.doing.clone(), problem });
+        let plan = &self.plan;
+        let malformed = |what| Error::PostgresProtocol {
+            doing: self.doing.clone(),
+            problem: format!("a row of {} columns{what}", cells.len()),
         };
-        let mut key = Cow::Borrowed(document);
-        for (column, cell) in self.table.key_casts().zip(key_casts) {
-            key.to_mut()[column] = *cell;
+        let expected = plan.members().len() + self.key_casts.len();
+        if cells.len() != expected {
+            return Err(malformed(""));
         }
-        self.table.write_key(&key, None, &mut self.key);
+        let (document, key_casts) = cells.split_at(plan.members().len());
+        let mut key = Cow::Borrowed(document);
+        for (column, cell) in self.key_casts.iter().zip(key_casts) {
+            key.to_mut()[*column] = *cell;
+        }
+        let key = RowKey::new(plan, &key, None).ok_or_else(|| malformed(" without its key"))?;
+        key.write(&mut self.key);
         // A row of the table itself has no holes.
-        self.table.write_document(document, None, &mut self.document, &mut Vec::new());
+        let (casts, out) = (&mut self.casts, &mut self.document);
+        write_document(plan, document, None, casts, out, &mut Vec::new());
         Ok(true)
     }
 
@@ -140,23 +145,7 @@ struct Wanted<'s> {
     order: &'s str,
 }
 
-/// The columns of the key as they stand in it, as SQL.
-pub(crate) fn sql_key(table: &Table) -> String {
-    // `format` is the output function; a cast to text is not, for boolean and char(n).
-    let encoded = table.key_names().map(|name| {
-        let text = format!("format('%s', {})", quoted(name));
-        format!("replace(replace({text}, '%', '%25'), '/', '%2F')")
-    });
-    encoded.collect::<Vec<_>>().join(" || '/' || ")
-}
-
 fn number(cell: Cell<'_>) -> Option<u32> {
     let Cell::Text(text) = cell else { return None };
     str::from_utf8(text).ok()?.parse().ok()
-}
-
-/// What the document shows, and what the key shows instead of some of it.
-fn split<'a>(table: &Table, cells: &'a [Cell<'a>]) -> Option<(&'a [Cell<'a>], &'a [Cell<'a>])> {
-    let (document, key_casts) = cells.split_at_checked(table.width())?;
-    (key_casts.len() == table.key_casts().count()).then_some((document, key_casts))
 }

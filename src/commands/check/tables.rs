@@ -5,6 +5,7 @@ use super::report::{Report, unmet};
 use super::servers::Primary;
 use crate::config::{Settings, SyncSettings};
 use crate::error::{Result, Unmet};
+use crate::mapping::Plan;
 use crate::postgres::{Published, PublishedTable, Session};
 use crate::table_name::TableName;
 
@@ -99,8 +100,11 @@ fn table(
     report: &mut Report,
 ) -> Result<()> {
     let name = &table.name;
-    match session.published_key(table)? {
-        Ok(key) => report.ok("table", format!("{name}: its key is ({})", key.join(", "))),
+    match Plan::of("", table) {
+        Ok(plan) => {
+            let key: Vec<_> = plan.key_names().collect();
+            report.ok("table", format!("{name}: its key is ({})", key.join(", ")));
+        }
         Err(Unmet { problem, cure }) => {
             let changes = published.update || published.delete;
             let refused = match changes && session.lacks_identity(table)? {
