@@ -9,6 +9,7 @@ mod support;
 
 mod packaging;
 
+mod catalog;
 mod dump_and_stream;
 mod large;
 mod redump;

@@ -25,6 +25,7 @@ mod watch;
 pub(crate) mod write;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::thread;
 use std::time::Duration;
 
@@ -113,7 +114,9 @@ pub(crate) fn run(
     let (writing, written) = bounded(0);
     let ending = |pulse| Ending { stop, source: source.clone(), pulse };
 
-    let translation = Translation::new(session, &settings.etcd.path, poke_sender.clone(), status);
+    let catalog_changes = Arc::new(AtomicU64::new(0));
+    let (path, changes) = (&settings.etcd.path, Arc::clone(&catalog_changes));
+    let translation = Translation::new(session, path, changes, poke_sender.clone(), status);
     let receive = Receive {
         frames,
         stop,
@@ -142,6 +145,7 @@ pub(crate) fn run(
         client: client.clone(),
         requests: repair_sender,
         pokes,
+        catalog_changes,
         ending: source.clone(),
         query: query.clone(),
         retries: &status.metrics.retries,

@@ -2,7 +2,8 @@
 
 use std::collections::HashMap;
 use std::mem::take;
-use std::sync::atomic::Ordering;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crossbeam_channel::Sender;
 use prometheus::IntCounter;
@@ -84,6 +85,10 @@ pub(super) struct Translation<'a> {
     waiting_bytes: usize,
     /// The counters of the tables that are copied, by the tables' OIDs.
     changes: HashMap<u32, TableChanges>,
+    /// How often the watch has seen the catalog change.
+    catalog_changes: Arc<AtomicU64>,
+    /// How often it had when the tables were described.
+    known_catalog_changes: u64,
     /// Tells the watch of tables that were described, or have to be compared.
     pokes: Sender<Poke>,
     status: &'a Status,
@@ -97,6 +102,7 @@ impl<'a> Translation<'a> {
     pub(super) fn new(
         session: Session,
         path: &str,
+        catalog_changes: Arc<AtomicU64>,
         pokes: Sender<Poke>,
         status: &'a Status,
     ) -> Self {
@@ -107,6 +113,8 @@ impl<'a> Translation<'a> {
             waiting: Vec::new(),
             waiting_bytes: 0,
             changes: HashMap::new(),
+            catalog_changes,
+            known_catalog_changes: 0,
             pokes,
             status,
             begun: None,
@@ -118,6 +126,15 @@ impl<'a> Translation<'a> {
     /// [`Self::finish`].
     fn add(&mut self, message: &[u8], chunk: &mut Chunk) -> Result<()> {
         let decoded = decoded(message)?;
+        if let Message::Begin { .. } = decoded {
+            // The watch takes note before it looks where the WAL ends, so what commits behind that
+            // is described anew.
+            let changes = self.catalog_changes.load(Ordering::Acquire);
+            if self.known_catalog_changes != changes {
+                self.known_catalog_changes = changes;
+                self.tables.forget_catalog();
+            }
+        }
         while !self.translate(&decoded, chunk)? {
             if self.casts.are_wanted() {
                 self.waiting.push(message.to_vec());

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::slice;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -48,6 +49,9 @@ pub(super) struct Watch<'a> {
     pub(super) client: Client,
     pub(super) requests: Sender<Request>,
     pub(super) pokes: Receiver<Poke>,
+    /// Counts the looks that have seen something change in the catalog. The stream then asks for
+    /// the tables anew, before the compare's snapshot: rows that come after it are right too.
+    pub(super) catalog_changes: Arc<AtomicU64>,
     /// Disconnected once nothing more is received.
     pub(super) ending: Receiver<()>,
     pub(super) query: RunningQuery,
@@ -142,6 +146,12 @@ impl Watch<'_> {
         };
         let copied = self.tables(session)?.into_iter();
         let present: Vec<_> = copied.map(|table| table.published).collect();
+        let changed = |table: &PublishedTable| {
+            known.get(&Records::name(table)).is_none_or(|record| record.change(table).is_some())
+        };
+        if present.iter().any(changed) {
+            self.catalog_changes.fetch_add(1, Ordering::Release);
+        }
         // All that the look has seen is before this.
         let seen = session.current_lsn()?;
         self.forget_gone(known, described, &present, seen)?;
@@ -153,9 +163,7 @@ impl Watch<'_> {
                     Some("a resync was asked for".to_owned())
                 }
                 None => Some("it is published now".to_owned()),
-                Some(record) => {
-                    record.shape.change(&published.shape).map(|what| format!("its {what} changed"))
-                }
+                Some(record) => record.change(&published),
             };
             if let Some(reason) = reason.filter(|_| self.settings.sync.dump || request.is_some()) {
                 log::info!("Comparing table {}: {reason}", published.name);

@@ -129,6 +129,15 @@ impl Records {
 }
 
 impl TableRecord {
+    /// What is not as it was when the record was put, in words; `None` if all is.
+    pub(crate) fn change(&self, table: &PublishedTable) -> Option<String> {
+        match self.shape.change(&table.shape) {
+            Some(_) if self.oid == 0 => Some("an earlier version has copied it".to_owned()),
+            Some(_) if self.oid != table.oid => Some("it is another table of that name".to_owned()),
+            what => what.map(|what| format!("its {what} changed")),
+        }
+    }
+
     /// The record as it stands in etcd.
     pub(crate) fn to_json(&self) -> Vec<u8> {
         // Texts and numbers always have a JSON form.

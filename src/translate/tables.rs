@@ -94,6 +94,12 @@ impl Tables {
         Some(Description { name, left_out, guessed })
     }
 
+    /// Forgets what the catalog says of all tables: something has changed there that the stream does
+    /// not tell, an attribute of a composite for example.
+    pub(crate) fn forget_catalog(&mut self) {
+        self.known.values_mut().for_each(|known| known.plan = None);
+    }
+
     /// What the keys of a table begin with, if it is copied.
     pub(crate) fn keyspace(&self, oid: u32) -> Option<&[u8]> {
         let plan = self.known.get(&oid)?.plan.as_ref()?.as_ref().ok()?;
