@@ -17,18 +17,15 @@ fn looked(servers: &Servers, daemon: &Daemon) {
 
 const TABLES: &str = "
     CREATE TYPE inner_pair AS (x int, y text); CREATE TYPE pair AS (name text, inside inner_pair, list inner_pair[]);
-    CREATE DOMAIN paired AS pair;
     CREATE TABLE canary (id int PRIMARY KEY);
-    CREATE TABLE t (id int PRIMARY KEY, n int, c int, p paired);
+    CREATE TABLE t (id int PRIMARY KEY, n int, c int, p pair);
     INSERT INTO t SELECT g, g, g, ROW('a', ROW(g, 'y'), ARRAY[ROW(g, 'z')]::inner_pair[])::pair FROM generate_series(1, 20) g;
     CREATE PUBLICATION pg2etcd FOR TABLE t, canary";
 
 #[test]
 fn what_goes_and_comes_back_is_noticed() {
     let servers = Servers::start();
-    servers.execute(
-        &TABLES.replace("paired);", if servers.version() >= 11 { "paired);" } else { "pair);" }),
-    );
+    servers.execute(TABLES);
     let daemon = started(&servers);
     for change in [
         "ALTER TABLE t DROP COLUMN c; ALTER TABLE t ADD COLUMN c int DEFAULT 7",
@@ -115,7 +112,7 @@ fn what_is_behind_a_column_changes() {
 #[test]
 fn what_means_nothing_is_no_reason_to_compare() {
     let servers = Servers::start();
-    servers.execute(&TABLES.replace("paired);", "pair);"));
+    servers.execute(TABLES);
     let mut daemon = started(&servers);
     looked(&servers, &daemon);
     let sql = &mut servers.sql();

@@ -35,6 +35,7 @@ mod etcd_tls;
 mod least_privilege;
 mod refusals;
 mod secrets;
+mod session_settings;
 mod status;
 mod tls;
 mod verify;

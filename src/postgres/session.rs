@@ -6,7 +6,7 @@ use std::time::Duration;
 use ::postgres::{CancelToken, Client, Config, NoTls, Row};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use super::connection::SESSION_SETTINGS;
+use super::connection::{LATER_SETTINGS, SESSION_SETTINGS};
 use super::options::{HostPort, Options};
 use super::preflight::create_publication;
 use super::tls;
@@ -53,14 +53,9 @@ impl Session {
         }
         let settings: Vec<String> = SESSION_SETTINGS
             .iter()
-            // A dump may wait for etcd as long as it takes. And rows that a policy hides are an
-            // error: a compare would take them for deleted.
-            .chain(&[
-                ("idle_in_transaction_session_timeout", "0"),
-                ("statement_timeout", "0"),
-                ("row_security", "off"),
-            ])
-            .map(|(name, value)| format!("-c {name}={value}"))
+            // Rows that a policy hides are an error: a compare would take them for deleted.
+            .chain(&[("row_security", "off")])
+            .map(|(name, value)| format!("-c {name}={}", value.replace(' ', "\\ ")))
             .collect();
         config
             .port(address.port)
@@ -91,8 +86,10 @@ impl Session {
             // Compiling the queries on the catalog would take longer than running them.
             session.execute(doing, "SET jit = off")?;
         }
-        if session.version >= 170_000 {
-            session.execute(doing, "SET transaction_timeout = 0")?;
+        for (since, statement) in LATER_SETTINGS {
+            if session.version >= since {
+                session.execute(doing, statement)?;
+            }
         }
         Ok(session)
     }

@@ -78,11 +78,13 @@ fn put(
     casts: &mut Casts,
     chunk: &mut Chunk,
 ) -> Result<Need> {
-    let plan = match tables.of_row(relation, new.len())? {
-        Described::Plan(plan) => plan,
+    let plan = match tables.of_row(relation, new.len()) {
+        Ok(Described::Plan(plan)) => plan,
+        // The table's `Relation` message may be among those that wait.
         _ if casts.are_wanted() => return Ok(Need::Casts),
-        Described::LeftOut => return Ok(Need::Nothing),
-        Described::Unknown => return Ok(Need::Description(relation)),
+        Ok(Described::LeftOut) => return Ok(Need::Nothing),
+        Ok(Described::Unknown) => return Ok(Need::Description(relation)),
+        Err(error) => return Err(error),
     };
     // Of an old key only the key's columns are known.
     let whole = match old {

@@ -130,11 +130,14 @@ fn rows_wait_for_casts_together_and_in_order() {
         insert(7, &[Some("1"), Some("x"), None]),
         insert(8, &[Some("2"), None, None]),
         insert(7, &[Some("3"), Some("y"), None]),
+        relation(9, [TEXT; 3], [true, false, false]),
         Message::Commit { commit_lsn: Lsn(1), commit_end_lsn: Lsn(2), commit_time: PgTime(0) },
     ];
     for message in &messages {
         assert_eq!(stream.add(message), Need::Casts, "{message:?}");
     }
+    let of_later_table = insert(9, &[Some("1"), None, None]);
+    assert_eq!(stream.add(&of_later_table), Need::Casts);
     assert!(stream.chunk.events().next().is_none());
     for (type_oid, mut texts) in stream.casts.take_wanted() {
         texts.sort();
@@ -154,6 +157,7 @@ fn rows_wait_for_casts_together_and_in_order() {
     ];
     assert_eq!(stream.changes(), expected);
     assert!(stream.chunk.is_complete());
+    assert_eq!(stream.add(&of_later_table), Need::Description(9));
 }
 
 #[test]
