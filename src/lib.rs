@@ -48,6 +48,7 @@ pub mod table_name;
 mod threads;
 pub mod time;
 pub mod tls;
+mod valid_text;
 
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;

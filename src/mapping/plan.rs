@@ -53,6 +53,11 @@ impl Plan {
                  TABLE ... REPLICA IDENTITY USING INDEX",
             ));
         };
+        // A name that is no UTF-8, as a SQL_ASCII database can have, cannot be asked for.
+        let names = columns.iter().map(|column| &column.name).chain([&name.schema, &name.name]);
+        if let Some(name) = names.into_iter().find(|name| name.contains('\u{FFFD}')) {
+            return Err(Unmet::new(format!("the name {name} is no UTF-8"), "rename it"));
+        }
         let place = |name: &String| columns.iter().position(|column| column.name == *name);
         let Some(places) = key.iter().map(place).collect() else {
             return Err(Unmet::new(

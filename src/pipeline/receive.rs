@@ -19,7 +19,8 @@ use crate::postgres::pgoutput::{Message, decode};
 use crate::postgres::{Frame, FrameReader, Session};
 use crate::status::{Pulse, Status, TableChanges, Transactions};
 use crate::stop::Stop;
-use crate::translate::{Description, Need, Tables, translate};
+use crate::translate::{Description, Need, Tables, repaired_texts, translate, with_repaired_texts};
+use crate::valid_text::not_utf8;
 
 /// The size, in bytes, at which a chunk is handed on even in the middle of a transaction.
 const CHUNK_BYTES: usize = 64 * 1024;
@@ -126,6 +127,9 @@ impl<'a> Translation<'a> {
     /// [`Self::finish`].
     fn add(&mut self, message: &[u8], chunk: &mut Chunk) -> Result<()> {
         let decoded = decoded(message)?;
+        let texts = self.repaired_texts(&decoded);
+        let decoded = with_repaired_texts(decoded, &texts);
+        self.note_repaired(&decoded, texts.len());
         if let Message::Begin { .. } = decoded {
             // The watch takes note before it looks where the WAL ends, so what commits behind that
             // is described anew.
@@ -150,6 +154,8 @@ impl<'a> Translation<'a> {
         self.waiting_bytes = 0;
         for message in take(&mut self.waiting) {
             let message = decoded(&message)?;
+            let texts = self.repaired_texts(&message);
+            let message = with_repaired_texts(message, &texts);
             loop {
                 self.cast()?;
                 if self.translate(&message, chunk)? {
@@ -172,6 +178,26 @@ impl<'a> Translation<'a> {
         }
         self.note(message);
         Ok(true)
+    }
+
+    /// The texts of a message that are no UTF-8, made so.
+    fn repaired_texts(&self, message: &Message<'_>) -> Vec<String> {
+        if self.session.is_sql_ascii() { repaired_texts(message) } else { Vec::new() }
+    }
+
+    /// Counts texts that are no UTF-8, and warns of them once a table.
+    fn note_repaired(&self, message: &Message<'_>, count: usize) {
+        if count == 0 {
+            return;
+        }
+        self.status.metrics.invalid_texts.inc_by(count as u64);
+        if let Message::Insert { relation, .. }
+        | Message::Update { relation, .. }
+        | Message::Delete { relation, .. } = message
+            && let Some(name) = self.tables.name(*relation)
+        {
+            warn_once(not_utf8(&name));
+        }
     }
 
     /// Asks the catalog for a table.

@@ -52,6 +52,13 @@ pub const SESSION_SETTINGS: &[(&str, &str)] = &[
 pub(super) const LATER_SETTINGS: [(u32, &str); 2] =
     [(140_000, "SET idle_session_timeout = 0"), (170_000, "SET transaction_timeout = 0")];
 
+/// The encoding of a database that takes any bytes for text.
+pub(super) const SQL_ASCII: &str = "SQL_ASCII";
+
+/// Has such a database send text as it is. Otherwise it would refuse to send what is no UTF-8, and
+/// one such row would end the stream, again and again.
+pub(super) const AS_IT_IS: &str = "SET client_encoding = 'SQL_ASCII'";
+
 /// The settings of this connection alone: a warning says that changes are left out (see
 /// [`super::copy_both`]).
 const WALSENDER_SETTINGS: &[(&str, &str)] = &[("client_min_messages", "warning")];
@@ -70,6 +77,8 @@ pub struct Connection<'a> {
     pub(super) messages: MessageReader,
     stop: &'a Stop,
     server_version_num: u32,
+    /// Whether the database says nothing of what its texts are encoded in.
+    sql_ascii: bool,
 }
 
 impl<'a> Connection<'a> {
@@ -100,7 +109,7 @@ impl<'a> Connection<'a> {
         let wait = Wait { doing: &doing, stop: Some(stop), deadline };
         let stream = Stream::connect(address, deadline).map_err(|error| wait.io_error(error))?;
         let messages = MessageReader::new(encryption.negotiate(stream, address, &wait)?);
-        let mut connection = Self { messages, stop, server_version_num: 0 };
+        let mut connection = Self { messages, stop, server_version_num: 0, sql_ascii: false };
         connection.start_up(options, address, &wait).map_err(|error| with_cure(error, options))?;
         Ok(connection)
     }
@@ -209,6 +218,9 @@ impl<'a> Connection<'a> {
         if self.server_version_num == 0 {
             return Err(wait.protocol_error("the server did not say its version"));
         }
+        if self.sql_ascii {
+            self.query(AS_IT_IS, wait)?;
+        }
         for (since, statement) in LATER_SETTINGS {
             if self.server_version_num >= since {
                 self.query(statement, wait)?;
@@ -222,6 +234,9 @@ impl<'a> Connection<'a> {
         let mut parts = body.split('\0');
         let (name, value) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
         debug!("PostgreSQL: {name} is {value}");
+        if name == "server_encoding" {
+            self.sql_ascii = value == SQL_ASCII;
+        }
         if name == "server_version" {
             self.server_version_num = version_num(value)
                 .ok_or_else(|| wait.protocol_error(format!("server_version is {value}")))?;

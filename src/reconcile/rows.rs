@@ -1,19 +1,25 @@
 //! The rows of a table, as keys and documents.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::io::BufRead;
+use std::mem::{replace, take};
 
 use super::copy_text::split_line;
 use crate::cell::Cell;
 use crate::document::{Casts, RowKey, write_document};
 use crate::error::{Error, Result};
+use crate::logging::warn_once;
 use crate::mapping::{CopiedTable, Plan};
 use crate::postgres::Session;
 use crate::postgres::session::copy_error;
+use crate::table_name::TableName;
+use crate::valid_text::{not_utf8, repaired, with_repaired};
 
 /// The rows of a table, one at a time.
 pub(crate) struct Rows<'a> {
     lines: Box<dyn BufRead + 'a>,
+    name: TableName,
     doing: String,
     /// The plan for rows as the server sends them here.
     plan: Plan,
@@ -27,6 +33,16 @@ pub(crate) struct Rows<'a> {
     /// Whether the version stands behind the columns.
     versioned: bool,
     version: u32,
+    /// Whether texts can be no UTF-8.
+    sql_ascii: bool,
+    /// Whether the last row that was read has no UTF-8 in its key.
+    repaired_key: bool,
+    /// Whether all rows were read.
+    ended: bool,
+    /// Those rows, keys and documents, where the rows come in the order of their keys.
+    held: Option<BTreeMap<Vec<u8>, Vec<u8>>>,
+    /// The row that was read before it was its turn.
+    ahead: Option<(Vec<u8>, Vec<u8>)>,
 }
 
 impl<'a> Rows<'a> {
@@ -46,8 +62,26 @@ impl<'a> Rows<'a> {
 
     /// In the order of their keys' bytes, which is that of etcd.
     pub(crate) fn by_key(session: &'a mut Session, table: &CopiedTable) -> Result<Self> {
-        let order = format!(" ORDER BY convert_to({}, 'UTF8')", table.plan.sql_key());
-        Self::new(session, table, Wanted { condition: None, order: &order })
+        if !session.is_sql_ascii() {
+            let order = format!(" ORDER BY convert_to({}, 'UTF8')", table.plan.sql_key());
+            return Self::new(session, table, Wanted { condition: None, order: &order });
+        }
+        // PostgreSQL orders by the bytes of its own. What has others in etcd is read first, and
+        // held: a few rows, in a database that is in order but for them.
+        let key = format!("convert_to({}, 'SQL_ASCII')", table.plan.sql_key());
+        let condition = format!("encode({key}, 'escape') ~ '\\\\[23][0-7][0-7]'");
+        let wanted = Wanted { condition: Some(&condition), order: "" };
+        let mut beyond_ascii = Rows::new(&mut *session, table, wanted)?;
+        let mut held = BTreeMap::new();
+        while beyond_ascii.read()? {
+            if beyond_ascii.repaired_key {
+                held.insert(take(&mut beyond_ascii.key), take(&mut beyond_ascii.document));
+            }
+        }
+        drop(beyond_ascii);
+        let order = format!(" ORDER BY {key}");
+        let rows = Self::new(session, table, Wanted { condition: None, order: &order })?;
+        Ok(Self { held: Some(held), ..rows })
     }
 
     fn new(
@@ -72,9 +106,11 @@ impl<'a> Rows<'a> {
             "COPY (SELECT {}{version} FROM {only}{name}{filter}{order}) TO STDOUT",
             plan.sql_columns()
         );
+        let sql_ascii = session.is_sql_ascii();
         let lines = session.copy_out(&doing, &sql)?;
         Ok(Self {
             lines: Box::new(lines),
+            name: published.name.clone(),
             doing,
             plan: plan.with_casts_made(),
             key_casts: plan.key_casts().collect(),
@@ -84,22 +120,64 @@ impl<'a> Rows<'a> {
             document: Vec::new(),
             versioned: condition.is_some(),
             version: 0,
+            sql_ascii,
+            repaired_key: false,
+            ended: false,
+            held: None,
+            ahead: None,
         })
     }
 
     /// Goes to the next row; false if there is none.
     pub(crate) fn advance(&mut self) -> Result<bool> {
+        if self.held.is_none() {
+            return self.read();
+        }
+        match self.ahead.take() {
+            Some((key, document)) => (self.key, self.document) = (key, document),
+            None => {
+                while !self.ended {
+                    self.ended = !self.read()?;
+                    if !self.repaired_key {
+                        break;
+                    }
+                }
+            }
+        }
+        let Some(held) = self.held.as_mut().and_then(|held| held.first_entry()) else {
+            return Ok(!self.ended);
+        };
+        if self.ended || *held.key() < self.key {
+            let (key, document) = held.remove_entry();
+            let (key, document) =
+                (replace(&mut self.key, key), replace(&mut self.document, document));
+            self.ahead = (!self.ended).then_some((key, document));
+            return Ok(true);
+        }
+        Ok(true)
+    }
+
+    /// Reads a row; false if there is none.
+    fn read(&mut self) -> Result<bool> {
         self.line.clear();
         let read = self.lines.read_until(b'\n', &mut self.line);
         let length = read.map_err(|error| copy_error(&self.doing, error))?;
         self.key.clear();
         self.document.clear();
+        self.repaired_key = false;
         if length == 0 {
             return Ok(false);
         }
         let mut cells: Vec<Cell<'_>> = split_line(&mut self.line).collect();
         if self.versioned {
             self.version = cells.pop().and_then(number).unwrap_or(0);
+        }
+        let texts = if self.sql_ascii { repaired(&cells) } else { Vec::new() };
+        if !texts.is_empty() {
+            let of_key = self.plan.key().iter().filter_map(|&column| cells.get(column));
+            self.repaired_key = !repaired(of_key).is_empty();
+            warn_once(not_utf8(&self.name));
+            cells = with_repaired(&cells, &mut texts.iter());
         }
         let plan = &self.plan;
         let malformed = |what| Error::PostgresProtocol {

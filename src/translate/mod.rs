@@ -11,6 +11,7 @@ use crate::document::{Casts, RowKey, want_casts, write_document};
 use crate::error::{Error, Result};
 use crate::position::Commit;
 use crate::postgres::pgoutput::{Message, OldTuple};
+use crate::valid_text::{repaired, with_repaired};
 
 /// What is needed before the stream can go on, or beside it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,6 +68,40 @@ pub(crate) fn translate(
         Message::Type { .. } | Message::Origin { .. } | Message::Message { .. } => {
             Ok(Need::Nothing)
         }
+    }
+}
+
+/// The texts of a row's message that are no UTF-8, made so: those of the old tuple, then the new.
+pub(crate) fn repaired_texts(message: &Message<'_>) -> Vec<String> {
+    let (old, new) = match message {
+        Message::Insert { new, .. } => (None, &new[..]),
+        Message::Update { old, new, .. } => (old.as_ref(), &new[..]),
+        Message::Delete { old, .. } => (Some(old), &[][..]),
+        _ => return Vec::new(),
+    };
+    repaired(old.map_or(&[][..], OldTuple::cells).iter().chain(new))
+}
+
+/// The message with those texts in their places.
+pub(crate) fn with_repaired_texts<'m>(message: Message<'m>, texts: &'m [String]) -> Message<'m> {
+    if texts.is_empty() {
+        return message;
+    }
+    let texts = &mut texts.iter();
+    let mut repaired_old = |old| match old {
+        OldTuple::Key(cells) => OldTuple::Key(with_repaired(&cells, texts)),
+        OldTuple::Full(cells) => OldTuple::Full(with_repaired(&cells, texts)),
+    };
+    match message {
+        Message::Delete { relation, old } => Message::Delete { relation, old: repaired_old(old) },
+        Message::Update { relation, old, new } => {
+            let old = old.map(repaired_old);
+            Message::Update { relation, old, new: with_repaired(&new, texts) }
+        }
+        Message::Insert { relation, new } => {
+            Message::Insert { relation, new: with_repaired(&new, texts) }
+        }
+        other => other,
     }
 }
 

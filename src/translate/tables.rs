@@ -58,6 +58,12 @@ impl Tables {
         Self { path: path.to_owned(), known: HashMap::new(), guessed: Vec::new() }
     }
 
+    /// A table's name.
+    pub(crate) fn name(&self, oid: u32) -> Option<TableName> {
+        let Relation { schema, name, .. } = &self.known.get(&oid)?.relation;
+        Some(TableName { schema: schema.clone(), name: name.clone() })
+    }
+
     /// The types of a table's columns.
     pub(crate) fn column_types(&self, oid: u32) -> Vec<u32> {
         let columns = self.known.get(&oid).map_or(&[][..], |known| &known.relation.columns);

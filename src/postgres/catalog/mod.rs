@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use self::shape::Digest;
 pub use self::shape::Shape;
 use self::types::Types;
-use super::session::{Session, failed, quoted_name};
+use super::session::{LossyText, Session, failed, quoted_name};
 use crate::error::Result;
 use crate::kind::Kind;
 use crate::table_name::TableName;
@@ -91,7 +91,8 @@ impl Session {
         let rows = rows.map_err(|error| failed("looking for a table's key", error))?;
         let types = self.types(column_types.iter().copied())?;
         let kinds = column_types.iter().filter_map(|&oid| Some((oid, types.kind(oid)?)));
-        Ok(TableFacts { key: rows.first().and_then(|row| row.get(0)), kinds: kinds.collect() })
+        let key = rows.first().and_then(|row| row.get::<_, Option<_>>(0)).map(texts);
+        Ok(TableFacts { key, kinds: kinds.collect() })
     }
 
     /// What `to_json` makes of values of one type, which are given as text, in their order.
@@ -102,13 +103,14 @@ impl Session {
     pub fn to_json(&mut self, type_oid: u32, texts: &[&str]) -> Result<Vec<Option<String>>> {
         let doing = "casting values to json";
         let row = self.client.query_one("SELECT format_type($1, NULL)", &[&type_oid]);
-        let name: String = row.map_err(|error| failed(doing, error))?.get(0);
+        let LossyText(name) = row.map_err(|error| failed(doing, error))?.get(0);
         let sql = format!(
             "SELECT to_json(CAST(v.text AS {name}))::text \
                FROM unnest($1::text[]) WITH ORDINALITY v (text, place) ORDER BY v.place"
         );
         let rows = self.client.query(&sql, &[&texts]).map_err(|error| failed(doing, error))?;
-        Ok(rows.iter().map(|row| row.get(0)).collect())
+        let json = |row: &::postgres::Row| row.get::<_, Option<LossyText>>(0).map(|text| text.0);
+        Ok(rows.iter().map(json).collect())
     }
 
     /// The tables, of these and what inherits from them, or of all if there is none, that
@@ -128,8 +130,12 @@ impl Session {
                             WHEN 'i' THEN i.indisreplident ELSE false END) \
               ORDER BY 1";
         let rows = self.client.query(sql, &[&oids]).map_err(|error| failed(doing, error))?;
-        Ok(rows.iter().map(|row| row.get(0)).collect())
+        Ok(rows.iter().map(|row| row.get::<_, LossyText>(0).0).collect())
     }
+}
+
+fn texts(texts: Vec<LossyText>) -> Vec<String> {
+    texts.into_iter().map(|text| text.0).collect()
 }
 
 /// The key of table `c`, as SQL to be joined: `k.columns`.
@@ -184,10 +190,12 @@ fn published_tables_sql(version: u32) -> String {
 }
 
 fn published_table(row: &::postgres::Row, types: &Types) -> PublishedTable {
-    let (names, oids): (Vec<String>, Vec<u32>) = (row.get("names"), row.get("types"));
+    let (names, oids): (_, Vec<u32>) = (texts(row.get("names")), row.get("types"));
     let estimated_rows: i64 = row.get("estimated_rows");
-    let row_filter: Option<String> = row.get("row_filter");
-    let digest = |facts: &str| Digest::of(row.get::<_, Option<String>>(facts));
+    let optional = |column: &str| row.get::<_, Option<LossyText>>(column).map(|text| text.0);
+    let text = |column: &str| row.get::<_, LossyText>(column).0;
+    let row_filter = optional("row_filter");
+    let digest = |facts: &str| Digest::of(optional(facts));
     let shape = Shape {
         columns: digest("column_facts"),
         types: Digest::of(Some(types.facts(&oids))),
@@ -201,9 +209,9 @@ fn published_table(row: &::postgres::Row, types: &Types) -> PublishedTable {
     let column = |(name, type_oid)| TableColumn { name, type_oid, kind: kind(type_oid) };
     PublishedTable {
         oid: row.get("oid"),
-        name: TableName { schema: row.get("schema"), name: row.get("name") },
+        name: TableName { schema: text("schema"), name: text("name") },
         columns: names.into_iter().zip(oids).map(column).collect(),
-        key: row.get("key"),
+        key: row.get::<_, Option<_>>("key").map(texts),
         row_filter,
         partitioned: row.get("partitioned"),
         estimated_rows: u64::try_from(estimated_rows).unwrap_or(0),

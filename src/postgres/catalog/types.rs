@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use super::super::session::{Session, failed};
+use super::super::session::{LossyText, Session, failed};
+use super::texts;
 use crate::error::Result;
 use crate::json_text::json_string;
 use crate::kind::Kind;
@@ -86,7 +87,7 @@ impl Session {
 
 fn type_facts(row: &::postgres::Row) -> TypeFacts {
     let delimiter: String = row.get("delimiter");
-    let (names, types): (Vec<String>, Vec<u32>) = (row.get("names"), row.get("types"));
+    let (names, types): (_, Vec<u32>) = (texts(row.get("names")), row.get("types"));
     TypeFacts {
         typtype: row.get("typtype"),
         base: row.get("base"),
@@ -95,7 +96,7 @@ fn type_facts(row: &::postgres::Row) -> TypeFacts {
         casts: row.get("casts"),
         attributes: names.into_iter().zip(types).collect(),
         bound: row.get("bound"),
-        facts: row.get("facts"),
+        facts: row.get::<_, LossyText>("facts").0,
     }
 }
 
