@@ -17,6 +17,7 @@ pub mod replication;
 
 pub mod catalog;
 pub mod health;
+mod new_publication;
 pub mod preflight;
 pub mod session;
 

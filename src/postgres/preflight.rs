@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::catalog::PublishedTable;
-use super::session::{Session, failed, quoted, quoted_name};
+use super::session::{Session, failed, quoted};
 use crate::error::{Result, Unmet};
 use crate::table_name::TableName;
 
@@ -39,16 +39,6 @@ pub fn wal_level(level: &str) -> std::result::Result<(), Unmet> {
         "set wal_level = logical in postgresql.conf (ALTER SYSTEM SET wal_level = logical) and \
          restart the server",
     ))
-}
-
-/// The statement that makes a publication of these tables, of all if none is named.
-pub(super) fn create_publication(publication: &str, tables: &[TableName]) -> String {
-    let names: Vec<_> = tables.iter().map(quoted_name).collect();
-    let what = match names.is_empty() {
-        true => "ALL TABLES".to_owned(),
-        false => format!("TABLE {}", names.join(", ")),
-    };
-    format!("CREATE PUBLICATION {} FOR {what}", quoted(publication))
 }
 
 /// The role of a session, in its database.
@@ -101,9 +91,10 @@ impl Session {
             return Ok(vec![Unmet::new(problem, "correct sync.tables, or make the table")]);
         }
         let role = self.role()?;
-        let mut obstacles =
-            rights_to_publish(&role, &named, &create_publication(publication, tables));
         let oids: Vec<u32> = named.iter().filter_map(|table| table.oid).collect();
+        let content = self.new_publication(tables, &oids)?;
+        let mut obstacles = rights_to_publish(&role, &named, &content.sql(publication));
+        obstacles.extend(content.obstacle());
         let without = self.tables_without_identity(&oids)?;
         if !without.is_empty() {
             obstacles.push(Unmet::new(
@@ -159,6 +150,16 @@ impl Session {
             any.then_some(denied)
         };
         Ok(tables.iter().filter_map(denied).collect())
+    }
+
+    /// The statement that makes the publication.
+    pub(super) fn create_publication_sql(
+        &mut self,
+        publication: &str,
+        tables: &[TableName],
+    ) -> Result<String> {
+        let oids = self.named(tables)?.iter().filter_map(|table| table.oid).collect::<Vec<_>>();
+        Ok(self.new_publication(tables, &oids)?.sql(publication))
     }
 
     fn named(&mut self, tables: &[TableName]) -> Result<Vec<Named>> {
@@ -306,16 +307,5 @@ mod tests {
             let text = wal_level(level).expect_err(level).to_string();
             assert!(text.contains(level) && text.contains("wal_level = logical"), "{text}");
         }
-    }
-
-    #[test]
-    fn names_are_quoted_as_the_server_reads_them() {
-        let tables = [r#"Sales.a"b"#, "public.t"].map(|name| {
-            let (schema, name) = name.split_once('.').expect("a schema");
-            TableName { schema: schema.to_owned(), name: name.to_owned() }
-        });
-        let sql = r#"CREATE PUBLICATION "p p" FOR TABLE "Sales"."a""b", "public"."t""#;
-        assert_eq!(create_publication("p p", &tables), sql);
-        assert_eq!(create_publication("p", &[]), r#"CREATE PUBLICATION "p" FOR ALL TABLES"#);
     }
 }

@@ -9,7 +9,6 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::connection::{AS_IT_IS, LATER_SETTINGS, SESSION_SETTINGS, SQL_ASCII};
 use super::options::{HostPort, Options};
-use super::preflight::create_publication;
 use super::tls;
 use crate::error::{Error, Result, ServerAnswer, Unmet};
 use crate::lsn::Lsn;
@@ -234,7 +233,7 @@ impl Session {
     /// every query.
     pub fn create_publication(&mut self, publication: &str, tables: &[TableName]) -> Result<()> {
         Unmet::none(&self.publication_obstacles(publication, tables)?)?;
-        let sql = create_publication(publication, tables);
+        let sql = self.create_publication_sql(publication, tables)?;
         self.execute(&format!("making the publication ({sql})"), &sql)
     }
 

@@ -96,7 +96,13 @@ impl<'a> Rows<'a> {
         // inherit from it are published in their own right.
         let only = if published.partitioned { "" } else { "ONLY " };
         let version = if condition.is_some() { ", xmin" } else { "" };
-        let conditions = [published.row_filter.as_deref(), condition].into_iter().flatten();
+        // What is in unlogged partitions never comes in the stream.
+        let unlogged = published.unlogged_partitions.iter().map(|(oid, _)| oid.to_string());
+        let unlogged: Vec<_> = unlogged.collect();
+        let logged = (!unlogged.is_empty())
+            .then(|| format!("tableoid <> ALL ('{{{}}}'::oid[])", unlogged.join(",")));
+        let conditions =
+            [published.row_filter.as_deref(), condition, logged.as_deref()].into_iter().flatten();
         let conditions: Vec<_> = conditions.map(|sql| format!("({sql})")).collect();
         let filter = match conditions[..] {
             [] => String::new(),

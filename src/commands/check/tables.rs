@@ -47,22 +47,16 @@ fn publication(sync: &SyncSettings, session: &mut Session, report: &mut Report) 
     for published_table in &tables {
         table(published, published_table, session, report)?;
     }
+    for warning in session.partition_warnings(&tables)? {
+        report.warn("table", warning);
+    }
     toast(&session.toasted(&tables)?, report);
     Ok(())
 }
 
 /// What a publication leaves out never gets to etcd.
 fn operations(name: &str, published: Published, tables: usize, report: &mut Report) {
-    let Published { insert, update, delete, truncate } = published;
-    let left_out: Vec<_> = [
-        ("INSERT", Some(insert)),
-        ("UPDATE", Some(update)),
-        ("DELETE", Some(delete)),
-        ("TRUNCATE", truncate),
-    ]
-    .into_iter()
-    .filter_map(|(operation, published)| (published == Some(false)).then_some(operation))
-    .collect();
+    let (truncate, left_out) = (published.truncate, published.left_out());
     let detail = format!("{name} has {}", count(tables));
     if !left_out.is_empty() {
         let operations = match truncate {

@@ -31,6 +31,8 @@ pub struct PublishedTable {
     pub row_filter: Option<String>,
     /// Whether its rows are those of its partitions.
     pub partitioned: bool,
+    /// Those of its partitions that are unlogged: their rows never come in the stream.
+    pub unlogged_partitions: Vec<(u32, String)>,
     /// The planner's estimate of its rows, 0 if it has none.
     pub estimated_rows: u64,
     /// What the documents of its rows depend on.
@@ -169,7 +171,8 @@ fn published_tables_sql(version: u32) -> String {
                 c.relkind = 'p' AS partitioned, {filter} AS row_filter, \
                 greatest(c.reltuples, 0)::bigint AS estimated_rows, \
                 coalesce(l.names, '{{}}') AS names, coalesce(l.types, '{{}}') AS types, \
-                k.columns AS key, {facts} \
+                k.columns AS key, coalesce(u.oids, '{{}}') AS unlogged, \
+                coalesce(u.names, '{{}}') AS unlogged_names, {facts} \
            FROM pg_publication b \
           CROSS JOIN LATERAL pg_get_publication_tables(b.pubname::text) p \
            JOIN pg_class c ON c.oid = p.relid \
@@ -182,6 +185,14 @@ fn published_tables_sql(version: u32) -> String {
               WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped \
                 AND {is_published}) l \
            {key} \
+          CROSS JOIN LATERAL (\
+             WITH RECURSIVE part (oid) AS (\
+                 SELECT i.inhrelid FROM pg_inherits i \
+                  WHERE i.inhparent = c.oid AND c.relkind = 'p' \
+                 UNION SELECT i.inhrelid FROM part JOIN pg_inherits i ON i.inhparent = part.oid) \
+             SELECT array_agg(s.oid) AS oids, array_agg(s.oid::regclass::text) AS names \
+               FROM part JOIN pg_class s ON s.oid = part.oid \
+              WHERE s.relpersistence = 'u') u \
           WHERE b.pubname = $1::text ORDER BY schema, name",
         facts = shape::facts_sql(version),
         columns = shape::COLUMN_FACTS,
@@ -213,6 +224,11 @@ fn published_table(row: &::postgres::Row, types: &Types) -> PublishedTable {
         columns: names.into_iter().zip(oids).map(column).collect(),
         key: row.get::<_, Option<_>>("key").map(texts),
         row_filter,
+        unlogged_partitions: row
+            .get::<_, Vec<u32>>("unlogged")
+            .into_iter()
+            .zip(texts(row.get("unlogged_names")))
+            .collect(),
         partitioned: row.get("partitioned"),
         estimated_rows: u64::try_from(estimated_rows).unwrap_or(0),
         shape,
