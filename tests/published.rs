@@ -314,7 +314,10 @@ fn generated_columns_in_an_identity() {
     assert_eq!(status, 2, "{log}");
     assert!(log.contains("cannot publish public.v: a virtual generated column"), "{log}");
     let (status, out, _) = servers.daemon().ask(&["check"]);
-    assert!(status == 1 && out.contains("cannot publish public.v: a virtual generated column"), "{out}");
+    assert!(
+        status == 1 && out.contains("cannot publish public.v: a virtual generated column"),
+        "{out}"
+    );
     servers.execute("ALTER TABLE v REPLICA IDENTITY DEFAULT");
     let daemon = started(&servers);
     servers.execute("UPDATE t SET n = 2, id = 3; UPDATE whole SET id = 4; UPDATE v SET id = 5; INSERT INTO v VALUES (6)");
