@@ -14,12 +14,16 @@ pub mod supervisor;
 // How the parts are put together.
 mod pipeline;
 
+mod translate;
+
 pub mod core;
 
 mod reconcile;
 
 // The parts, from PostgreSQL to etcd.
 pub mod postgres;
+
+pub mod mapping;
 
 pub mod document;
 
@@ -33,6 +37,8 @@ mod status;
 pub mod cell;
 pub mod disposition;
 pub mod error;
+mod json_text;
+pub mod kind;
 pub mod lsn;
 pub mod position;
 pub mod retry;
@@ -42,6 +48,7 @@ pub mod table_name;
 mod threads;
 pub mod time;
 pub mod tls;
+mod valid_text;
 
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;

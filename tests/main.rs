@@ -9,6 +9,7 @@ mod support;
 
 mod packaging;
 
+mod catalog;
 mod dump_and_stream;
 mod large;
 mod redump;
@@ -35,6 +36,7 @@ mod etcd_tls;
 mod least_privilege;
 mod refusals;
 mod secrets;
+mod session_settings;
 mod status;
 mod tls;
 mod verify;

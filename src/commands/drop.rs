@@ -8,10 +8,11 @@ use super::output::{note, print};
 use crate::config::Settings;
 use crate::error::{Error, Result};
 use crate::etcd::{Client, Txn, prefix_end};
-use crate::postgres::{PublishedTable, Session, SlotFacts};
+use crate::mapping::PublishedTables;
+use crate::postgres::{Session, SlotFacts};
 use crate::state::checkpoint::{Checkpoint, Phase};
 use crate::state::layout;
-use crate::state::records::{Name, Records};
+use crate::state::records::Records;
 
 /// How long a daemon that comes back again and again is worked against.
 const STRUGGLE: Duration = Duration::from_secs(10);
@@ -169,12 +170,12 @@ impl Removal<'_> {
         let etcd = &self.settings.etcd;
         let records = Records::new(&etcd.state_path, &etcd.path);
         if keys {
-            for name in self.copied_tables(&records)? {
-                let prefix = records.rows_prefix(&name);
-                let deleted = self.delete(|txn| txn.delete_range(&prefix, &prefix_end(&prefix)))?;
+            for keyspace in self.keyspaces(&records)? {
+                let (start, end) = (&keyspace, &prefix_end(&keyspace));
+                let deleted = self.delete(|txn| txn.delete_range(start, end))?;
                 if deleted > 0 {
-                    let prefix = String::from_utf8_lossy(&prefix);
-                    self.say(&format!("Removed {deleted} keys below {prefix}"))?;
+                    let keyspace = String::from_utf8_lossy(&keyspace);
+                    self.say(&format!("Removed {deleted} keys below {keyspace}"))?;
                 }
             }
         }
@@ -197,18 +198,17 @@ impl Removal<'_> {
         Ok(())
     }
 
-    /// The tables that have a record, and those that a daemon may have begun to copy.
-    fn copied_tables(&mut self, records: &Records) -> Result<BTreeSet<Name>> {
-        let mut names: BTreeSet<Name> = records.read(&mut self.client)?.into_keys().collect();
-        if let Some(checkpoint) = &self.checkpoint {
-            for published in self.session.published_tables(&checkpoint.publication)? {
-                let PublishedTable { oid, name, columns, .. } = &published;
-                if self.session.table(&checkpoint.path, *oid, name, columns)?.is_ok() {
-                    names.insert(Records::name(&published));
-                }
-            }
+    /// The keyspaces of the tables that have a record, and of those that a daemon may have begun to
+    /// copy.
+    fn keyspaces(&mut self, records: &Records) -> Result<BTreeSet<Vec<u8>>> {
+        let recorded = records.read(&mut self.client)?.into_values();
+        let mut keyspaces: BTreeSet<_> =
+            recorded.map(|record| record.keyspace.into_bytes()).collect();
+        if let Some(Checkpoint { publication, path, .. }) = &self.checkpoint {
+            let tables = PublishedTables::read(&mut self.session, publication, path)?;
+            keyspaces.extend(tables.copied.iter().map(|table| table.plan.keyspace().to_vec()));
         }
-        Ok(names)
+        Ok(keyspaces)
     }
 
     /// Drops the publication if the position says that pg2etcd made it.

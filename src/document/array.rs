@@ -2,11 +2,18 @@
 
 use std::borrow::Cow;
 
-use super::types::Kind;
+use super::casts::Casts;
 use super::value::write_value;
+use crate::kind::Kind;
 
 /// Writes an array as JSON; false, with anything written, if the text is not an array.
-pub(super) fn write_array(out: &mut Vec<u8>, element: &Kind, delimiter: u8, text: &[u8]) -> bool {
+pub(super) fn write_array(
+    out: &mut Vec<u8>,
+    element: &Kind,
+    delimiter: u8,
+    text: &[u8],
+    casts: &mut Casts,
+) -> bool {
     let mut rest = without_bounds(text);
     let mut depth = 0_usize;
     // Whether an element or an inner array may stand here, as after `{` and a delimiter.
@@ -39,7 +46,7 @@ pub(super) fn write_array(out: &mut Vec<u8>, element: &Kind, delimiter: u8, text
             _ if expects_element => {
                 let Some((value, after)) = next_element(rest, delimiter) else { return false };
                 match value {
-                    Some(value) => write_value(out, element, &value),
+                    Some(value) => write_value(out, element, &value, casts),
                     None => out.extend_from_slice(b"null"),
                 }
                 expects_element = false;
@@ -54,7 +61,12 @@ pub(super) fn write_array(out: &mut Vec<u8>, element: &Kind, delimiter: u8, text
 }
 
 /// Writes an `int2vector` or an `oidvector` as JSON.
-pub(super) fn write_vector(out: &mut Vec<u8>, element: &Kind, text: &[u8]) -> bool {
+pub(super) fn write_vector(
+    out: &mut Vec<u8>,
+    element: &Kind,
+    text: &[u8],
+    casts: &mut Casts,
+) -> bool {
     out.push(b'[');
     for (position, number) in text.split(|&byte| byte == b' ').enumerate() {
         if text.is_empty() {
@@ -63,7 +75,7 @@ pub(super) fn write_vector(out: &mut Vec<u8>, element: &Kind, text: &[u8]) -> bo
         if position > 0 {
             out.push(b',');
         }
-        write_value(out, element, number);
+        write_value(out, element, number, casts);
     }
     out.push(b']');
     true

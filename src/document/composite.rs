@@ -2,8 +2,9 @@
 
 use std::borrow::Cow;
 
-use super::types::Kind;
+use super::casts::Casts;
 use super::value::write_value;
+use crate::kind::Kind;
 
 /// Writes a composite value as a JSON object; false, with anything written, if the text is not a
 /// row with these attributes.
@@ -11,6 +12,7 @@ pub(super) fn write_composite(
     out: &mut Vec<u8>,
     attributes: &[(Vec<u8>, Kind)],
     text: &[u8],
+    casts: &mut Casts,
 ) -> bool {
     let Some(mut rest) = text.strip_prefix(b"(") else { return false };
     out.push(b'{');
@@ -24,7 +26,7 @@ pub(super) fn write_composite(
         out.push(b':');
         let Some((value, after)) = next_attribute(rest) else { return false };
         match value {
-            Some(value) => write_value(out, kind, &value),
+            Some(value) => write_value(out, kind, &value, casts),
             None => out.extend_from_slice(b"null"),
         }
         rest = after;

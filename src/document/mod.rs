@@ -1,18 +1,16 @@
-//! How the rows of a table become keys and JSON documents.
+//! Renders the rows of a table as keys and JSON documents, by the table's plan.
 //!
-//! The dump and the stream both go through [`Table`], so that a row looks the same whichever way
+//! The dump and the stream both come through here, so that a row looks the same whichever way
 //! it came.
 
 mod array;
+mod casts;
 mod composite;
 mod hole;
-mod key;
-mod table;
-mod types;
+mod row;
 mod value;
 
+pub use casts::Casts;
 pub use hole::{Body, Hole, Holed, MissingColumn};
-pub use key::{decoded_key_column, table_name, table_prefix, write_key_column};
-pub use table::{Table, TableColumn, json_string};
-pub use types::Kind;
+pub use row::{RowKey, want_casts, write_document};
 pub use value::write_value;

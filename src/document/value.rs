@@ -1,85 +1,36 @@
 //! From the text of a value to JSON, as PostgreSQL's `to_json` writes it.
 
 use super::array::{write_array, write_vector};
+use super::casts::Casts;
 use super::composite::write_composite;
-use super::types::Kind;
+use crate::json_text::{write_escaped, write_string};
+use crate::kind::Kind;
 
 /// Writes a value as JSON.
 ///
+/// What the server has to cast comes from `casts`; what is not there is noted there as wanted.
+///
 /// A text that is not of its kind, as can come from before the type was altered, is written as
 /// the string it is: whatever the bytes, what is written is valid JSON.
-pub fn write_value(out: &mut Vec<u8>, kind: &Kind, text: &[u8]) {
+pub fn write_value(out: &mut Vec<u8>, kind: &Kind, text: &[u8], casts: &mut Casts) {
     let start = out.len();
     let well_formed = match kind {
         Kind::Number => write_if(out, text, is_number(text)),
         // The server has checked it; only bytes that are no UTF-8 could break the document.
-        Kind::Json | Kind::Cast { .. } => write_if(out, text, std::str::from_utf8(text).is_ok()),
+        Kind::Json => write_if(out, text, std::str::from_utf8(text).is_ok()),
+        Kind::Cast { type_oid } => casts.write(out, *type_oid, text),
         Kind::Boolean => write_boolean(out, text),
         Kind::Timestamp => write_timestamp(out, text),
         Kind::TimestampWithZone => write_timestamp_with_zone(out, text),
-        Kind::Array { element, delimiter } => write_array(out, element, *delimiter, text),
-        Kind::Vector(element) => write_vector(out, element, text),
-        Kind::Composite(attributes) => write_composite(out, attributes, text),
+        Kind::Array { element, delimiter } => write_array(out, element, *delimiter, text, casts),
+        Kind::Vector(element) => write_vector(out, element, text, casts),
+        Kind::Composite(attributes) => write_composite(out, attributes, text, casts),
         Kind::Text => false,
     };
     if !well_formed {
         out.truncate(start);
         write_string(out, text);
     }
-}
-
-/// Writes a JSON string with the escapes of PostgreSQL's `escape_json`. Bytes that are not UTF-8,
-/// which only a SQL_ASCII database can send, become U+FFFD.
-pub(super) fn write_string(out: &mut Vec<u8>, text: &[u8]) {
-    out.push(b'"');
-    if std::str::from_utf8(text).is_ok() {
-        write_escaped(out, text);
-    } else {
-        for chunk in text.utf8_chunks() {
-            write_escaped(out, chunk.valid().as_bytes());
-            if !chunk.invalid().is_empty() {
-                out.extend_from_slice("\u{FFFD}".as_bytes());
-            }
-        }
-    }
-    out.push(b'"');
-}
-
-fn write_escaped(out: &mut Vec<u8>, mut text: &[u8]) {
-    const HEX: &[u8; 16] = b"0123456789abcdef";
-    loop {
-        let (plain, rest) = text.split_at(plain_length(text));
-        out.extend_from_slice(plain);
-        let Some((&byte, after)) = rest.split_first() else { return };
-        text = after;
-        let short = match byte {
-            b'"' | b'\\' => byte,
-            0x08 => b'b',
-            0x0C => b'f',
-            b'\n' => b'n',
-            b'\r' => b'r',
-            b'\t' => b't',
-            _ => {
-                out.extend_from_slice(b"\\u00");
-                out.push(HEX[usize::from(byte >> 4)]);
-                out.push(HEX[usize::from(byte & 15)]);
-                continue;
-            }
-        };
-        out.extend_from_slice(&[b'\\', short]);
-    }
-}
-
-/// How many bytes stand before the first that has to be escaped.
-fn plain_length(text: &[u8]) -> usize {
-    /// Processors compare as many bytes at once; most blocks have nothing to escape.
-    const BLOCK: usize = 16;
-    let is_special = |byte: u8| byte < b' ' || byte == b'"' || byte == b'\\';
-    let is_plain = |block: &[u8; BLOCK]| !block.iter().fold(false, |any, &b| any | is_special(b));
-    let (blocks, _) = text.as_chunks();
-    let plain = blocks.iter().take_while(|block| is_plain(block)).count() * BLOCK;
-    let rest = &text[plain..];
-    plain + rest.iter().position(|&byte| is_special(byte)).unwrap_or(rest.len())
 }
 
 fn write_if(out: &mut Vec<u8>, text: &[u8], well_formed: bool) -> bool {
@@ -171,7 +122,7 @@ mod tests {
 
     fn json(kind: &Kind, text: &str) -> String {
         let mut out = Vec::new();
-        write_value(&mut out, kind, text.as_bytes());
+        write_value(&mut out, kind, text.as_bytes(), &mut Casts::default());
         String::from_utf8_lossy(&out).into_owned()
     }
 
@@ -299,7 +250,7 @@ mod tests {
         #[test]
         fn bytes_that_are_no_utf8_do_too(kind in kinds(), text in prop::collection::vec(any::<u8>(), 0..24)) {
             let mut out = Vec::new();
-            write_value(&mut out, &kind, &text);
+            write_value(&mut out, &kind, &text, &mut Casts::default());
             prop_assert!(serde_json::from_slice::<serde::de::IgnoredAny>(&out).is_ok());
         }
     }

@@ -1,13 +1,15 @@
 //! From the texts of arrays and rows to JSON.
 
 use super::assert_json;
-use crate::document::{Kind, json_string, write_value};
+use crate::document::{Casts, write_value};
+use crate::json_text::json_string;
+use crate::kind::Kind;
 
 /// What is written of an array's or a row's text is valid JSON. The first byte chooses the type.
 pub fn text(input: &[u8]) {
     let Some((&choice, text)) = input.split_first() else { return };
     let mut out = b"before".to_vec();
-    write_value(&mut out, &kind(choice), text);
+    write_value(&mut out, &kind(choice), text, &mut Casts::default());
     let (before, written) = out.split_at(6);
     assert_eq!(before, b"before", "what was there is left alone");
     assert_json(written);
@@ -54,7 +56,12 @@ pub fn round_trip(input: &[u8]) {
     let row = Kind::Composite(members.map(|(name, kind)| (json_string(name), kind)).into());
 
     let mut out = Vec::new();
-    write_value(&mut out, &array(row), array_text(&rows, Row::text).as_bytes());
+    write_value(
+        &mut out,
+        &array(row),
+        array_text(&rows, Row::text).as_bytes(),
+        &mut Casts::default(),
+    );
     assert_eq!(String::from_utf8_lossy(&out), array_json(&rows, Row::json));
 }
 

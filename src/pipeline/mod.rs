@@ -137,12 +137,16 @@ pub(crate) fn run(
     let (writing, written) = bounded(0);
     let ending = |name: &str| Ending { stop, source: source.clone(), pulse: status.pulse(name) };
 
+    let catalog_changes = Arc::new(AtomicU64::new(0));
+    let notes = layout::notes(state_path);
+    let (path, changes) = (&settings.etcd.path, Arc::clone(&catalog_changes));
+    let translation = Translation::new(session, path, notes, changes, pokes.clone(), status);
     let receive = Receive {
         frames,
         stop,
         history: History::new(position, confirmed),
         proven: &proven,
-        translation: Translation::new(session, &settings.etcd.path, pokes.clone(), status),
+        translation,
         chunks: chunk_sender,
         received: Arc::clone(&received),
         status_requests: status_request,
@@ -161,6 +165,7 @@ pub(crate) fn run(
         requests: request_sender,
         answers: answered,
         pokes: poked,
+        catalog_changes,
         ending: source.clone(),
         query: query.clone(),
         retries: &status.metrics.retries,

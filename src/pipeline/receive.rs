@@ -1,26 +1,28 @@
 //! The thread that reads the stream and turns it into chunks of changes.
 
-use std::borrow::Cow;
 use std::collections::HashMap;
+use std::mem::take;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crossbeam_channel::Sender;
+use prometheus::IntCounter;
 
 use super::channel::ChunkSender;
 use super::watch::Poke;
-use crate::cell::Cell;
 use crate::core::change::Chunk;
 use crate::core::history::{History, Verdict};
-use crate::document::{Table, table_name};
+use crate::document::Casts;
 use crate::error::{Error, Result};
 use crate::logging::warn_once;
+use crate::mapping::name_in_keys;
 use crate::position::Commit;
-use crate::postgres::pgoutput::{Message, OldTuple, Relation, Tuple, decode};
+use crate::postgres::pgoutput::{Message, decode};
 use crate::postgres::{Frame, FrameReader, Session};
 use crate::status::{Pulse, Status, TableChanges, Transactions};
 use crate::stop::Stop;
-use crate::table_name::TableName;
+use crate::translate::{Description, Need, Tables, repaired_texts, translate, with_repaired_texts};
+use crate::valid_text::not_utf8;
 
 /// The size, in bytes, at which a chunk is handed on even in the middle of a transaction.
 const CHUNK_BYTES: usize = 64 * 1024;
@@ -52,18 +54,18 @@ impl Receive<'_> {
             self.received.fetch_max(wal_end.0, Ordering::Relaxed);
             match frame {
                 Frame::XlogData { message, .. } => {
-                    let message =
-                        decode(message).map_err(|error| protocol_error(error.to_string()))?;
-                    let is_news = is_news(&mut self.history, &message)?;
+                    let decoded = decoded(message)?;
+                    let is_news = is_news(&mut self.history, &decoded)?;
                     self.proven.store(self.history.is_proven(), Ordering::Release);
                     if is_news {
-                        self.translation.add(message, &mut chunk)?;
+                        self.translation.add(message, decoded, &mut chunk)?;
                     }
                 }
                 Frame::Keepalive { reply_requested, .. } => {
                     self.history.keepalive(wal_end)?;
                     self.proven.store(self.history.is_proven(), Ordering::Release);
                     if !self.history.skips() {
+                        self.translation.finish(&mut chunk)?;
                         chunk.keepalive(wal_end, reply_requested);
                     }
                     if reply_requested {
@@ -74,11 +76,15 @@ impl Receive<'_> {
             }
             // The server sends each change by itself: a transaction is worth handing on when it is
             // whole, and those that have come together go together.
-            let pause = chunk.is_complete() && !self.frames.buffered();
+            let all_came = !self.frames.buffered();
+            let size = chunk.size() + self.translation.waiting_bytes;
+            if all_came || size >= CHUNK_BYTES {
+                self.translation.finish(&mut chunk)?;
+            }
             self.pulse.wait();
-            if pause || chunk.size() >= CHUNK_BYTES {
+            if (all_came && chunk.is_complete()) || size >= CHUNK_BYTES {
                 self.translation.note_received();
-                self.chunks.send(std::mem::take(&mut chunk))?;
+                self.chunks.send(take(&mut chunk))?;
             }
         }
         Ok(self.frames)
@@ -103,14 +109,24 @@ fn is_news(history: &mut History, message: &Message<'_>) -> Result<bool> {
     }
 }
 
-/// Turns messages into changes.
+/// Turns messages into changes, and asks the server for what that takes.
 pub(super) struct Translation<'a> {
     session: Session,
-    path: &'a str,
-    /// The tables by OID, as their last `Relation` message and the catalog describe them; `None`
-    /// for one that is left out.
-    tables: HashMap<u32, Option<Described>>,
-    /// Tells the watch that a table was described.
+    tables: Tables,
+    /// What the notes of tables that have to be compared begin with.
+    notes: Vec<u8>,
+    casts: Casts,
+    /// Messages that wait for casts, those behind them included, in their order.
+    waiting: Vec<Vec<u8>>,
+    /// What those messages take, in bytes.
+    waiting_bytes: usize,
+    /// The counters of the tables that are copied, by the tables' OIDs.
+    changes: HashMap<u32, TableChanges>,
+    /// How often the watch has seen the catalog change.
+    catalog_changes: Arc<AtomicU64>,
+    /// How often it had when the tables were described.
+    known_catalog_changes: u64,
+    /// Tells the watch of tables that were described, or have to be compared.
     pokes: Sender<Poke>,
     status: &'a Status,
     /// The transaction that is coming in, as long as it has changed no row.
@@ -119,86 +135,199 @@ pub(super) struct Translation<'a> {
     changing: Option<Transactions>,
 }
 
-/// A table, with the counters of its changes.
-struct Described {
-    table: Table,
-    changes: TableChanges,
-}
-
 impl<'a> Translation<'a> {
     pub(super) fn new(
         session: Session,
-        path: &'a str,
+        path: &str,
+        notes: Vec<u8>,
+        catalog_changes: Arc<AtomicU64>,
         pokes: Sender<Poke>,
         status: &'a Status,
     ) -> Self {
-        let tables = HashMap::new();
-        Self { session, path, tables, pokes, status, begun: None, changing: None }
+        Self {
+            session,
+            tables: Tables::new(path),
+            notes,
+            casts: Casts::default(),
+            waiting: Vec::new(),
+            waiting_bytes: 0,
+            changes: HashMap::new(),
+            catalog_changes,
+            known_catalog_changes: 0,
+            pokes,
+            status,
+            begun: None,
+            changing: None,
+        }
     }
 
-    fn add(&mut self, message: Message<'_>, chunk: &mut Chunk) -> Result<()> {
-        match message {
-            Message::Begin { final_lsn, commit_time, xid } => {
-                chunk.begin(Commit { lsn: final_lsn, xid, time: commit_time });
-                self.begun =
-                    Some(Transactions { committed_at: commit_time, commit_lsn: final_lsn });
+    /// Adds what a message says to the chunk, at once or, if it has to wait for casts, with
+    /// [`Self::finish`].
+    fn add(&mut self, message: &[u8], decoded: Message<'_>, chunk: &mut Chunk) -> Result<()> {
+        let texts = self.repaired_texts(&decoded);
+        let decoded = with_repaired_texts(decoded, &texts);
+        self.note_repaired(&decoded, texts.len());
+        if let Message::Begin { .. } = decoded {
+            // The watch takes note before it looks where the WAL ends, so what commits behind that
+            // is described anew.
+            let changes = self.catalog_changes.load(Ordering::Acquire);
+            if self.known_catalog_changes != changes {
+                self.known_catalog_changes = changes;
+                self.tables.forget_catalog();
             }
-            Message::Commit { commit_end_lsn, .. } => chunk.end(commit_end_lsn),
-            Message::Relation(relation) => self.learn(relation)?,
-            Message::Insert { relation, new } => {
-                self.put(relation, None, new, chunk, |changes| changes.insert.inc())?;
+        }
+        while !self.translate(&decoded, chunk)? {
+            if self.casts.are_wanted() {
+                self.waiting.push(message.to_vec());
+                self.waiting_bytes += message.len();
+                break;
             }
-            Message::Update { relation, old, new } => {
-                self.put(relation, old, new, chunk, |changes| changes.update.inc())?;
-            }
-            Message::Delete { relation, old } => {
-                let described = described(&self.tables, relation, old.cells().len())?;
-                if let Some(Described { table, changes }) = described {
-                    chunk.delete(|out| table.write_key(old.cells(), None, out));
-                    changes.delete.inc();
-                    self.note_change();
-                }
-            }
-            Message::Truncate { relations, .. } => {
-                for relation in relations {
-                    if let Some(Described { table, changes }) = known(&self.tables, relation)? {
-                        chunk.truncate(&table.prefix);
-                        changes.truncate.inc();
-                        self.note_change();
-                    }
-                }
-            }
-            // Types are asked of the catalog; origins and logical messages change no row.
-            Message::Type { .. } | Message::Origin { .. } | Message::Message { .. } => {}
         }
         Ok(())
     }
 
-    /// Takes note of a table's columns, and asks the catalog for its key and types.
-    fn learn(&mut self, relation: Relation) -> Result<()> {
-        let Relation { oid, schema, name, columns, .. } = relation;
-        let columns: Vec<_> =
-            columns.into_iter().map(|column| (column.name, column.type_oid)).collect();
-        let name = TableName { schema, name };
-        let table = self.session.table(self.path, oid, &name, &columns)?;
-        let table = table.map_err(|reason| {
+    /// Adds all that waits to the chunk.
+    fn finish(&mut self, chunk: &mut Chunk) -> Result<()> {
+        self.waiting_bytes = 0;
+        for message in take(&mut self.waiting) {
+            let message = decoded(&message)?;
+            let texts = self.repaired_texts(&message);
+            let message = with_repaired_texts(message, &texts);
+            loop {
+                self.cast()?;
+                if self.translate(&message, chunk)? {
+                    break;
+                }
+            }
+        }
+        // A cast, or a type, may be another one by the next chunk.
+        self.casts.clear();
+        Ok(())
+    }
+
+    /// Adds what a message says to the chunk; false if it has to come again.
+    fn translate(&mut self, message: &Message<'_>, chunk: &mut Chunk) -> Result<bool> {
+        match translate(message, &mut self.tables, &mut self.casts, chunk)? {
+            Need::Nothing => {}
+            Need::Compare(oid) => self.want_compare(oid, chunk),
+            Need::Description(oid) => return self.describe(oid, chunk).map(|()| false),
+            Need::Casts => return Ok(false),
+        }
+        self.note(message);
+        Ok(true)
+    }
+
+    /// The texts of a message that are no UTF-8, made so.
+    fn repaired_texts(&self, message: &Message<'_>) -> Vec<String> {
+        if self.session.is_sql_ascii() { repaired_texts(message) } else { Vec::new() }
+    }
+
+    /// Counts texts that are no UTF-8, and warns of them once a table.
+    fn note_repaired(&self, message: &Message<'_>, count: usize) {
+        if count == 0 {
+            return;
+        }
+        self.status.metrics.invalid_texts.inc_by(count as u64);
+        if let Message::Insert { relation, .. }
+        | Message::Update { relation, .. }
+        | Message::Delete { relation, .. } = message
+            && let Some(name) = self.tables.name(*relation)
+        {
+            warn_once(not_utf8(&name));
+        }
+    }
+
+    /// Asks the catalog for a table.
+    fn describe(&mut self, oid: u32, chunk: &mut Chunk) -> Result<()> {
+        let facts = self.session.table_facts(oid, &self.tables.column_types(oid))?;
+        let Some(Description { name, left_out, guessed }) = self.tables.describe(oid, &facts)
+        else {
+            return Ok(());
+        };
+        if let Some(reason) = left_out {
             warn_once(format!("Leaving table {name} out: {reason}"));
-        });
-        if table.is_ok() {
-            // The watch may have been poked often enough already.
-            let _ = self.pokes.try_send(Poke::TableDescribed(table_name(&name.schema, &name.name)));
+            self.changes.remove(&oid);
+            return Ok(());
         }
-        let described = table.ok().map(|table| {
-            let changes = self.status.metrics.of_table(&name.to_string());
-            Described { table, changes }
-        });
-        self.tables.insert(oid, described);
+        // The watch may have been poked often enough already.
+        let _ = self.pokes.try_send(Poke::TableDescribed(name_in_keys(&name)));
+        if guessed {
+            self.want_compare(oid, chunk);
+        }
+        self.changes.insert(oid, self.status.metrics.of_table(&name.to_string()));
         Ok(())
     }
 
-    /// Takes note of a change: its transaction is one to wait for.
-    fn note_change(&mut self) {
-        if let Some(begun) = self.begun.take() {
+    /// Has a table compared. The note goes with the transaction, so that it is not forgotten if the
+    /// daemon ends before that is done.
+    fn want_compare(&self, oid: u32, chunk: &mut Chunk) {
+        if let Some(keyspace) = self.tables.keyspace(oid) {
+            chunk.put(
+                |out| out.extend([&self.notes[..], keyspace].concat()),
+                |out, _| out.push(b'1'),
+                None::<fn(&mut Vec<u8>)>,
+            );
+            let _ = self.pokes.try_send(Poke::RowUnknown(keyspace.to_vec()));
+        }
+    }
+
+    /// Asks the server for all values that are wanted.
+    fn cast(&mut self) -> Result<()> {
+        for (type_oid, texts) in self.casts.take_wanted() {
+            let shown: Vec<_> = texts.iter().map(|text| String::from_utf8_lossy(text)).collect();
+            let shown: Vec<&str> = shown.iter().map(AsRef::as_ref).collect();
+            let jsons = match self.session.to_json(type_oid, &shown) {
+                Ok(jsons) => jsons,
+                Err(error) if is_of_value(&error) => self.cast_each(type_oid, &shown)?,
+                Err(error) => return Err(error),
+            };
+            for (text, json) in texts.into_iter().zip(jsons) {
+                self.casts.learn(type_oid, text, json.map(String::into_bytes));
+            }
+        }
+        Ok(())
+    }
+
+    /// The same, of values of which the server does not cast all.
+    fn cast_each(&mut self, type_oid: u32, texts: &[&str]) -> Result<Vec<Option<String>>> {
+        let mut jsons = Vec::new();
+        for text in texts {
+            match self.session.to_json(type_oid, &[text]) {
+                Ok(json) => jsons.extend(json),
+                Err(error) if is_of_value(&error) => {
+                    warn_once(format!("A value stays a text, it cannot be cast to json: {error}"));
+                    jsons.push(None);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(jsons)
+    }
+
+    /// Counts a change of a table that is copied, and takes note of its transaction.
+    fn note(&mut self, message: &Message<'_>) {
+        let one = |relation: &u32, counter: fn(&TableChanges) -> &IntCounter| {
+            let changes = self.changes.get(relation);
+            changes.inspect(|changes| counter(changes).inc()).is_some()
+        };
+        let counted = match message {
+            Message::Insert { relation, .. } => one(relation, |changes| &changes.insert),
+            Message::Update { relation, .. } => one(relation, |changes| &changes.update),
+            Message::Delete { relation, .. } => one(relation, |changes| &changes.delete),
+            Message::Truncate { relations, .. } => {
+                let counted =
+                    relations.iter().filter(|relation| one(relation, |changes| &changes.truncate));
+                counted.count() > 0
+            }
+            &Message::Begin { commit_time, final_lsn, .. } => {
+                let begun = Transactions { committed_at: commit_time, commit_lsn: final_lsn };
+                self.begun = Some(begun);
+                false
+            }
+            _ => false,
+        };
+        // Its transaction is one to wait for.
+        if counted && let Some(begun) = self.begun.take() {
             self.status.metrics.transactions.inc();
             self.changing.get_or_insert(begun).commit_lsn = begun.commit_lsn;
         }
@@ -210,84 +339,16 @@ impl<'a> Translation<'a> {
             self.status.note_received(transactions);
         }
     }
-
-    fn put(
-        &mut self,
-        relation: u32,
-        old: Option<OldTuple<'_>>,
-        new: Tuple<'_>,
-        chunk: &mut Chunk,
-        count: fn(&TableChanges),
-    ) -> Result<()> {
-        let Some(described) = described(&self.tables, relation, new.len())? else { return Ok(()) };
-        let Described { table, changes } = described;
-        count(changes);
-        // Of an old key only the key's columns are known.
-        let whole = match &old {
-            Some(OldTuple::Full(cells)) => Some(&cells[..]),
-            _ => None,
-        };
-        let old = old.as_ref().map(OldTuple::cells);
-        let casts = cast(&mut self.session, table, &new, whole)?;
-        let shown = with_casts(&new, &casts);
-        chunk.put(
-            |out| table.write_key(&new, old, out),
-            |out, holes| table.write_document(&shown, whole, out, holes),
-            old.map(|old| move |out: &mut Vec<u8>| table.write_key(old, None, out)),
-        );
-        self.note_change();
-        Ok(())
-    }
 }
 
-/// What the server makes of the values that have a cast to `json`, with their columns.
-fn cast(
-    session: &mut Session,
-    table: &Table,
-    cells: &[Cell<'_>],
-    old: Option<&[Cell<'_>]>,
-) -> Result<Vec<(usize, String)>> {
-    let mut casts = Vec::new();
-    for (column, type_oid) in table.casts() {
-        let cell = match (cells[column], old) {
-            (Cell::UnchangedToast, Some(old)) => old.get(column).copied().unwrap_or(Cell::Null),
-            (cell, _) => cell,
-        };
-        if let Cell::Text(text) = cell {
-            casts.push((column, session.to_json(type_oid, &String::from_utf8_lossy(text))?));
-        }
-    }
-    Ok(casts)
+/// Whether the server refuses a value, and goes on.
+fn is_of_value(error: &Error) -> bool {
+    matches!(error, Error::PostgresServer { answer, .. } if answer.severity == "ERROR")
 }
 
-/// The cells as the document shows them.
-fn with_casts<'a>(cells: &'a Tuple<'a>, casts: &'a [(usize, String)]) -> Cow<'a, [Cell<'a>]> {
-    let mut shown = Cow::Borrowed(&cells[..]);
-    for (column, json) in casts {
-        shown.to_mut()[*column] = Cell::Text(json.as_bytes());
-    }
-    shown
-}
-
-/// The table of a row of so many columns; `None` for one that is left out.
-fn described(
-    tables: &HashMap<u32, Option<Described>>,
-    relation: u32,
-    width: usize,
-) -> Result<Option<&Described>> {
-    let described = known(tables, relation)?;
-    if described.is_some_and(|described| described.table.width() != width) {
-        return Err(protocol_error(format!("a row of table {relation} has {width} columns")));
-    }
-    Ok(described)
-}
-
-fn known(tables: &HashMap<u32, Option<Described>>, relation: u32) -> Result<Option<&Described>> {
-    let described = tables.get(&relation).map(Option::as_ref);
-    described
-        .ok_or_else(|| protocol_error(format!("a change of table {relation}, never described")))
-}
-
-fn protocol_error(problem: String) -> Error {
-    Error::PostgresProtocol { doing: "reading the stream".to_owned(), problem }
+fn decoded(message: &[u8]) -> Result<Message<'_>> {
+    decode(message).map_err(|error| Error::PostgresProtocol {
+        doing: "reading the stream".to_owned(),
+        problem: error.to_string(),
+    })
 }

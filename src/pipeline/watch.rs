@@ -2,6 +2,8 @@
 //! does not tell, and that compares those whose rows may have changed unseen.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::slice;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -11,14 +13,15 @@ use crate::config::Settings;
 use crate::core::change::Chunk;
 use crate::core::ledger::Fence;
 use crate::core::{Answer, Request};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Unmet};
 use crate::etcd::Client;
 use crate::lsn::Lsn;
+use crate::mapping::{CopiedTable, PublishedTables};
 use crate::postgres::session::Canceller;
 use crate::postgres::{Connection, HostPort, Options, PublishedTable, Session, Shape, SlotKind};
 use crate::reconcile::{Finding, Rows, Stored, compare};
 use crate::retry::Retry;
-use crate::state::records::{Name, Records};
+use crate::state::records::{Name, Records, TableRecord};
 use crate::state::{layout, requests};
 use crate::status::{Pulse, Retries};
 use crate::stop::Stop;
@@ -51,6 +54,9 @@ pub(super) struct Watch<'a> {
     pub(super) requests: Sender<Request>,
     pub(super) answers: Receiver<Answer>,
     pub(super) pokes: Receiver<Poke>,
+    /// Counts the looks that have seen something change in the catalog. The stream then asks for
+    /// the tables anew, before the compare's snapshot: rows that come after it are right too.
+    pub(super) catalog_changes: Arc<AtomicU64>,
     /// Disconnected once nothing more is received.
     pub(super) ending: Receiver<()>,
     pub(super) query: RunningQuery,
@@ -164,14 +170,13 @@ impl Watch<'_> {
         let State { session: Some(session), known, suspects, described } = state else {
             return Ok(());
         };
-        let tables = session.published_tables(&self.settings.sync.publication)?;
-        let mut present = Vec::new();
-        for published in tables {
-            let PublishedTable { oid, name, columns, .. } = &published;
-            let path = &self.settings.etcd.path;
-            if session.table(path, *oid, name, columns)?.is_ok() {
-                present.push(published);
-            }
+        let copied = self.tables(session)?.into_iter();
+        let present: Vec<_> = copied.map(|table| table.published).collect();
+        let changed = |table: &PublishedTable| {
+            known.get(&Records::name(table)).is_none_or(|record| record.change(table).is_some())
+        };
+        if present.iter().any(changed) {
+            self.catalog_changes.fetch_add(1, Ordering::Release);
         }
         // All that the look has seen is before this.
         let seen = session.current_lsn()?;
@@ -184,14 +189,12 @@ impl Watch<'_> {
                     Some("a resync was asked for".to_owned())
                 }
                 None => Some("it is published now".to_owned()),
-                Some(shape) => {
-                    shape.change(&published.shape).map(|what| format!("its {what} changed"))
-                }
+                Some(record) => record.change(&published),
             };
             if let Some(reason) = reason.filter(|_| self.settings.sync.dump || request.is_some()) {
                 log::info!("Comparing table {}: {reason}", published.name);
-                let shape = self.compare(&published, seen)?;
-                known.insert(name.clone(), shape);
+                let record = self.compare(&published, seen)?;
+                known.insert(name.clone(), record);
                 suspects.retain(|suspect| *suspect != name);
             }
         }
@@ -215,7 +218,7 @@ impl Watch<'_> {
     /// Deletes the keys of tables that are no longer published.
     fn forget_gone(
         &self,
-        known: &mut BTreeMap<Name, Shape>,
+        known: &mut BTreeMap<Name, TableRecord>,
         described: &mut Vec<Name>,
         present: &[PublishedTable],
         seen: Lsn,
@@ -230,7 +233,9 @@ impl Watch<'_> {
             log::info!("Deleting the keys of table {text}: it is no longer published");
             let records = self.records();
             let mut chunk = Chunk::default();
-            chunk.truncate(&records.rows_prefix(name));
+            // One that the stream alone has described has no record.
+            let keyspace = known.get(name).map(|record| record.keyspace.clone().into_bytes());
+            chunk.truncate(&keyspace.unwrap_or_else(|| records.keyspace(name)));
             chunk.delete(|out| out.extend_from_slice(&records.key(name)));
             self.ask(Request::Apply(chunk))?;
             known.remove(name);
@@ -238,15 +243,14 @@ impl Watch<'_> {
         Ok(())
     }
 
-    /// Compares a table until nothing was left open, and returns the shape that it was compared
-    /// with.
-    fn compare(&self, published: &PublishedTable, seen: Lsn) -> Result<Shape> {
+    /// Compares a table until nothing was left open, and returns its new record.
+    fn compare(&self, published: &PublishedTable, seen: Lsn) -> Result<TableRecord> {
         // From here on the stream has the table as the look has seen it, or newer.
         self.reach(seen)?;
         let records = self.records();
         let name = Records::name(published);
         loop {
-            self.ask(Request::Record { prefix: records.rows_prefix(&name) })?;
+            self.ask(Request::Record { prefix: records.keyspace(&name) })?;
             let compared = self.compare_once(published);
             self.query.set(None);
             let shape = match compared {
@@ -257,17 +261,18 @@ impl Watch<'_> {
                     return Err(error);
                 }
             };
+            let record = TableRecord { shape, ..records.record(published) };
             let mut chunk = Chunk::default();
             chunk.put(
                 |out| out.extend_from_slice(&records.key(&name)),
-                |out, _| out.extend_from_slice(&Records::value(&shape)),
+                |out, _| out.extend_from_slice(&record.to_json()),
                 None::<fn(&mut Vec<u8>)>,
             );
             let notes = layout::notes(&self.settings.etcd.state_path);
-            chunk.truncate(&[notes, records.rows_prefix(&name)].concat());
+            chunk.truncate(&[notes, records.keyspace(&name)].concat());
             self.ask(Request::Finish(chunk))?;
             if self.answer()? == (Answer::Finished { again: false }) {
-                return Ok(shape);
+                return Ok(record);
             }
         }
     }
@@ -284,22 +289,18 @@ impl Watch<'_> {
         self.query.set(Some(session.canceller()));
         // The snapshot is held by the session now, and the slot need not hold WAL any longer.
         drop(connection);
-        let tables = session.published_tables(&self.settings.sync.publication)?;
-        let Some(published) = tables.into_iter().find(|table| table.oid == published.oid) else {
+        let mut tables = self.tables(&mut session)?.into_iter();
+        let Some(table) = tables.find(|table| table.published.oid == published.oid) else {
             // It has gone meanwhile: the next look sees that.
             return Ok(Shape::default());
         };
-        let PublishedTable { oid, name, columns, .. } = &published;
-        let path = &self.settings.etcd.path;
-        let Ok(table) = session.table(path, *oid, name, columns)? else {
-            return Ok(Shape::default());
-        };
+        Unmet::none(&session.missing_grants(slice::from_ref(&table.published))?)?;
         self.reach(created.consistent_point)?;
         let stored = Stored::new(&self.client, self.stop);
-        let rows = Rows::by_key(&mut session, &published, &table)?;
+        let rows = Rows::by_key(&mut session, &table)?;
         let (mut chunk, mut counts) = (Chunk::default(), Counts::default());
         let readers = self.settings.sync.writers;
-        compare(rows, &table.prefix, &stored, readers, |finding| {
+        compare(rows, table.plan.keyspace(), &stored, readers, |finding| {
             counts.count(finding);
             match finding {
                 Finding::Same => {}
@@ -322,9 +323,15 @@ impl Watch<'_> {
         log::info!(
             "Compared table {}: {same} rows the same, {missing} missing, {differs} different, \
              {stale} keys without a row",
-            published.name
+            table.published.name
         );
-        Ok(published.shape)
+        Ok(table.published.shape)
+    }
+
+    /// The tables that are copied.
+    fn tables(&self, session: &mut Session) -> Result<Vec<CopiedTable>> {
+        let Settings { etcd, sync, .. } = self.settings;
+        Ok(PublishedTables::read(session, &sync.publication, &etcd.path)?.copied)
     }
 
     /// Waits until everything that committed up to `lsn` is in etcd.
@@ -364,7 +371,7 @@ impl Watch<'_> {
 struct State {
     session: Option<Session>,
     /// The tables of which etcd has the rows, with the shape of each.
-    known: BTreeMap<Name, Shape>,
+    known: BTreeMap<Name, TableRecord>,
     /// Tables of which a row was not known.
     suspects: Vec<Name>,
     /// Tables that the stream had rows of since the last look.

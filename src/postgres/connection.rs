@@ -15,8 +15,10 @@ use super::tls::{self, Encryption};
 use crate::error::{Error, Result};
 use crate::stop::Stop;
 
-/// The settings of every session, dump and stream alike, so that both print a value the same way.
+/// The settings of every session, dump and stream alike, whatever the server, the database and the
+/// role have: so that both print a value the same way, and that no session ends while it is needed.
 pub const SESSION_SETTINGS: &[(&str, &str)] = &[
+    // What values look like, those of `regclass` and the like too.
     ("TimeZone", "UTC"),
     ("DateStyle", "ISO"),
     ("IntervalStyle", "postgres"),
@@ -25,17 +27,41 @@ pub const SESSION_SETTINGS: &[(&str, &str)] = &[
     ("lc_monetary", "C"),
     ("search_path", "pg_catalog"),
     ("client_encoding", "UTF8"),
+    ("quote_all_identifiers", "off"),
+    // How the texts of values, of row filters and of statements are read.
+    ("array_nulls", "on"),
+    ("xmloption", "content"),
+    ("transform_null_equals", "off"),
+    ("standard_conforming_strings", "on"),
+    // A dump may wait for etcd, and for locks, as long as it takes.
+    ("statement_timeout", "0"),
+    ("lock_timeout", "0"),
+    ("idle_in_transaction_session_timeout", "0"),
+    // A session outlives a refusal.
+    ("exit_on_error", "off"),
+    // Publications are made, and the catalog is seen as it is now.
+    ("default_transaction_read_only", "off"),
+    ("default_transaction_isolation", "read committed"),
+    ("default_transaction_deferrable", "off"),
+    // A server whose synchronous standby is this copy would have the publication wait for it.
+    ("synchronous_commit", "local"),
 ];
 
-/// The settings of this connection alone, against others that a role or a database may have: the
-/// exported snapshot needs a transaction that idles while the tables are copied, and a warning
-/// says that changes are left out (see [`super::copy_both`]).
-const WALSENDER_SETTINGS: &[(&str, &str)] =
-    &[("idle_in_transaction_session_timeout", "0"), ("client_min_messages", "warning")];
+/// More of them, each with the first version that has it: a server refuses a startup message with a
+/// setting that it does not have.
+pub(super) const LATER_SETTINGS: [(u32, &str); 2] =
+    [(140_000, "SET idle_session_timeout = 0"), (170_000, "SET transaction_timeout = 0")];
 
-/// The first version with `transaction_timeout`, which would end the snapshot's transaction, and
-/// the stream in the middle of a long transaction.
-const TRANSACTION_TIMEOUT_VERSION: u32 = 170_000;
+/// The encoding of a database that takes any bytes for text.
+pub(super) const SQL_ASCII: &str = "SQL_ASCII";
+
+/// Has such a database send text as it is. Otherwise it would refuse to send what is no UTF-8, and
+/// one such row would end the stream, again and again.
+pub(super) const AS_IT_IS: &str = "SET client_encoding = 'SQL_ASCII'";
+
+/// The settings of this connection alone: a warning says that changes are left out (see
+/// [`super::copy_both`]).
+const WALSENDER_SETTINGS: &[(&str, &str)] = &[("client_min_messages", "warning")];
 
 /// The most that the rows of one answer may have, in bytes: those of replication commands, and of
 /// the few queries beside them, are short.
@@ -51,6 +77,8 @@ pub struct Connection<'a> {
     pub(super) messages: MessageReader,
     stop: &'a Stop,
     server_version_num: u32,
+    /// Whether the database says nothing of what its texts are encoded in.
+    sql_ascii: bool,
 }
 
 impl<'a> Connection<'a> {
@@ -81,7 +109,7 @@ impl<'a> Connection<'a> {
         let wait = Wait { doing: &doing, stop: Some(stop), deadline };
         let stream = Stream::connect(address, deadline).map_err(|error| wait.io_error(error))?;
         let messages = MessageReader::new(encryption.negotiate(stream, address, &wait)?);
-        let mut connection = Self { messages, stop, server_version_num: 0 };
+        let mut connection = Self { messages, stop, server_version_num: 0, sql_ascii: false };
         connection.start_up(options, address, &wait).map_err(|error| with_cure(error, options))?;
         Ok(connection)
     }
@@ -190,9 +218,13 @@ impl<'a> Connection<'a> {
         if self.server_version_num == 0 {
             return Err(wait.protocol_error("the server did not say its version"));
         }
-        // An older server would refuse a startup message with a setting that it does not have.
-        if self.server_version_num >= TRANSACTION_TIMEOUT_VERSION {
-            self.query("SET transaction_timeout = 0", wait)?;
+        if self.sql_ascii {
+            self.query(AS_IT_IS, wait)?;
+        }
+        for (since, statement) in LATER_SETTINGS {
+            if self.server_version_num >= since {
+                self.query(statement, wait)?;
+            }
         }
         Ok(())
     }
@@ -202,6 +234,9 @@ impl<'a> Connection<'a> {
         let mut parts = body.split('\0');
         let (name, value) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
         debug!("PostgreSQL: {name} is {value}");
+        if name == "server_encoding" {
+            self.sql_ascii = value == SQL_ASCII;
+        }
         if name == "server_version" {
             self.server_version_num = version_num(value)
                 .ok_or_else(|| wait.protocol_error(format!("server_version is {value}")))?;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::catalog::PublishedTable;
-use super::session::{Session, failed};
+use super::session::{LossyText, Session, failed};
 use crate::error::{Result, Unmet};
 use crate::table_name::TableName;
 
@@ -55,6 +55,22 @@ pub struct Published {
     pub delete: bool,
     /// TRUNCATE; `None` before version 11, which does not publish it.
     pub truncate: Option<bool>,
+}
+
+impl Published {
+    /// The statements whose changes are left out.
+    #[must_use]
+    pub fn left_out(&self) -> Vec<&'static str> {
+        let Self { insert, update, delete, truncate } = *self;
+        let statements = [
+            ("INSERT", Some(insert)),
+            ("UPDATE", Some(update)),
+            ("DELETE", Some(delete)),
+            ("TRUNCATE", truncate),
+        ];
+        let left_out = statements.into_iter().filter(|(_, published)| *published == Some(false));
+        left_out.map(|(statement, _)| statement).collect()
+    }
 }
 
 impl Session {
@@ -150,19 +166,6 @@ impl Session {
         Ok(rows.first().map(published))
     }
 
-    /// The columns of a published table's key; or, for a table that is left out, why.
-    ///
-    /// # Errors
-    /// As for every query.
-    pub fn published_key(
-        &mut self,
-        table: &PublishedTable,
-    ) -> Result<std::result::Result<Vec<String>, Unmet>> {
-        let PublishedTable { oid, name, columns, .. } = table;
-        let found = self.table("", *oid, name, columns)?;
-        Ok(found.map(|table| table.key_names().map(str::to_owned).collect()))
-    }
-
     /// Whether PostgreSQL refuses UPDATE and DELETE on a published table, or on what inherits
     /// from it, for want of a replica identity.
     ///
@@ -170,6 +173,66 @@ impl Session {
     /// As for every query.
     pub fn lacks_identity(&mut self, table: &PublishedTable) -> Result<bool> {
         Ok(!self.tables_without_identity(&[table.oid])?.is_empty())
+    }
+
+    /// What is wrong with the partitions of these tables, where their rows come under the root's
+    /// name.
+    ///
+    /// # Errors
+    /// As for every query.
+    pub fn partition_warnings(&mut self, tables: &[PublishedTable]) -> Result<Vec<Unmet>> {
+        let roots = tables.iter().filter(|table| table.partitioned);
+        let oids: Vec<u32> = roots.clone().map(|table| table.oid).collect();
+        let mut warnings: Vec<_> = roots
+            .flat_map(|root| root.unlogged_partitions.iter().map(move |(_, part)| (root, part)))
+            .map(|(root, part)| {
+                Unmet::new(
+                    format!(
+                        "partition {part} of {} is unlogged: PostgreSQL publishes no row of it",
+                        root.name
+                    ),
+                    format!("run ALTER TABLE {part} SET LOGGED"),
+                )
+            })
+            .collect();
+        // The names of the identity's columns, in an order of their own; `full` for all.
+        let identity = |table: &str| {
+            format!(
+                "CASE {table}.relreplident WHEN 'f' THEN 'full' ELSE coalesce((\
+                    SELECT string_agg(a.attname, ', ' ORDER BY a.attname) FROM pg_index i \
+                      JOIN pg_attribute a ON a.attrelid = i.indrelid \
+                                         AND a.attnum = ANY (i.indkey::int2[]) \
+                     WHERE i.indrelid = {table}.oid \
+                       AND CASE {table}.relreplident WHEN 'i' THEN i.indisreplident \
+                                ELSE i.indisprimary END), 'none') END"
+            )
+        };
+        let sql = format!(
+            "WITH RECURSIVE part (root, oid) AS (\
+                SELECT inhparent, inhrelid FROM pg_inherits WHERE inhparent = ANY ($1::oid[]) \
+                UNION SELECT part.root, i.inhrelid FROM part \
+                    JOIN pg_inherits i ON i.inhparent = part.oid) \
+             SELECT r.oid::regclass::text, l.oid::regclass::text, {root}, {leaf} \
+               FROM part JOIN pg_class r ON r.oid = part.root JOIN pg_class l ON l.oid = part.oid \
+              WHERE l.relkind = 'r' AND {leaf} NOT IN ({root}, 'full') ORDER BY 1, 2",
+            root = identity("r"),
+            leaf = identity("l"),
+        );
+        let rows = self.client.query(&sql, &[&oids]);
+        let rows =
+            rows.map_err(|error| failed("looking at the identities of partitions", error))?;
+        warnings.extend(rows.iter().map(|row| {
+            let [root, leaf, of_root, of_leaf]: [String; 4] =
+                [0, 1, 2, 3].map(|column| row.get::<_, LossyText>(column).0);
+            Unmet::new(
+                format!(
+                    "partition {leaf} of {root} has another replica identity ({of_leaf}) than the \
+                     root ({of_root}): what is updated or deleted there may not be found"
+                ),
+                format!("give {leaf} the identity of {root}, or run ALTER TABLE {leaf} REPLICA IDENTITY FULL"),
+            )
+        }));
+        Ok(warnings)
     }
 
     /// The tables of which an update may leave a large value out.

@@ -10,8 +10,8 @@ use super::{Connection, HostPort};
 use crate::error::Error;
 use crate::stop::Stop;
 
-/// That the user is accepted, the version, and that a query may come.
-const WELCOME: &[u8] = b"R\0\0\0\x08\0\0\0\0S\0\0\0\x18server_version\x0015.1\0Z\0\0\0\x05I";
+/// That the user is accepted, a version for which nothing is set after that, and that a query may come.
+const WELCOME: &[u8] = b"R\0\0\0\x08\0\0\0\0S\0\0\0\x18server_version\x0013.1\0Z\0\0\0\x05I";
 
 /// A peer that takes the startup message, sends `first`, takes a query if that was a welcome, and
 /// sends `then` and, until the client has gone, `again`.

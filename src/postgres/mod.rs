@@ -17,6 +17,7 @@ pub mod replication;
 
 pub mod catalog;
 pub mod health;
+mod new_publication;
 pub mod preflight;
 pub mod session;
 
@@ -41,7 +42,7 @@ mod real_server_tests;
 #[cfg(test)]
 mod test_server;
 
-pub use catalog::{PublishedTable, Shape};
+pub use catalog::{PublishedTable, Shape, TableColumn, TableFacts};
 pub use connection::{Connection, SESSION_SETTINGS};
 pub use copy_both::{Frame, FrameReader, StatusWriter};
 pub use health::{Capacity, Published, SlotHealth};

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::catalog::PublishedTable;
-use super::session::{Session, failed, quoted, quoted_name};
+use super::session::{Session, failed, quoted};
 use crate::error::{Result, Unmet};
 use crate::table_name::TableName;
 
@@ -39,16 +39,6 @@ pub fn wal_level(level: &str) -> std::result::Result<(), Unmet> {
         "set wal_level = logical in postgresql.conf (ALTER SYSTEM SET wal_level = logical) and \
          restart the server",
     ))
-}
-
-/// The statement that makes a publication of these tables, of all if none is named.
-pub(super) fn create_publication(publication: &str, tables: &[TableName]) -> String {
-    let names: Vec<_> = tables.iter().map(quoted_name).collect();
-    let what = match names.is_empty() {
-        true => "ALL TABLES".to_owned(),
-        false => format!("TABLE {}", names.join(", ")),
-    };
-    format!("CREATE PUBLICATION {} FOR {what}", quoted(publication))
 }
 
 /// The role of a session, in its database.
@@ -101,9 +91,10 @@ impl Session {
             return Ok(vec![Unmet::new(problem, "correct sync.tables, or make the table")]);
         }
         let role = self.role()?;
-        let mut obstacles =
-            rights_to_publish(&role, &named, &create_publication(publication, tables));
         let oids: Vec<u32> = named.iter().filter_map(|table| table.oid).collect();
+        let content = self.new_publication(tables, &oids)?;
+        let mut obstacles = rights_to_publish(&role, &named, &content.sql(publication));
+        obstacles.extend(content.obstacle());
         let without = self.tables_without_identity(&oids)?;
         if !without.is_empty() {
             obstacles.push(Unmet::new(
@@ -124,20 +115,9 @@ impl Session {
     /// # Errors
     /// As for every query.
     pub fn missing_grants(&mut self, tables: &[PublishedTable]) -> Result<Vec<Unmet>> {
-        let mut denied = Vec::new();
-        for found in self.denied(tables)? {
-            if self.is_copied(found.table)? {
-                denied.push(found);
-            }
-        }
+        let mut denied = self.denied(tables)?;
+        denied.retain(|denied| is_read(denied.table));
         Ok(if denied.is_empty() { Vec::new() } else { grants(&self.role()?, &denied) })
-    }
-
-    /// Whether a published table has a key, all of it published.
-    fn is_copied(&mut self, table: &PublishedTable) -> Result<bool> {
-        let key = self.key(table.oid)?;
-        let published = |name: &String| table.columns.iter().any(|(column, _)| column == name);
-        Ok(key.is_some_and(|key| key.iter().all(published)))
     }
 
     fn denied<'a>(&mut self, tables: &'a [PublishedTable]) -> Result<Vec<Denied<'a>>> {
@@ -158,7 +138,7 @@ impl Session {
         let denied = |table: &'a PublishedTable| {
             let row = by_oid.remove(&table.oid)?;
             let (unreadable, all): (Vec<String>, Vec<String>) = (row.get(3), row.get(4));
-            let published = || table.columns.iter().map(|(name, _)| name.as_str());
+            let published = || table.columns.iter().map(|column| column.name.as_str());
             let denied = Denied {
                 table,
                 schema: row.get(1),
@@ -170,6 +150,16 @@ impl Session {
             any.then_some(denied)
         };
         Ok(tables.iter().filter_map(denied).collect())
+    }
+
+    /// The statement that makes the publication.
+    pub(super) fn create_publication_sql(
+        &mut self,
+        publication: &str,
+        tables: &[TableName],
+    ) -> Result<String> {
+        let oids = self.named(tables)?.iter().filter_map(|table| table.oid).collect::<Vec<_>>();
+        Ok(self.new_publication(tables, &oids)?.sql(publication))
     }
 
     fn named(&mut self, tables: &[TableName]) -> Result<Vec<Named>> {
@@ -205,6 +195,12 @@ impl Session {
             creates: row.get(3),
         })
     }
+}
+
+/// Whether a published table has a key, all of it published.
+fn is_read(table: &PublishedTable) -> bool {
+    let published = |name: &String| table.columns.iter().any(|column| column.name == *name);
+    table.key.as_ref().is_some_and(|key| key.iter().all(published))
 }
 
 /// What the role lacks to make the publication; none of these tables is missing.
@@ -311,16 +307,5 @@ mod tests {
             let text = wal_level(level).expect_err(level).to_string();
             assert!(text.contains(level) && text.contains("wal_level = logical"), "{text}");
         }
-    }
-
-    #[test]
-    fn names_are_quoted_as_the_server_reads_them() {
-        let tables = [r#"Sales.a"b"#, "public.t"].map(|name| {
-            let (schema, name) = name.split_once('.').expect("a schema");
-            TableName { schema: schema.to_owned(), name: name.to_owned() }
-        });
-        let sql = r#"CREATE PUBLICATION "p p" FOR TABLE "Sales"."a""b", "public"."t""#;
-        assert_eq!(create_publication("p p", &tables), sql);
-        assert_eq!(create_publication("p", &[]), r#"CREATE PUBLICATION "p" FOR ALL TABLES"#);
     }
 }

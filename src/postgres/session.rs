@@ -3,12 +3,12 @@
 use std::io::{self, BufRead};
 use std::time::Duration;
 
+use ::postgres::types::{FromSql, Type};
 use ::postgres::{CancelToken, Client, Config, NoTls, Row};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use super::connection::SESSION_SETTINGS;
+use super::connection::{AS_IT_IS, LATER_SETTINGS, SESSION_SETTINGS, SQL_ASCII};
 use super::options::{HostPort, Options};
-use super::preflight::create_publication;
 use super::tls;
 use crate::error::{Error, Result, ServerAnswer, Unmet};
 use crate::lsn::Lsn;
@@ -21,6 +21,7 @@ pub struct Session {
     /// How a connection to cancel a query is encrypted.
     tls: Option<MakeRustlsConnect>,
     pub(super) version: u32,
+    sql_ascii: bool,
 }
 
 /// What the server says of a replication slot (manual, "pg_replication_slots").
@@ -53,14 +54,9 @@ impl Session {
         }
         let settings: Vec<String> = SESSION_SETTINGS
             .iter()
-            // A dump may wait for etcd as long as it takes. And rows that a policy hides are an
-            // error: a compare would take them for deleted.
-            .chain(&[
-                ("idle_in_transaction_session_timeout", "0"),
-                ("statement_timeout", "0"),
-                ("row_security", "off"),
-            ])
-            .map(|(name, value)| format!("-c {name}={value}"))
+            // Rows that a policy hides are an error: a compare would take them for deleted.
+            .chain(&[("row_security", "off")])
+            .map(|(name, value)| format!("-c {name}={}", value.replace(' ', "\\ ")))
             .collect();
         config
             .port(address.port)
@@ -83,16 +79,18 @@ impl Session {
                 Some(tls) => config.connect(tls),
             };
             let client = client.map_err(|error| failed(doing(), error))?;
-            Ok(Self { client, tls, version: 0 })
+            Ok(Self { client, tls, version: 0, sql_ascii: false })
         })?;
-        session.version = session.server_version()?;
+        session.learn_server()?;
         let doing = "opening an SQL session";
         if session.version >= 110_000 {
             // Compiling the queries on the catalog would take longer than running them.
             session.execute(doing, "SET jit = off")?;
         }
-        if session.version >= 170_000 {
-            session.execute(doing, "SET transaction_timeout = 0")?;
+        for (since, statement) in LATER_SETTINGS {
+            if session.version >= since {
+                session.execute(doing, statement)?;
+            }
         }
         Ok(session)
     }
@@ -235,7 +233,7 @@ impl Session {
     /// every query.
     pub fn create_publication(&mut self, publication: &str, tables: &[TableName]) -> Result<()> {
         Unmet::none(&self.publication_obstacles(publication, tables)?)?;
-        let sql = create_publication(publication, tables);
+        let sql = self.create_publication_sql(publication, tables)?;
         self.execute(&format!("making the publication ({sql})"), &sql)
     }
 
@@ -277,10 +275,23 @@ impl Session {
         self.client.batch_execute(sql).map_err(|error| failed(doing, error))
     }
 
-    fn server_version(&mut self) -> Result<u32> {
-        let sql = "SELECT current_setting('server_version_num')::int";
-        let version: i32 = self.row("reading the server's version", sql)?.get(0);
-        Ok(u32::try_from(version).unwrap_or(0))
+    /// Whether texts can be no UTF-8.
+    #[must_use]
+    pub fn is_sql_ascii(&self) -> bool {
+        self.sql_ascii
+    }
+
+    fn learn_server(&mut self) -> Result<()> {
+        let sql = "SELECT current_setting('server_version_num')::int, \
+                          current_setting('server_encoding')";
+        let row = self.row("reading the server's version", sql)?;
+        let (version, encoding): (i32, String) = (row.get(0), row.get(1));
+        self.version = u32::try_from(version).unwrap_or(0);
+        self.sql_ascii = encoding == SQL_ASCII;
+        match self.sql_ascii {
+            true => self.execute("opening an SQL session", AS_IT_IS),
+            false => Ok(()),
+        }
     }
 }
 
@@ -339,6 +350,22 @@ pub(super) fn failed(doing: impl Into<String>, error: ::postgres::Error) -> Erro
         hint: answer.hint().map(str::to_owned),
     };
     Error::PostgresServer { doing, answer: Box::new(answer) }
+}
+
+/// A text of the server's. In a SQL_ASCII database it may be no UTF-8: U+FFFD stands for what is not.
+pub(super) struct LossyText(pub(super) String);
+
+impl<'a> FromSql<'a> for LossyText {
+    fn from_sql(
+        _: &Type,
+        raw: &'a [u8],
+    ) -> std::result::Result<Self, Box<dyn std::error::Error + Sync + Send>> {
+        Ok(Self(String::from_utf8_lossy(raw).into_owned()))
+    }
+
+    fn accepts(ty: &Type) -> bool {
+        <String as FromSql>::accepts(ty)
+    }
 }
 
 /// An identifier as SQL.

@@ -17,15 +17,16 @@ use crate::config::{Oversized, Settings};
 use crate::core::batch::{Batch, Fit, Limits};
 use crate::core::change::Change;
 use crate::core::ledger::Ledger;
-use crate::document::{Body, Table};
-use crate::error::{Error, Result};
+use crate::document::Body;
+use crate::error::{Error, Result, Unmet};
 use crate::etcd::Client;
 use crate::logging::warn_once;
 use crate::lsn::Lsn;
+use crate::mapping::{CopiedTable, PublishedTables};
 use crate::pipeline::lanes::{Lanes, Writers};
 use crate::pipeline::write::Ending;
 use crate::pipeline::{Start, limits, new_writer};
-use crate::postgres::{PublishedTable, Session, StatusWriter};
+use crate::postgres::{Session, StatusWriter};
 use crate::state::checkpoint::Phase;
 use crate::state::last_commit::LastCommit;
 use crate::state::layout;
@@ -139,27 +140,28 @@ struct Load<'a> {
 impl Load<'_> {
     fn run(mut self, session: &mut Session, publication: &str) -> Result<()> {
         self.loader.claim()?;
-        let tables = session.published_tables(publication)?;
-        self.progress.expect(tables.iter().map(|table| table.estimated_rows).sum());
-        let mut gone = self.records.read(self.client)?;
-        for published in &tables {
-            self.pulse.work();
-            let PublishedTable { oid, name, columns, shape, .. } = published;
-            match session.table(self.path, *oid, name, columns)? {
-                Ok(table) => {
-                    self.table(session, published, &table)?;
-                    let name = Records::name(published);
-                    gone.remove(&name);
-                    let (key, document) = (&self.records.key(&name), &Records::value(shape));
-                    self.add(Change::Put { key, body: Body::Whole(document), old_key: None })?;
-                }
-                Err(reason) => warn_once(format!("Leaving table {name} out: {reason}")),
-            }
+        let PublishedTables { copied, left_out } =
+            PublishedTables::read(session, publication, self.path)?;
+        for (table, reason) in left_out {
+            warn_once(format!("Leaving table {} out: {reason}", table.name));
         }
-        for name in gone.keys() {
+        let published: Vec<_> = copied.iter().map(|table| table.published.clone()).collect();
+        Unmet::none(&session.missing_grants(&published)?)?;
+        self.progress.expect(published.iter().map(|table| table.estimated_rows).sum());
+        let mut gone = self.records.read(self.client)?;
+        for table in &copied {
+            self.pulse.work();
+            self.table(session, table)?;
+            let name = Records::name(&table.published);
+            gone.remove(&name);
+            let (key, record) = (self.records.key(&name), self.records.record(&table.published));
+            let body = &record.to_json();
+            self.add(Change::Put { key: &key, body: Body::Whole(body), old_key: None })?;
+        }
+        for (name, record) in &gone {
             let text = String::from_utf8_lossy(name);
             log::info!("Deleting the keys of table {text}: it is no longer published");
-            self.add(Change::Truncate { prefix: &self.records.rows_prefix(name) })?;
+            self.add(Change::Truncate { prefix: record.keyspace.as_bytes() })?;
             self.add(Change::Delete { key: &self.records.key(name) })?;
         }
         // All tables are right now.
@@ -171,20 +173,16 @@ impl Load<'_> {
         Ok(())
     }
 
-    fn table(
-        &mut self,
-        session: &mut Session,
-        published: &PublishedTable,
-        table: &Table,
-    ) -> Result<()> {
+    fn table(&mut self, session: &mut Session, table: &CopiedTable) -> Result<()> {
+        let keyspace = table.plan.keyspace();
         // PostgreSQL may wait for a lock, and sort, before the first row comes.
         self.pulse.wait();
         let mut stored = Stored::new(self.client, self.stop);
-        if !stored.has_any(&table.prefix)? {
-            return self.copy(Rows::unordered(session, published, table)?);
+        if !stored.has_any(keyspace)? {
+            return self.copy(Rows::unordered(session, table)?);
         }
-        let rows = Rows::by_key(session, published, table)?;
-        compare(rows, &table.prefix, &stored, self.readers, |finding| match finding {
+        let rows = Rows::by_key(session, table)?;
+        compare(rows, keyspace, &stored, self.readers, |finding| match finding {
             Finding::Same => {
                 self.progress.same += 1;
                 self.row_done()

@@ -10,5 +10,5 @@ mod stored;
 mod stretch;
 
 pub(crate) use compare::{Finding, compare};
-pub(crate) use rows::{Rows, sql_key};
+pub(crate) use rows::Rows;
 pub(crate) use stored::Stored;

@@ -4,9 +4,11 @@
 
 use std::collections::BTreeMap;
 
-use crate::document::table_name;
+use serde::{Deserialize, Serialize};
+
 use crate::error::{Error, Result};
 use crate::etcd::{Client, KeyValue, prefix_end};
+use crate::mapping::{keyspace, name_in_keys, table_of_key};
 use crate::postgres::{PublishedTable, Shape};
 use crate::state::layout;
 
@@ -15,23 +17,45 @@ use crate::state::layout;
 pub(crate) struct Records {
     /// What the records' keys begin with.
     prefix: Vec<u8>,
-    /// What the rows' keys begin with.
-    path: Vec<u8>,
+    /// Where the rows' keys are.
+    path: String,
 }
 
 /// A table's name as it stands in keys.
 pub(crate) type Name = Vec<u8>;
 
+/// What is remembered of a table.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct TableRecord {
+    /// What the keys of its rows begin with.
+    pub(crate) keyspace: String,
+    /// Its OID; 0 where the record does not say.
+    pub(crate) oid: u32,
+    /// The shape that it had; a shape that no table has where the record does not say.
+    #[serde(flatten)]
+    pub(crate) shape: Shape,
+}
+
+/// A record as it is found in etcd.
+#[derive(Debug)]
+pub(crate) struct StoredRecord {
+    /// The table.
+    pub(crate) name: Name,
+    /// What is remembered of it.
+    pub(crate) record: TableRecord,
+    /// The revision that put the record.
+    pub(crate) mod_revision: i64,
+}
+
 impl Records {
     /// The records below `state_path` of the tables below `path`.
     pub(crate) fn new(state_path: &str, path: &str) -> Self {
-        let prefix = layout::records(state_path);
-        Self { prefix, path: format!("/{path}/").into_bytes() }
+        Self { prefix: layout::records(state_path), path: path.to_owned() }
     }
 
     /// The name of a table.
     pub(crate) fn name(published: &PublishedTable) -> Name {
-        table_name(&published.name.schema, &published.name.name)
+        name_in_keys(&published.name)
     }
 
     /// The key of a table's record.
@@ -40,38 +64,47 @@ impl Records {
     }
 
     /// What the keys of a table's rows begin with.
-    pub(crate) fn rows_prefix(&self, name: &[u8]) -> Vec<u8> {
-        [&self.path, name, b"/"].concat()
+    pub(crate) fn keyspace(&self, name: &[u8]) -> Vec<u8> {
+        keyspace(&self.path, name)
     }
 
     /// The name of the table that has a row of this key.
     pub(crate) fn name_of_row<'k>(&self, key: &'k [u8]) -> Option<&'k [u8]> {
-        key.strip_prefix(&self.path[..])?.split(|&byte| byte == b'/').next()
+        table_of_key(&self.path, key)
     }
 
-    /// The record of a table of this shape.
-    pub(crate) fn value(shape: &Shape) -> Vec<u8> {
-        // Texts always have a JSON form.
-        serde_json::to_vec(shape).unwrap_or_default()
+    /// What is to be remembered of a table that was compared, or copied, when it had this shape.
+    pub(crate) fn record(&self, published: &PublishedTable) -> TableRecord {
+        let keyspace = self.keyspace(&Self::name(published));
+        TableRecord {
+            // It is made of texts.
+            keyspace: String::from_utf8_lossy(&keyspace).into_owned(),
+            oid: published.oid,
+            shape: published.shape.clone(),
+        }
     }
 
-    /// All records. One that cannot be read is that of a table that has no known shape.
-    pub(crate) fn read(&self, client: &mut Client) -> Result<BTreeMap<Name, Shape>> {
+    /// All records, by the tables' names.
+    pub(crate) fn read(&self, client: &mut Client) -> Result<BTreeMap<Name, TableRecord>> {
         let mut records = BTreeMap::new();
-        self.each(client, |record| {
-            records.insert(record.name, record.shape);
+        self.each(client, |stored| {
+            records.insert(stored.name, stored.record);
         })?;
         Ok(records)
     }
 
     /// Reads the records, in the order of their names.
-    pub(crate) fn each(&self, client: &mut Client, mut sink: impl FnMut(Record)) -> Result<()> {
+    pub(crate) fn each(
+        &self,
+        client: &mut Client,
+        mut sink: impl FnMut(StoredRecord),
+    ) -> Result<()> {
         let mut pages = client.pages(&self.prefix, &prefix_end(&self.prefix), false);
         while let Some(page) = pages.next_page().map_err(Error::from)? {
             for KeyValue { key, value, mod_revision, .. } in page {
                 if let Some(name) = key.strip_prefix(&self.prefix[..]) {
-                    let shape = serde_json::from_slice(&value).unwrap_or_default();
-                    sink(Record { name: name.to_vec(), shape, mod_revision });
+                    let record = self.parse(name, &value);
+                    sink(StoredRecord { name: name.to_vec(), record, mod_revision });
                 }
             }
         }
@@ -82,15 +115,55 @@ impl Records {
     pub(crate) fn prefix(&self) -> &[u8] {
         &self.prefix
     }
+
+    /// A record of this table. One of an earlier version has a shape alone, with digests of other
+    /// facts: its table, as one whose record cannot be read, has no known shape, and is compared
+    /// once.
+    fn parse(&self, name: &[u8], json: &[u8]) -> TableRecord {
+        serde_json::from_slice(json).unwrap_or_else(|_| TableRecord {
+            keyspace: String::from_utf8_lossy(&self.keyspace(name)).into_owned(),
+            oid: 0,
+            shape: Shape::default(),
+        })
+    }
 }
 
-/// A record.
-#[derive(Debug)]
-pub(crate) struct Record {
-    /// The table.
-    pub(crate) name: Name,
-    /// The shape that it had.
-    pub(crate) shape: Shape,
-    /// The revision that put the record.
-    pub(crate) mod_revision: i64,
+impl TableRecord {
+    /// What is not as it was when the record was put, in words; `None` if all is.
+    pub(crate) fn change(&self, table: &PublishedTable) -> Option<String> {
+        match self.shape.change(&table.shape) {
+            Some(_) if self.oid == 0 => Some("an earlier version has copied it".to_owned()),
+            Some(_) if self.oid != table.oid => Some("it is another table of that name".to_owned()),
+            what => what.map(|what| format!("its {what} changed")),
+        }
+    }
+
+    /// The record as it stands in etcd.
+    pub(crate) fn to_json(&self) -> Vec<u8> {
+        // Texts and numbers always have a JSON form.
+        serde_json::to_vec(self).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn records_are_read_back_and_those_of_earlier_versions_have_no_shape() {
+        let records = Records::new("state", "copy");
+        let json = br#"{"keyspace":"/copy/s.t/","oid":16385,"columns":"1","types":"2","key":"3","filter":"4","storage":"5","publication":"6"}"#;
+        let record = records.parse(b"s.t", json);
+        assert_eq!((record.keyspace.as_str(), record.oid), ("/copy/s.t/", 16385));
+        assert_eq!(record.to_json(), json);
+        let earlier = br#"{"columns":"1","types":"2","key":"3","filter":"4","storage":"5"}"#;
+        for json in [&earlier[..], b"", b"{"] {
+            let record_of_earlier = records.parse(b"s.t", json);
+            assert_eq!(
+                (record_of_earlier.keyspace.as_str(), record_of_earlier.oid),
+                ("/copy/s.t/", 0)
+            );
+            assert_eq!(record_of_earlier.shape.change(&record.shape), Some("columns"));
+        }
+    }
 }

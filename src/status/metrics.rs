@@ -46,6 +46,8 @@ pub(crate) struct Metrics {
     pub(crate) retries: Retries,
     /// Rows left out.
     pub(crate) oversized_rows: IntCounter,
+    /// Texts of the stream that are no UTF-8.
+    pub(crate) invalid_texts: IntCounter,
     txn_operations: Histogram,
     txn_bytes: Histogram,
     txn_duration: Histogram,
@@ -96,6 +98,10 @@ impl Metrics {
             oversized_rows: made.counter(
                 "pg2etcd_oversized_rows_total",
                 "Rows left out because no request to etcd can hold them.",
+            )?,
+            invalid_texts: made.counter(
+                "pg2etcd_invalid_text_total",
+                "Texts received in the stream that are no UTF-8, from a SQL_ASCII database.",
             )?,
             txn_operations: made.histogram(
                 "pg2etcd_etcd_txn_operations",

@@ -3,6 +3,7 @@
 
 mod decision;
 mod permission;
+mod publication;
 
 pub(crate) use self::decision::{Decision, another_use};
 use self::decision::{Facts, Reason, SlotUse, decide};
@@ -133,6 +134,7 @@ impl<'a> Supervisor<'a> {
         let sync = &self.settings.sync;
         let checkpoint = Checkpoint { timeline: identity.timeline, ..checkpoint };
         let status_interval = self.status_interval(&mut session)?;
+        publication::warn_of(&mut session, &sync.publication)?;
         let (frames, statuses) = connection.start_replication(&sync.slot, &sync.publication)?;
         // The slot is ours from here on. Whoever had it until now may have moved the position.
         let key = self.key();
@@ -195,6 +197,7 @@ impl<'a> Supervisor<'a> {
         // The first waits for locks on the tables, the second for every transaction that runs.
         self.pulse.wait();
         let made_publication = self.ensure_publication(&mut session, found.as_ref())?;
+        publication::warn_of(&mut session, &sync.publication)?;
         if sync.dump {
             let tables = session.published_tables(&sync.publication)?;
             Unmet::none(&session.missing_grants(&tables)?)?;

@@ -5,6 +5,7 @@ use super::report::{Report, unmet};
 use super::servers::Primary;
 use crate::config::{Settings, SyncSettings};
 use crate::error::{Result, Unmet};
+use crate::mapping::Plan;
 use crate::postgres::{Published, PublishedTable, Session};
 use crate::table_name::TableName;
 
@@ -46,22 +47,16 @@ fn publication(sync: &SyncSettings, session: &mut Session, report: &mut Report) 
     for published_table in &tables {
         table(published, published_table, session, report)?;
     }
+    for warning in session.partition_warnings(&tables)? {
+        report.warn("table", warning);
+    }
     toast(&session.toasted(&tables)?, report);
     Ok(())
 }
 
 /// What a publication leaves out never gets to etcd.
 fn operations(name: &str, published: Published, tables: usize, report: &mut Report) {
-    let Published { insert, update, delete, truncate } = published;
-    let left_out: Vec<_> = [
-        ("INSERT", Some(insert)),
-        ("UPDATE", Some(update)),
-        ("DELETE", Some(delete)),
-        ("TRUNCATE", truncate),
-    ]
-    .into_iter()
-    .filter_map(|(operation, published)| (published == Some(false)).then_some(operation))
-    .collect();
+    let (truncate, left_out) = (published.truncate, published.left_out());
     let detail = format!("{name} has {}", count(tables));
     if !left_out.is_empty() {
         let operations = match truncate {
@@ -99,8 +94,11 @@ fn table(
     report: &mut Report,
 ) -> Result<()> {
     let name = &table.name;
-    match session.published_key(table)? {
-        Ok(key) => report.ok("table", format!("{name}: its key is ({})", key.join(", "))),
+    match Plan::of("", table) {
+        Ok(plan) => {
+            let key: Vec<_> = plan.key_names().collect();
+            report.ok("table", format!("{name}: its key is ({})", key.join(", ")));
+        }
         Err(Unmet { problem, cure }) => {
             let changes = published.update || published.delete;
             let refused = match changes && session.lacks_identity(table)? {

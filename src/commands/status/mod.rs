@@ -15,7 +15,7 @@ use crate::lsn::Lsn;
 use crate::postgres::{PublishedTable, Session, SlotFacts};
 use crate::state::checkpoint::{Checkpoint, Phase};
 use crate::state::layout;
-use crate::state::records::{Record, Records};
+use crate::state::records::{Records, StoredRecord};
 use crate::time::PgTime;
 
 /// The longest time that the position is watched to see how far behind it is, beside what it may
@@ -88,7 +88,7 @@ struct Store {
     checkpoint: Option<Checkpoint>,
     /// The position's `mod_revision`; 0 if there is none.
     mod_revision: i64,
-    records: Vec<Record>,
+    records: Vec<StoredRecord>,
 }
 
 impl Store {
@@ -99,7 +99,7 @@ impl Store {
         let (checkpoint, mod_revision) = found.unzip();
         let mut records = Vec::new();
         Records::new(&etcd.state_path, &etcd.path)
-            .each(&mut client, |record| records.push(record))?;
+            .each(&mut client, |stored| records.push(stored))?;
         Ok(Self { checkpoint, mod_revision: mod_revision.unwrap_or(0), records })
     }
 }
@@ -119,7 +119,7 @@ impl Report {
     }
 
     fn add_store(&mut self, store: &Store) {
-        let name = |record: &Record| String::from_utf8_lossy(&record.name).into_owned();
+        let name = |stored: &StoredRecord| String::from_utf8_lossy(&stored.name).into_owned();
         self.tables = Some(store.records.iter().map(name).collect());
         if let Some(checkpoint) = &store.checkpoint {
             self.phase = Some(checkpoint.phase);
@@ -163,7 +163,7 @@ fn dump(database: &Database, store: &Store) -> Option<Dump> {
     // The dump put the position when it began, and puts a table's record after its rows.
     let done = |table: &&PublishedTable| {
         let (name, begin) = (Records::name(table), store.mod_revision);
-        store.records.iter().any(|record| record.name == name && record.mod_revision > begin)
+        store.records.iter().any(|stored| stored.name == name && stored.mod_revision > begin)
     };
     let table = database.tables.iter().find(|table| !done(table));
     Some(Dump {

@@ -3,23 +3,17 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 
-use crate::document::{Table, decoded_key_column};
 use crate::error::{Error, Result};
 use crate::etcd::Client;
-use crate::postgres::session::quoted;
-use crate::postgres::{PublishedTable, Session};
-use crate::reconcile::{Rows, sql_key};
+use crate::mapping::CopiedTable;
+use crate::postgres::Session;
+use crate::reconcile::Rows;
 
 /// Whose keys they are.
 #[derive(Clone, Copy)]
 pub(super) enum Scope<'t> {
-    /// A published table's.
-    Table {
-        /// The table.
-        published: &'t PublishedTable,
-        /// Its keys and documents.
-        table: &'t Table,
-    },
+    /// A copied table's.
+    Table(&'t CopiedTable),
     /// Nobody's: there are no rows.
     NoTable,
 }
@@ -53,16 +47,16 @@ impl Lookup {
         scope: Scope<'_>,
         keys: &[&[u8]],
     ) -> Result<HashMap<Vec<u8>, Version>> {
-        let Scope::Table { published, table } = scope else { return Ok(HashMap::new()) };
-        let by_columns = match by_columns(table, keys) {
+        let Scope::Table(table) = scope else { return Ok(HashMap::new()) };
+        let by_columns = match table.plan.sql_with_keys(keys) {
             None => return Ok(HashMap::new()),
-            Some(condition) => self.rows_where(published, table, &condition),
+            Some(condition) => self.rows_where(table, &condition),
         };
         match by_columns {
             // A key that is none of this table's may have values that its columns do not take,
             // and a type may have no operator. Then all rows are looked at.
             Err(Error::PostgresServer { .. }) => {
-                self.rows_where(published, table, &by_text(table, keys))
+                self.rows_where(table, &table.plan.sql_with_key_texts(keys))
             }
             rows => rows,
         }
@@ -70,12 +64,11 @@ impl Lookup {
 
     fn rows_where(
         &mut self,
-        published: &PublishedTable,
-        table: &Table,
+        table: &CopiedTable,
         condition: &str,
     ) -> Result<HashMap<Vec<u8>, Version>> {
         let mut found = HashMap::new();
-        let mut rows = Rows::versions(&mut self.session, published, table, condition)?;
+        let mut rows = Rows::versions(&mut self.session, table, condition)?;
         while rows.advance()? {
             let number = i64::from(rows.version());
             let digest = self.hasher.hash_one(rows.document());
@@ -97,43 +90,4 @@ impl Lookup {
         }
         Ok(versions)
     }
-}
-
-/// The rows with these keys, as a condition that an index can serve; `None` if none of the keys
-/// can be a row's.
-fn by_columns(table: &Table, keys: &[&[u8]]) -> Option<String> {
-    let columns: Vec<_> = table.key_names().map(quoted).collect();
-    let mut tuples = Vec::new();
-    for key in keys.iter().filter_map(|key| key.strip_prefix(&table.prefix[..])) {
-        let parts: Option<Vec<_>> = key
-            .split(|&byte| byte == b'/')
-            .map(|part| decoded_key_column(part).map(|text| literal(&text)))
-            .collect();
-        if let Some(parts) = parts.filter(|parts| parts.len() == columns.len()) {
-            tuples.push(format!("({})", parts.join(", ")));
-        }
-    }
-    let columns = columns.join(", ");
-    (!tuples.is_empty()).then(|| format!("({columns}) IN ({})", tuples.join(", ")))
-}
-
-/// The same as a condition that compares texts.
-fn by_text(table: &Table, keys: &[&[u8]]) -> String {
-    let texts = keys.iter().filter_map(|key| {
-        let text = str::from_utf8(key.strip_prefix(&table.prefix[..])?).ok()?;
-        (!text.contains('\0')).then(|| literal(text))
-    });
-    format!("{} IN ({})", sql_key(table), texts.collect::<Vec<_>>().join(", "))
-}
-
-/// A text as SQL, whatever `standard_conforming_strings` is.
-fn literal(text: &str) -> String {
-    let mut sql = String::from("E'");
-    for character in text.chars() {
-        match character {
-            '\'' | '\\' => sql.extend([character; 2]),
-            _ => sql.push(character),
-        }
-    }
-    sql + "'"
 }

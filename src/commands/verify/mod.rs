@@ -4,20 +4,22 @@ mod lookup;
 mod progress;
 mod settle;
 
+use std::collections::BTreeMap;
+
 use self::lookup::Scope;
 use self::progress::Progress;
 use self::settle::{Difference, Settle};
 use super::named_table;
 use super::output::{note, print};
 use crate::config::Settings;
-use crate::document::table_name;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Unmet};
 use crate::etcd::Client;
-use crate::postgres::{PublishedTable, Session};
+use crate::mapping::{CopiedTable, PublishedTables, name_in_keys};
+use crate::postgres::Session;
 use crate::reconcile::{Finding, Rows, Stored, compare};
 use crate::state::checkpoint::Checkpoint;
 use crate::state::layout;
-use crate::state::records::{Name, Records};
+use crate::state::records::{Name, Records, TableRecord};
 use crate::stop::Stop;
 use crate::table_name::TableName;
 
@@ -45,7 +47,7 @@ pub fn run(settings: &Settings, tables: &[String]) -> Result<bool> {
     let settle = Settle::new(settings, Session::connect(&options, &address)?, client.clone());
     let progress = Progress::new();
     let mut verify =
-        Verify { settings, stop: &stop, client, settle, progress, pending: Vec::new(), found: 0 };
+        Verify { stop: &stop, client, settle, progress, pending: Vec::new(), found: 0 };
     let verified = verify.all(&mut session, &copied, &former);
     match verified {
         // Nobody reads on, and there was something to read.
@@ -78,7 +80,7 @@ fn tables_of(
     session: &mut Session,
     client: &Client,
     wanted: &[TableName],
-) -> Result<(Vec<PublishedTable>, Vec<Name>)> {
+) -> Result<(Vec<CopiedTable>, BTreeMap<Name, TableRecord>)> {
     let Settings { etcd, sync, .. } = settings;
     if !session.has_publication(&sync.publication)? {
         return Err(Error::Requirement(format!(
@@ -87,22 +89,18 @@ fn tables_of(
         )));
     }
     let mut former = Records::new(&etcd.state_path, &etcd.path).read(&mut client.clone())?;
-    let mut copied = Vec::new();
-    for published in session.published_tables(&sync.publication)? {
-        let PublishedTable { oid, name, columns, .. } = &published;
-        match session.table(&etcd.path, *oid, name, columns)? {
-            Ok(_) => {
-                former.remove(&Records::name(&published));
-                copied.push(published);
-            }
-            Err(reason) => note(format!("table {name} is left out: {reason}")),
-        }
+    let PublishedTables { mut copied, left_out } =
+        PublishedTables::read(session, &sync.publication, &etcd.path)?;
+    for (table, reason) in left_out {
+        note(format!("table {} is left out: {reason}", table.name));
     }
-    let mut former: Vec<Name> = former.into_keys().collect();
+    for table in &copied {
+        former.remove(&Records::name(&table.published));
+    }
     if !wanted.is_empty() {
-        let in_keys = |table: &TableName| table_name(&table.schema, &table.name);
         let unknown = wanted.iter().find(|table| {
-            !copied.iter().any(|copied| copied.name == **table) && !former.contains(&in_keys(table))
+            !copied.iter().any(|copied| copied.published.name == **table)
+                && !former.contains_key(&name_in_keys(table))
         });
         if let Some(table) = unknown {
             return Err(Error::Requirement(format!(
@@ -110,15 +108,16 @@ fn tables_of(
                 sync.publication
             )));
         }
-        copied.retain(|copied| wanted.contains(&copied.name));
-        former.retain(|name| wanted.iter().any(|table| in_keys(table) == *name));
+        copied.retain(|copied| wanted.contains(&copied.published.name));
+        former.retain(|name, _| wanted.iter().any(|table| name_in_keys(table) == *name));
     }
+    let published: Vec<_> = copied.iter().map(|table| table.published.clone()).collect();
+    Unmet::none(&session.missing_grants(&published)?)?;
     Ok((copied, former))
 }
 
 /// A comparison under way.
 struct Verify<'a> {
-    settings: &'a Settings,
     stop: &'a Stop,
     client: Client,
     settle: Settle<'a>,
@@ -133,30 +132,25 @@ impl Verify<'_> {
     fn all(
         &mut self,
         session: &mut Session,
-        copied: &[PublishedTable],
-        former: &[Name],
+        copied: &[CopiedTable],
+        former: &BTreeMap<Name, TableRecord>,
     ) -> Result<()> {
-        for published in copied {
-            self.table(session, published)?;
+        for table in copied {
+            self.table(session, table)?;
         }
-        for name in former {
-            self.former_table(name)?;
+        for (name, record) in former {
+            self.former_table(name, record)?;
         }
         self.progress.finish(copied.len() + former.len(), self.found, self.settle.moving);
         Ok(())
     }
 
-    fn table(&mut self, session: &mut Session, published: &PublishedTable) -> Result<()> {
-        let PublishedTable { oid, name, columns, .. } = published;
-        let table = session.table(&self.settings.etcd.path, *oid, name, columns)?;
-        let table = table.map_err(|reason| {
-            Error::Requirement(format!("table {name} is not copied any more: {reason}"))
-        })?;
-        self.progress.begin(name.to_string());
+    fn table(&mut self, session: &mut Session, table: &CopiedTable) -> Result<()> {
+        self.progress.begin(table.published.name.to_string());
         let stored = Stored::new(&self.client, self.stop);
-        let rows = Rows::by_key(session, published, &table)?;
-        let scope = Scope::Table { published, table: &table };
-        compare(rows, &table.prefix, &stored, READERS, |finding| {
+        let rows = Rows::by_key(session, table)?;
+        let scope = Scope::Table(table);
+        compare(rows, table.plan.keyspace(), &stored, READERS, |finding| {
             self.progress.key(self.found);
             match finding {
                 Finding::Same => Ok(()),
@@ -169,12 +163,10 @@ impl Verify<'_> {
     }
 
     /// The keys of a table that is not published any more have no rows.
-    fn former_table(&mut self, name: &[u8]) -> Result<()> {
-        let etcd = &self.settings.etcd;
-        let prefix = Records::new(&etcd.state_path, &etcd.path).rows_prefix(name);
+    fn former_table(&mut self, name: &[u8], record: &TableRecord) -> Result<()> {
         self.progress.begin(String::from_utf8_lossy(name).into_owned());
         let mut stored = Stored::new(&self.client, self.stop);
-        stored.each(&prefix, |found| {
+        stored.each(record.keyspace.as_bytes(), |found| {
             self.progress.key(self.found);
             self.look_again(Scope::NoTable, &found.key)
         })?;

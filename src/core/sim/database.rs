@@ -6,10 +6,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::random::Random;
 use crate::cell::Cell;
 use crate::core::change::Chunk;
-use crate::document::Table;
-use crate::document::{Kind, TableColumn};
+use crate::document::{Casts, RowKey, write_document};
+use crate::kind::Kind;
 use crate::lsn::Lsn;
+use crate::mapping::Plan;
 use crate::position::Commit;
+use crate::postgres::TableColumn;
+use crate::table_name::TableName;
 use crate::time::PgTime;
 
 /// How many tables there are.
@@ -72,16 +75,16 @@ pub(super) struct Database {
     /// Up to where the slot was acknowledged.
     pub(super) confirmed: Lsn,
     next: u64,
-    plans: Vec<Table>,
+    plans: Vec<Plan>,
 }
 
 impl Database {
     pub(super) fn new() -> Self {
         let plan = |table| {
             let columns = [("id", Kind::Number), ("n", Kind::Number), ("t", Kind::Text)]
-                .map(|(name, kind)| TableColumn { name: name.to_owned(), kind });
-            let name = format!("t{table}");
-            Table::new("p", "public", &name, columns.into(), &["id".to_owned()]).expect("a plan")
+                .map(|(name, kind)| TableColumn { name: name.to_owned(), type_oid: 0, kind });
+            let name = TableName { schema: "public".to_owned(), name: format!("t{table}") };
+            Plan::new("p", &name, &columns, Some(&["id".to_owned()])).expect("a plan")
         };
         Self {
             rows: Rows::new(),
@@ -95,7 +98,7 @@ impl Database {
 
     /// What the keys of a table's rows begin with.
     pub(super) fn prefix(&self, table: usize) -> &[u8] {
-        &self.plans[table].prefix
+        self.plans[table].keyspace()
     }
 
     /// The documents now, by key in etcd.
@@ -242,7 +245,9 @@ impl Database {
 
     fn key(&self, table: usize, key: usize) -> Vec<u8> {
         let mut out = Vec::new();
-        self.plans[table].write_key(&[Cell::Text(key.to_string().as_bytes())], None, &mut out);
+        let id = key.to_string();
+        let cells = [Cell::Text(id.as_bytes()), Cell::Null, Cell::Null];
+        RowKey::new(&self.plans[table], &cells, None).expect("a key").write(&mut out);
         out
     }
 
@@ -250,7 +255,8 @@ impl Database {
         let (key, number) = (key.to_string(), row.number.to_string());
         let cells = [key.as_bytes(), number.as_bytes(), row.text.as_bytes()].map(Cell::Text);
         let mut out = Vec::new();
-        self.plans[table].write_document(&cells, None, &mut out, &mut Vec::new());
+        let (holes, casts) = (&mut Vec::new(), &mut Casts::default());
+        write_document(&self.plans[table], &cells, None, casts, &mut out, holes);
         out
     }
 
@@ -280,7 +286,10 @@ impl Database {
                 let plan = &self.plans[*table];
                 chunk.put(
                     |out| out.extend_from_slice(&self.key(*table, *key)),
-                    |out, holes| plan.write_document(&cells, None, out, holes),
+                    |out, holes| {
+                        let casts = &mut Casts::default();
+                        write_document(plan, &cells, None, casts, out, holes);
+                    },
                     old_key.map(|old| {
                         move |out: &mut Vec<u8>| out.extend_from_slice(&self.key(*table, old))
                     }),
@@ -289,7 +298,7 @@ impl Database {
             Change::Delete { table, key } => {
                 chunk.delete(|out| out.extend_from_slice(&self.key(*table, *key)));
             }
-            Change::Truncate { table } => chunk.truncate(&self.plans[*table].prefix),
+            Change::Truncate { table } => chunk.truncate(self.plans[*table].keyspace()),
         }
         true
     }

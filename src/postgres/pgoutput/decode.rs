@@ -28,8 +28,8 @@ pub fn decode(bytes: &[u8]) -> Result<Message<'_>, DecodeError> {
         b'R' => Message::Relation(relation(&mut cursor)?),
         b'Y' => Message::Type {
             oid: cursor.u32("the type's OID")?,
-            schema: cursor.text("the type's schema")?,
-            name: cursor.text("the type's name")?,
+            schema: cursor.name("the type's schema")?,
+            name: cursor.name("the type's name")?,
         },
         b'I' => Message::Insert {
             relation: cursor.u32("the relation's OID")?,
@@ -79,8 +79,8 @@ fn commit<'a>(cursor: &mut Cursor<'a>) -> Result<Message<'a>, DecodeError> {
 
 fn relation(cursor: &mut Cursor<'_>) -> Result<Relation, DecodeError> {
     let oid = cursor.u32("the relation's OID")?;
-    let schema = cursor.text("the relation's schema")?.to_owned();
-    let name = cursor.text("the relation's name")?.to_owned();
+    let schema = cursor.name("the relation's schema")?;
+    let name = cursor.name("the relation's name")?;
     let replica_identity = match cursor.u8("the replica identity")? {
         b'd' => ReplicaIdentity::Default,
         b'n' => ReplicaIdentity::Nothing,
@@ -96,7 +96,7 @@ fn relation(cursor: &mut Cursor<'_>) -> Result<Relation, DecodeError> {
 fn column(cursor: &mut Cursor<'_>) -> Result<Column, DecodeError> {
     Ok(Column {
         identity: cursor.u8("the column's flags")? & 1 != 0,
-        name: cursor.text("the column's name")?.to_owned(),
+        name: cursor.name("the column's name")?,
         type_oid: cursor.u32("the column's type")?,
         type_modifier: cursor.u32("the column's type modifier")?.cast_signed(),
     })
@@ -210,11 +210,21 @@ impl<'a> Cursor<'a> {
 
     /// A text that a zero byte ends.
     fn text(&mut self, expected: &'static str) -> Result<&'a str, DecodeError> {
+        let at = self.at;
+        let text = self.until_zero(expected)?;
+        std::str::from_utf8(text).map_err(|_| DecodeError { at, expected })
+    }
+
+    /// A name, which in a SQL_ASCII database may be no UTF-8.
+    fn name(&mut self, expected: &'static str) -> Result<String, DecodeError> {
+        Ok(String::from_utf8_lossy(self.until_zero(expected)?).into_owned())
+    }
+
+    fn until_zero(&mut self, expected: &'static str) -> Result<&'a [u8], DecodeError> {
         let rest = &self.bytes[self.at..];
         let length = memchr::memchr(0, rest).ok_or(self.wrong(expected))?;
-        let text = std::str::from_utf8(&rest[..length]).map_err(|_| self.wrong(expected))?;
         self.at += length + 1;
-        Ok(text)
+        Ok(&rest[..length])
     }
 
     fn wrong(&self, expected: &'static str) -> DecodeError {

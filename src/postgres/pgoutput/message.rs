@@ -40,9 +40,9 @@ pub enum Message<'a> {
         /// Its OID.
         oid: u32,
         /// Its schema; empty for `pg_catalog`.
-        schema: &'a str,
+        schema: String,
         /// Its name.
-        name: &'a str,
+        name: String,
     },
     /// A row was inserted.
     Insert {

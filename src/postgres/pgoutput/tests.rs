@@ -105,7 +105,7 @@ fn every_message() -> Vec<(Bytes, Message<'static>)> {
         ),
         (
             Bytes::of(b'Y').u32(5).text("").text("mood"),
-            Message::Type { oid: 5, schema: "", name: "mood" },
+            Message::Type { oid: 5, schema: String::new(), name: "mood".to_owned() },
         ),
         (
             Bytes::of(b'I').u32(5).u8(b'N').tuple(&ROW),

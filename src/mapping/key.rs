@@ -1,14 +1,11 @@
 //! Keys: `/PATH/TABLE/KEY`.
 
-/// What the keys of a table begin with, `/PATH/TABLE/`.
-#[must_use]
-pub fn table_prefix(path: &str, schema: &str, name: &str) -> Vec<u8> {
-    [b"/", path.as_bytes(), b"/", &table_name(schema, name), b"/"].concat()
-}
+use crate::table_name::TableName;
 
 /// A table's name as it stands in keys.
 #[must_use]
-pub fn table_name(schema: &str, name: &str) -> Vec<u8> {
+pub fn name_in_keys(table: &TableName) -> Vec<u8> {
+    let TableName { schema, name } = table;
     let mut out = Vec::with_capacity(schema.len() + name.len() + 1);
     if schema != "public" {
         write_encoded(&mut out, schema.as_bytes(), |byte| matches!(byte, b'%' | b'/' | b'.'));
@@ -18,6 +15,19 @@ pub fn table_name(schema: &str, name: &str) -> Vec<u8> {
     out
 }
 
+/// What the keys of a table begin with, `/PATH/TABLE/`; `name` is its name as it stands in keys.
+#[must_use]
+pub fn keyspace(path: &str, name: &[u8]) -> Vec<u8> {
+    [b"/", path.as_bytes(), b"/", name, b"/"].concat()
+}
+
+/// The name, as it stands in keys, of the table that has a key; `None` for a key of none.
+#[must_use]
+pub fn table_of_key<'k>(path: &str, key: &'k [u8]) -> Option<&'k [u8]> {
+    let rest = key.strip_prefix(b"/")?.strip_prefix(path.as_bytes())?.strip_prefix(b"/")?;
+    Some(&rest[..memchr::memchr(b'/', rest)?])
+}
+
 /// Writes one column of a key.
 pub fn write_key_column(out: &mut Vec<u8>, text: &[u8]) {
     write_encoded(out, text, |byte| matches!(byte, b'%' | b'/'));
@@ -25,7 +35,7 @@ pub fn write_key_column(out: &mut Vec<u8>, text: &[u8]) {
 
 /// The text of a column that was written as `encoded`; `None` if nothing is written so.
 #[must_use]
-pub fn decoded_key_column(encoded: &[u8]) -> Option<String> {
+pub(super) fn decoded_key_column(encoded: &[u8]) -> Option<String> {
     let mut text = Vec::with_capacity(encoded.len());
     let mut rest = encoded;
     while let Some((&byte, after)) = rest.split_first() {
@@ -59,7 +69,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn prefixes() {
+    fn keyspaces() {
         for (schema, name, expected) in [
             ("public", "accounts", "/a/b/accounts/"),
             ("sales", "accounts", "/a/b/sales.accounts/"),
@@ -67,7 +77,18 @@ mod tests {
             ("x.y", "z", "/a/b/x%2Ey.z/"),
             ("public", "naïve name", "/a/b/naïve name/"),
         ] {
-            assert_eq!(table_prefix("a/b", schema, name), expected.as_bytes(), "{schema} {name}");
+            let table = TableName { schema: schema.to_owned(), name: name.to_owned() };
+            let keyspace = keyspace("a/b", &name_in_keys(&table));
+            assert_eq!(keyspace, expected.as_bytes(), "{table}");
+            let key = [&keyspace[..], b"1/2"].concat();
+            assert_eq!(table_of_key("a/b", &key), Some(&name_in_keys(&table)[..]));
+        }
+    }
+
+    #[test]
+    fn keys_of_no_table() {
+        for key in ["/a/b", "/a/b/", "/a/b/t", "/a/bc/t/1", "/a/t/1", ""] {
+            assert_eq!(table_of_key("a/b", key.as_bytes()), None, "{key}");
         }
     }
 

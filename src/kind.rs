@@ -25,10 +25,9 @@ pub enum Kind {
     Vector(Box<Kind>),
     /// An object with a member an attribute: the name as JSON, quotes included, and the kind.
     Composite(Vec<(Vec<u8>, Kind)>),
-    /// A type with a cast to `json` of its own, or with such a type in it: only the server can
-    /// apply the cast, and what comes here is what it made of the value.
+    /// A type with a cast to `json` of its own, which only the server can apply.
     Cast {
-        /// The column's type, by its OID.
+        /// The type, never a domain, by its OID.
         type_oid: u32,
     },
     /// A string.

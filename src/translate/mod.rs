@@ -1,0 +1,179 @@
+//! From the stream's messages to changes, without a server: what has to be asked of one comes back
+//! as a [`Need`].
+
+mod tables;
+
+use self::tables::Described;
+pub(crate) use self::tables::{Description, Tables};
+use crate::cell::Cell;
+use crate::core::change::Chunk;
+use crate::document::{Casts, RowKey, want_casts, write_document};
+use crate::error::{Error, Result};
+use crate::position::Commit;
+use crate::postgres::pgoutput::{Message, OldTuple};
+use crate::valid_text::{repaired, with_repaired};
+
+/// What is needed before the stream can go on, or beside it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Need {
+    /// Nothing: the message is translated.
+    Nothing,
+    /// What the catalog says of this table, for [`Tables::describe`]. Nothing is translated: the
+    /// message has to come again.
+    Description(u32),
+    /// The values that the casts want. Nothing is translated: the message has to come again, behind
+    /// those that came before it.
+    Casts,
+    /// A compare of this table. The message is translated, but for what it leaves open: which row
+    /// changed, or what the row's key was.
+    Compare(u32),
+}
+
+/// Adds what a message says to a chunk.
+///
+/// A message that needs a cast notes it in `casts`. As long as values are wanted there, messages
+/// come back, and note what they want in turn: so one question to the server serves many of them.
+///
+/// # Errors
+/// [`Error::PostgresProtocol`] for a message that cannot follow those before it.
+pub(crate) fn translate(
+    message: &Message<'_>,
+    tables: &mut Tables,
+    casts: &mut Casts,
+    chunk: &mut Chunk,
+) -> Result<Need> {
+    match message {
+        Message::Insert { relation, new } => put(*relation, None, new, tables, casts, chunk),
+        Message::Update { relation, old, new } => {
+            put(*relation, old.as_ref(), new, tables, casts, chunk)
+        }
+        // These are behind rows that wait.
+        _ if casts.are_wanted() => Ok(Need::Casts),
+        &Message::Begin { final_lsn, commit_time, xid } => {
+            tables.begin();
+            chunk.begin(Commit { lsn: final_lsn, xid, time: commit_time });
+            Ok(Need::Nothing)
+        }
+        &Message::Commit { commit_end_lsn, .. } => {
+            chunk.end(commit_end_lsn);
+            Ok(Need::Nothing)
+        }
+        Message::Relation(relation) => {
+            tables.learn(relation.clone());
+            Ok(Need::Nothing)
+        }
+        Message::Delete { relation, old } => delete(*relation, old, tables, chunk),
+        Message::Truncate { relations, .. } => truncate(relations, tables, chunk),
+        // Types are asked of the catalog; origins and logical messages change no row.
+        Message::Type { .. } | Message::Origin { .. } | Message::Message { .. } => {
+            Ok(Need::Nothing)
+        }
+    }
+}
+
+/// The texts of a row's message that are no UTF-8, made so: those of the old tuple, then the new.
+pub(crate) fn repaired_texts(message: &Message<'_>) -> Vec<String> {
+    let (old, new) = match message {
+        Message::Insert { new, .. } => (None, &new[..]),
+        Message::Update { old, new, .. } => (old.as_ref(), &new[..]),
+        Message::Delete { old, .. } => (Some(old), &[][..]),
+        _ => return Vec::new(),
+    };
+    repaired(old.map_or(&[][..], OldTuple::cells).iter().chain(new))
+}
+
+/// The message with those texts in their places.
+pub(crate) fn with_repaired_texts<'m>(message: Message<'m>, texts: &'m [String]) -> Message<'m> {
+    if texts.is_empty() {
+        return message;
+    }
+    let texts = &mut texts.iter();
+    let mut repaired_old = |old| match old {
+        OldTuple::Key(cells) => OldTuple::Key(with_repaired(&cells, texts)),
+        OldTuple::Full(cells) => OldTuple::Full(with_repaired(&cells, texts)),
+    };
+    match message {
+        Message::Delete { relation, old } => Message::Delete { relation, old: repaired_old(old) },
+        Message::Update { relation, old, new } => {
+            let old = old.map(repaired_old);
+            Message::Update { relation, old, new: with_repaired(&new, texts) }
+        }
+        Message::Insert { relation, new } => {
+            Message::Insert { relation, new: with_repaired(&new, texts) }
+        }
+        other => other,
+    }
+}
+
+fn put(
+    relation: u32,
+    old: Option<&OldTuple<'_>>,
+    new: &[Cell<'_>],
+    tables: &Tables,
+    casts: &mut Casts,
+    chunk: &mut Chunk,
+) -> Result<Need> {
+    let plan = match tables.of_row(relation, new.len()) {
+        Ok(Described::Plan(plan)) => plan,
+        // The table's `Relation` message may be among those that wait.
+        _ if casts.are_wanted() => return Ok(Need::Casts),
+        Ok(Described::LeftOut) => return Ok(Need::Nothing),
+        Ok(Described::Unknown) => return Ok(Need::Description(relation)),
+        Err(error) => return Err(error),
+    };
+    // Of an old key only the key's columns are known.
+    let whole = match old {
+        Some(OldTuple::Full(cells)) => Some(&cells[..]),
+        Some(OldTuple::Key(_)) | None => None,
+    };
+    let old = old.map(OldTuple::cells);
+    want_casts(plan, new, whole, casts);
+    if casts.are_wanted() {
+        return Ok(Need::Casts);
+    }
+    let Some(key) = RowKey::new(plan, new, old) else { return Ok(Need::Compare(relation)) };
+    let old_key = old.map(|old| RowKey::new(plan, old, None));
+    chunk.put(
+        |out| key.write(out),
+        |out, holes| write_document(plan, new, whole, casts, out, holes),
+        old_key.flatten().map(|key| move |out: &mut Vec<u8>| key.write(out)),
+    );
+    // The row's key may have been another one.
+    Ok(if let Some(None) = old_key { Need::Compare(relation) } else { Need::Nothing })
+}
+
+fn delete(relation: u32, old: &OldTuple<'_>, tables: &Tables, chunk: &mut Chunk) -> Result<Need> {
+    Ok(match tables.of_row(relation, old.cells().len())? {
+        Described::LeftOut => Need::Nothing,
+        Described::Unknown => Need::Description(relation),
+        Described::Plan(plan) => match RowKey::new(plan, old.cells(), None) {
+            None => Need::Compare(relation),
+            Some(key) => {
+                chunk.delete(|out| key.write(out));
+                Need::Nothing
+            }
+        },
+    })
+}
+
+fn truncate(relations: &[u32], tables: &Tables, chunk: &mut Chunk) -> Result<Need> {
+    let mut plans = Vec::new();
+    for &relation in relations {
+        match tables.described(relation)? {
+            Described::Plan(plan) => plans.push(plan),
+            Described::LeftOut => {}
+            Described::Unknown => return Ok(Need::Description(relation)),
+        }
+    }
+    for plan in plans {
+        chunk.truncate(plan.keyspace());
+    }
+    Ok(Need::Nothing)
+}
+
+fn protocol_error(problem: String) -> Error {
+    Error::PostgresProtocol { doing: "reading the stream".to_owned(), problem }
+}
+
+#[cfg(test)]
+mod tests;
