@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 
 use crate::disposition::Disposition;
 use crate::error::{Error, Result};
-use crate::status::Retries;
 
 /// The longest pause between two attempts.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
@@ -27,7 +26,6 @@ pub struct Retry {
     /// What was logged since the last success.
     causes: Vec<Cause>,
     despite_refusals: bool,
-    counted: Option<Retries>,
 }
 
 /// A cause that was logged.
@@ -51,7 +49,6 @@ impl Retry {
             attempts: 0,
             causes: Vec::new(),
             despite_refusals: false,
-            counted: None,
         }
     }
 
@@ -71,22 +68,16 @@ impl Retry {
         self
     }
 
-    /// Counts the failures that are followed by another attempt.
-    #[must_use]
-    pub(crate) fn counted_in(mut self, retries: &Retries) -> Self {
-        self.counted = Some(retries.clone());
-        self
-    }
-
     /// Does `attempt` until it succeeds, or fails in a way that another attempt does not cure, or
-    /// `wait`, which is given the pause, says that it has to end.
+    /// `wait` says that it has to end. `wait` is given what failed, for the caller to count, and
+    /// the pause to make.
     ///
     /// # Errors
     /// That of the last attempt.
     pub fn until_done<T>(
         &mut self,
         mut attempt: impl FnMut() -> Result<T>,
-        mut wait: impl FnMut(Duration) -> bool,
+        mut wait: impl FnMut(&Error, Duration) -> bool,
     ) -> Result<T> {
         loop {
             match attempt() {
@@ -95,7 +86,8 @@ impl Retry {
                     return Ok(done);
                 }
                 Err(error) if self.is_worth(&error) => {
-                    if wait(self.failed(&error)) {
+                    let pause = self.failed(&error);
+                    if wait(&error, pause) {
                         return Err(error);
                     }
                 }
@@ -111,9 +103,6 @@ impl Retry {
     /// yet" they do not: what is waited for may be there in the next second.
     pub fn failed(&mut self, error: &Error) -> Duration {
         self.attempts += 1;
-        if let Some(retries) = &self.counted {
-            retries.count(error);
-        }
         self.log(error.to_string(), Instant::now());
         if self.is_not_yet(error) {
             self.pause = self.first_pause;

@@ -99,10 +99,13 @@ impl<'a> Stored<'a> {
         keys.sort_unstable();
         keys.dedup();
         let Self { client, ending, retries, .. } = self;
-        let retry = Retry::of_requests().despite_refusals(true);
-        let found = retry.counted_in(retries).until_done(
+        let mut retry = Retry::of_requests().despite_refusals(true);
+        let found = retry.until_done(
             || client.get_many(&keys).map_err(Error::from),
-            |pause| ending.wait(pause),
+            |error, pause| {
+                retries.count(error);
+                ending.wait(pause)
+            },
         )?;
         let documents = found.into_iter().map(|found| found.map(|found| found.value));
         self.documents.extend(keys.into_iter().map(<[u8]>::to_vec).zip(documents));

@@ -73,8 +73,7 @@ impl Watch<'_> {
     /// Looks now and then, and when poked, until the sync ends. What fails is tried again: the
     /// stream goes on without it.
     pub(super) fn run(self) -> Result<()> {
-        let retry = Retry::new(LOOK_PERIOD).despite_refusals(true);
-        let mut retry = retry.counted_in(self.retries);
+        let mut retry = Retry::new(LOOK_PERIOD).despite_refusals(true);
         let mut state = State::default();
         loop {
             let pause = match self.work(&mut state) {
@@ -85,6 +84,7 @@ impl Watch<'_> {
                 Err(Error::Stopped) => return Ok(()),
                 Err(error) => {
                     state.session = None;
+                    self.retries.count(&error);
                     retry.failed(&error)
                 }
             };

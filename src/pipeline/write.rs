@@ -119,15 +119,18 @@ impl Writer<'_> {
     fn deliver(&mut self, txn: &mut Txn, position: Option<&[u8]>) -> Result<i64> {
         let Self { client, ending, accepted, metrics, .. } = self;
         let mut sent_before = false;
-        let retry = Retry::of_requests().despite_refusals(*accepted);
-        let reply = retry.counted_in(&metrics.retries).until_done(
+        let mut retry = Retry::of_requests().despite_refusals(*accepted);
+        let reply = retry.until_done(
             || {
                 client.txn(txn).map_err(|error| {
                     sent_before |= error.outcome_open();
                     Error::from(error)
                 })
             },
-            |pause| ending.wait(pause),
+            |error, pause| {
+                metrics.retries.count(error);
+                ending.wait(pause)
+            },
         )?;
         self.accepted = true;
         match position {
@@ -141,10 +144,13 @@ impl Writer<'_> {
     /// the position is the one that it put.
     fn settle(&mut self, position: &[u8]) -> Result<i64> {
         let Self { client, ending, fence, metrics, .. } = self;
-        let retry = Retry::of_requests().despite_refusals(true);
-        let found = retry.counted_in(&metrics.retries).until_done(
+        let mut retry = Retry::of_requests().despite_refusals(true);
+        let found = retry.until_done(
             || client.get(fence.key.as_bytes()).map_err(Error::from),
-            |pause| ending.wait(pause),
+            |error, pause| {
+                metrics.retries.count(error);
+                ending.wait(pause)
+            },
         )?;
         match found {
             Some(found) if found.value == position => Ok(found.mod_revision),

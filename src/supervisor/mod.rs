@@ -34,7 +34,7 @@ pub fn run(settings: &Settings, stop: &Stop) -> Result<()> {
         stop,
         status: &status,
         pulse: status.pulse("supervise"),
-        retry: Retry::new(settings.database.retry_period).counted_in(&status.metrics.retries),
+        retry: Retry::new(settings.database.retry_period),
         client: None,
         connected: false,
         stood_by: false,
@@ -120,9 +120,7 @@ impl<'a> Supervisor<'a> {
         log::info!("Resuming from {}", start.checkpoint.lsn);
         (self.redump, self.stood_by) = (None, false);
         self.retry.succeeded();
-        self.retry = Retry::new(self.settings.database.retry_period)
-            .despite_refusals(true)
-            .counted_in(&self.status.metrics.retries);
+        self.retry = Retry::new(self.settings.database.retry_period).despite_refusals(true);
         pipeline::run(self.settings, start, self.stop, self.status, &self.pulse)
     }
 
@@ -333,6 +331,7 @@ impl<'a> Supervisor<'a> {
         self.status.enter(if standby { Activity::StandingBy } else { Activity::Connecting });
         self.pulse.wait();
         self.stood_by |= standby;
+        self.status.metrics.retries.count(&error);
         let pause = self.retry.failed(&error);
         let retries = self.settings.database.connection_retries;
         // Whoever breaks the protocol is as little a server of PostgreSQL's as nobody.
