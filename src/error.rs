@@ -6,6 +6,7 @@ use std::io;
 use crate::disposition::Disposition;
 use crate::etcd;
 use crate::lsn::Lsn;
+use crate::sqlstate;
 
 /// The result of whatever can fail with an [`Error`].
 pub type Result<T> = std::result::Result<T, Error>;
@@ -272,13 +273,15 @@ impl ServerAnswer {
     /// What follows from it, by the SQLSTATE (manual, "PostgreSQL Error Codes").
     fn disposition(&self) -> Disposition {
         match self.code.as_str() {
-            // invalid_authorization_specification (no pg_hba.conf entry, role without LOGIN),
-            // invalid_password
-            "28000" | "28P01" => Disposition::Refused,
-            // invalid_catalog_name (no such database), insufficient_privilege,
-            // feature_not_supported, syntax_error, undefined_function, invalid_name,
-            // object_not_in_prerequisite_state while the slot is made is wal_level
-            "3D000" | "42501" | "0A000" | "42601" | "42883" | "42602" => Disposition::Fatal,
+            sqlstate::INVALID_AUTHORIZATION_SPECIFICATION | sqlstate::INVALID_PASSWORD => {
+                Disposition::Refused
+            }
+            sqlstate::INVALID_CATALOG_NAME
+            | sqlstate::INSUFFICIENT_PRIVILEGE
+            | sqlstate::FEATURE_NOT_SUPPORTED
+            | sqlstate::SYNTAX_ERROR
+            | sqlstate::UNDEFINED_FUNCTION
+            | sqlstate::INVALID_NAME => Disposition::Fatal,
             _ => Disposition::Retry,
         }
     }

@@ -37,6 +37,7 @@ pub mod lsn;
 pub mod position;
 pub mod retry;
 pub mod secret;
+mod sqlstate;
 pub mod stop;
 pub mod table_name;
 mod threads;

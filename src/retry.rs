@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::disposition::Disposition;
 use crate::error::{Error, Result};
+use crate::sqlstate;
 
 /// The longest pause between two attempts.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
@@ -162,10 +163,10 @@ impl Retry {
                             | ErrorKind::NotFound
                     )
             }
-            // admin_shutdown, crash_shutdown, cannot_connect_now
-            Error::PostgresServer { answer, .. } => {
-                matches!(answer.code.as_str(), "57P01" | "57P02" | "57P03")
-            }
+            Error::PostgresServer { answer, .. } => matches!(
+                answer.code.as_str(),
+                sqlstate::ADMIN_SHUTDOWN | sqlstate::CRASH_SHUTDOWN | sqlstate::CANNOT_CONNECT_NOW
+            ),
             _ => false,
         }
     }
@@ -278,8 +279,8 @@ mod tests {
             (io(ErrorKind::UnexpectedEof), true, true),
             (io(ErrorKind::TimedOut), true, false),
             (io(ErrorKind::ConnectionRefused), false, false),
-            (answer("57P01"), true, true),
-            (answer("53300"), true, false),
+            (answer(sqlstate::ADMIN_SHUTDOWN), true, true),
+            (answer(sqlstate::TOO_MANY_CONNECTIONS), true, false),
         ] {
             let mut retry = Retry::new(second).despite_refusals(known);
             let pauses: Vec<_> = (0..9).map(|_| retry.failed(&error)).collect();

@@ -10,6 +10,7 @@ use super::message::{self, MessageReader, Wait, take};
 use super::stream::Stream;
 use crate::error::{Error, Result, ServerAnswer};
 use crate::lsn::Lsn;
+use crate::sqlstate;
 use crate::stop::Stop;
 
 /// What the server sends in CopyData. Times are in microseconds since 2000-01-01 00:00 UTC, by
@@ -83,7 +84,9 @@ impl FrameReader {
                 }
                 Ok(tag) => return Err(wait.unexpected(tag)),
                 Err(Error::Stopped) => return Ok(None),
-                Err(Error::PostgresServer { answer, .. }) if answer.code == UNDEFINED_OBJECT => {
+                Err(Error::PostgresServer { answer, .. })
+                    if answer.code == sqlstate::UNDEFINED_OBJECT =>
+                {
                     return Err(unpublished(&answer));
                 }
                 Err(error) => return Err(error),
@@ -116,15 +119,9 @@ impl FrameReader {
     }
 }
 
-/// The SQLSTATE with which the server refuses to go on without a publication, up to version 17.
-const UNDEFINED_OBJECT: &str = "42704";
-
-/// The SQLSTATE of the warning with which it leaves changes out instead, from version 18 on.
-const OBJECT_NOT_IN_PREREQUISITE_STATE: &str = "55000";
-
 /// Logs a notice, unless it says that changes are left out.
 fn heed(notice: &ServerAnswer) -> Result<()> {
-    if notice.severity == "WARNING" && notice.code == OBJECT_NOT_IN_PREREQUISITE_STATE {
+    if notice.severity == "WARNING" && notice.code == sqlstate::OBJECT_NOT_IN_PREREQUISITE_STATE {
         return Err(unpublished(notice));
     }
     debug!("PostgreSQL: {notice}");

@@ -4,6 +4,7 @@ use super::options::{HostPort, Options};
 use super::session::Session;
 use crate::disposition::Disposition;
 use crate::error::{Error, Result};
+use crate::sqlstate;
 
 /// What `connect` made of the first of the servers that is not in recovery; of one that is, it
 /// makes `None`.
@@ -21,8 +22,9 @@ pub fn find_primary<T>(
         match connect(address) {
             Ok(Some(primary)) => return Ok(primary),
             Ok(None) => in_recovery.push(address.to_string()),
-            // cannot_connect_now: a standby that takes no queries, or a server that starts
-            Err(Error::PostgresServer { answer, .. }) if answer.code == "57P03" => {
+            Err(Error::PostgresServer { answer, .. })
+                if answer.code == sqlstate::CANNOT_CONNECT_NOW =>
+            {
                 in_recovery.push(address.to_string());
             }
             Err(error) if error.disposition() == Disposition::Retry => failure = Some(error),

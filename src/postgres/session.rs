@@ -12,6 +12,7 @@ use super::preflight::create_publication;
 use super::tls;
 use crate::error::{Error, Result, ServerAnswer, Unmet};
 use crate::lsn::Lsn;
+use crate::sqlstate;
 use crate::table_name::TableName;
 use crate::time::PgTime;
 
@@ -186,8 +187,9 @@ impl Session {
         let doing = format!("dropping the replication slot {slot}");
         match self.client.execute("SELECT pg_drop_replication_slot($1::text::name)", &[&slot]) {
             Ok(_) => Ok(()),
-            // object_in_use
-            Err(error) if error.code().is_some_and(|code| code.code() == "55006") => {
+            Err(error)
+                if error.code().is_some_and(|code| code.code() == sqlstate::OBJECT_IN_USE) =>
+            {
                 Err(Error::SlotInUse { slot: slot.to_owned(), pid: None })
             }
             Err(error) => Err(failed(doing, error)),

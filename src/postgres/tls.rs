@@ -23,6 +23,7 @@ use super::stream::Stream;
 use super::tls_stream::TlsStream;
 use crate::error::{Error, Result};
 use crate::logging::warn_once;
+use crate::sqlstate;
 use crate::tls::{Identity, NameCheck, Names, Tls, Trust};
 
 /// What the settings are called that a refused session is about.
@@ -113,8 +114,9 @@ fn is_about_encryption(error: &Error) -> bool {
         Error::PostgresIo { source, .. } => {
             matches!(source.kind(), ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset)
         }
-        // invalid_authorization_specification
-        Error::PostgresServer { answer, .. } => answer.code == "28000",
+        Error::PostgresServer { answer, .. } => {
+            answer.code == sqlstate::INVALID_AUTHORIZATION_SPECIFICATION
+        }
         _ => false,
     }
 }

@@ -4,6 +4,7 @@ use super::report::{Report, unmet};
 use crate::config::DatabaseSettings;
 use crate::error::{Error, Result, Unmet};
 use crate::postgres::{Connection, HostPort, Options, Session};
+use crate::sqlstate;
 use crate::stop::Stop;
 
 const UNREACHABLE: &str = "start the server, or correct database.host and database.port";
@@ -75,8 +76,9 @@ pub(super) fn primary<'a>(
 /// Asks a server that answers, with a walsender or without one.
 fn probe<'a>(options: &Options, address: &HostPort, stop: &'a Stop) -> Result<Server<'a>> {
     let replication = match Connection::connect(options, address, stop) {
-        // cannot_connect_now
-        Err(Error::PostgresServer { answer, .. }) if answer.code == "57P03" => {
+        Err(Error::PostgresServer { answer, .. })
+            if answer.code == sqlstate::CANNOT_CONNECT_NOW =>
+        {
             return Ok(Server::NotYet);
         }
         // The server is there, and may let the role in for SQL.
