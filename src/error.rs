@@ -16,8 +16,8 @@ pub type Result<T> = std::result::Result<T, Error>;
 pub enum Error {
     /// An option or a setting that cannot be used; the text names file, line and key.
     Setting(String),
-    /// A server that lacks what pg2etcd needs; the text names the cure.
-    Requirement(String),
+    /// What has to hold and does not, each with its cure.
+    Requirement(Vec<Unmet>),
     /// A password, a key or a certificate that cannot be used, or that one side does not accept
     /// from the other; the text names the cure.
     Credentials(String),
@@ -163,10 +163,13 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Setting(text)
-            | Self::Requirement(text)
             | Self::Credentials(text)
             | Self::RedumpNeeded(text)
             | Self::RowUnknown { reason: text, .. } => f.write_str(text),
+            Self::Requirement(unmet) => {
+                let texts: Vec<_> = unmet.iter().map(ToString::to_string).collect();
+                f.write_str(&texts.join("; "))
+            }
             Self::PostgresIo { doing, source } => write!(f, "PostgreSQL: {doing}: {source}"),
             Self::PostgresServer { doing, answer } => write!(f, "PostgreSQL: {doing}: {answer}"),
             Self::PostgresProtocol { doing, problem } => {
@@ -231,8 +234,7 @@ impl Unmet {
     /// # Errors
     /// [`Error::Requirement`] with all that is.
     pub fn none(unmet: &[Self]) -> Result<()> {
-        let texts: Vec<_> = unmet.iter().map(ToString::to_string).collect();
-        if texts.is_empty() { Ok(()) } else { Err(Error::Requirement(texts.join("; "))) }
+        if unmet.is_empty() { Ok(()) } else { Err(Error::Requirement(unmet.to_vec())) }
     }
 }
 
@@ -244,7 +246,7 @@ impl fmt::Display for Unmet {
 
 impl From<Unmet> for Error {
     fn from(unmet: Unmet) -> Self {
-        Self::Requirement(unmet.to_string())
+        Self::Requirement(vec![unmet])
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::output::{note, print};
 use crate::config::Settings;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Unmet};
 use crate::etcd::{Client, Txn, prefix_end};
 use crate::postgres::{PublishedTable, Session, SlotFacts};
 use crate::state::checkpoint::{Checkpoint, Phase};
@@ -77,11 +77,12 @@ impl Removal<'_> {
         let identifier = self.session.system_identifier()?;
         match checkpoint.another_copy(&identifier, &database.name, &etcd.path) {
             None => Ok(()),
-            Some(what) => Err(Error::Requirement(format!(
-                "{} is the position of another copy: {what}; nothing was removed: run drop with \
-                 the settings of that copy",
-                self.key
-            ))),
+            Some(what) => {
+                let key = &self.key;
+                let problem =
+                    format!("{key} is the position of another copy: {what}; nothing was removed");
+                Err(Unmet::new(problem, "run drop with the settings of that copy").into())
+            }
         }
     }
 
@@ -247,7 +248,6 @@ impl Removal<'_> {
 }
 
 fn in_use(slot: &str, why: &str) -> Error {
-    Error::Requirement(format!(
-        "slot {slot} is in use, {why}: stop the daemon first, or end its stream with drop -f"
-    ))
+    let cure = "stop the daemon first, or end its stream with drop -f";
+    Unmet::new(format!("slot {slot} is in use, {why}"), cure).into()
 }

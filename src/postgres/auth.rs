@@ -11,7 +11,7 @@ use postgres_protocol::message::frontend;
 use super::message::{Wait, take};
 use super::options::{HostPort, Options};
 use super::session::quoted;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Unmet};
 use crate::secret::Secret;
 use crate::sqlstate::{self, INVALID_AUTHORIZATION_SPECIFICATION};
 
@@ -128,22 +128,25 @@ impl<'a> Authentication<'a> {
 
     fn password(&self) -> Result<Secret> {
         self.options.password_for(self.address)?.ok_or_else(|| {
-            Error::Requirement(format!(
-                "PostgreSQL at {} asks for the password of user {}: set database.password_file, \
-                 database.password or PGPASSWORD, or put it into ~/.pgpass",
-                self.address, self.options.user
-            ))
+            let Self { address, options, .. } = self;
+            let user = &options.user;
+            Unmet::new(
+                format!("PostgreSQL at {address} asks for the password of user {user}"),
+                "set database.password_file, database.password or PGPASSWORD, or put it into \
+                 ~/.pgpass",
+            )
+            .into()
         })
     }
 
     fn unsupported(&self, method: &str) -> Error {
-        Error::Requirement(format!(
-            "PostgreSQL at {} asks user {} to authenticate by {}, which pg2etcd does not support: \
-             in its pg_hba.conf, give this user a line with scram-sha-256",
-            self.address,
-            self.options.user,
-            method.trim_end()
-        ))
+        let Self { address, options, .. } = self;
+        let (user, method) = (&options.user, method.trim_end());
+        let problem = format!(
+            "PostgreSQL at {address} asks user {user} to authenticate by {method}, which pg2etcd \
+             does not support"
+        );
+        Unmet::new(problem, "in its pg_hba.conf, give this user a line with scram-sha-256").into()
     }
 }
 

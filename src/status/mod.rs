@@ -26,7 +26,7 @@ pub(crate) use self::metrics::{Metrics, Retries, TableChanges};
 use self::pending::Pending;
 pub(crate) use self::pending::Transactions;
 use crate::config::{Settings, StatusSettings};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Unmet};
 use crate::lsn::Lsn;
 use crate::stop::Stop;
 
@@ -115,9 +115,9 @@ pub(crate) fn start(settings: &Settings, stop: &Stop) -> Result<Running> {
     let StatusSettings { listen, .. } = &settings.status;
     if let Some(address) = listen {
         let listener = TcpListener::bind(address).map_err(|error| {
-            Error::Requirement(format!(
-                "cannot listen on {address} (status.listen): {error}: choose an address of this \
-                 machine and a port that is free"
+            Error::from(Unmet::new(
+                format!("cannot listen on {address} (status.listen): {error}"),
+                "choose an address of this machine and a port that is free",
             ))
         })?;
         let address = listener.local_addr().map_err(|source| Error::System {

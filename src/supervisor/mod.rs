@@ -338,10 +338,10 @@ impl<'a> Supervisor<'a> {
         let nobody = matches!(error, Error::PostgresIo { .. } | Error::PostgresProtocol { .. });
         let unreachable = nobody && !self.connected;
         if unreachable && self.retry.attempts() >= retries {
-            return Err(Error::Requirement(format!(
-                "{error}; given up after {retries} attempts (database.connection_retries): is the \
-                 server up, and are database.host and database.port right?"
-            )));
+            let problem =
+                format!("{error}; given up after {retries} attempts (database.connection_retries)");
+            let cure = "is the server up, and are database.host and database.port right?";
+            return Err(Unmet::new(problem, cure).into());
         }
         Ok(pause)
     }

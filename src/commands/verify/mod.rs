@@ -11,7 +11,7 @@ use super::named_table;
 use super::output::{note, print};
 use crate::config::Settings;
 use crate::document::table_name;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Unmet};
 use crate::etcd::Client;
 use crate::postgres::{PublishedTable, Session};
 use crate::reconcile::{Finding, Rows, Stored, compare};
@@ -62,7 +62,8 @@ fn require_own_copy(settings: &Settings, session: &mut Session, client: &mut Cli
     };
     let identifier = session.system_identifier()?;
     if let Some(what) = checkpoint.another_copy(&identifier, &database.name, &etcd.path) {
-        return Err(Error::Requirement(format!("{key} is the position of another copy: {what}")));
+        let problem = format!("{key} is the position of another copy: {what}");
+        return Err(Unmet::new(problem, "run verify with the settings of that copy").into());
     }
     if session.slot(&sync.slot)?.is_none_or(|slot| slot.active_pid.is_none()) {
         let lsn = checkpoint.lsn;
@@ -80,10 +81,9 @@ fn tables_of(
 ) -> Result<(Vec<PublishedTable>, Vec<Name>)> {
     let Settings { etcd, sync, .. } = settings;
     if !session.has_publication(&sync.publication)? {
-        return Err(Error::Requirement(format!(
-            "publication {} does not exist: there are no tables to compare",
-            sync.publication
-        )));
+        let problem =
+            format!("there is no publication {}, so no table to compare", sync.publication);
+        return Err(Unmet::new(problem, "correct sync.publication, or start the daemon").into());
     }
     let mut former = Records::new(&etcd.state_path, &etcd.path).read(&mut client.clone())?;
     let mut copied = Vec::new();
@@ -104,10 +104,11 @@ fn tables_of(
             !copied.iter().any(|copied| copied.name == **table) && !former.contains(&in_keys(table))
         });
         if let Some(table) = unknown {
-            return Err(Error::Requirement(format!(
-                "{table} is no table that publication {} publishes and pg2etcd copies",
-                sync.publication
-            )));
+            let publication = &sync.publication;
+            let problem = format!(
+                "{table} is no table that publication {publication} publishes and pg2etcd copies"
+            );
+            return Err(Unmet::new(problem, "name one that check lists").into());
         }
         copied.retain(|copied| wanted.contains(&copied.name));
         former.retain(|name| wanted.iter().any(|table| in_keys(table) == *name));
@@ -148,8 +149,8 @@ impl Verify<'_> {
     fn table(&mut self, session: &mut Session, published: &PublishedTable) -> Result<()> {
         let PublishedTable { oid, name, columns, .. } = published;
         let table = session.table(&self.settings.etcd.path, *oid, name, columns)?;
-        let table = table.map_err(|reason| {
-            Error::Requirement(format!("table {name} is not copied any more: {reason}"))
+        let table = table.map_err(|Unmet { problem, cure }| {
+            Error::from(Unmet::new(format!("table {name} is not copied any more: {problem}"), cure))
         })?;
         self.progress.begin(name.to_string());
         let stored = Stored::new(&self.client, self.stop);
