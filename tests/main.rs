@@ -27,6 +27,7 @@ mod members;
 mod postgres_faults;
 mod restart;
 mod soak;
+mod stop;
 
 mod check;
 mod drop;

@@ -12,6 +12,7 @@ use crate::postgres::{PublishedTable, Session, SlotFacts};
 use crate::state::checkpoint::{Checkpoint, Phase};
 use crate::state::records::{Name, Records};
 use crate::state::requests;
+use crate::stop::Stop;
 
 /// How long a daemon that comes back again and again is worked against.
 const STRUGGLE: Duration = Duration::from_secs(10);
@@ -30,7 +31,8 @@ const PAUSE: Duration = Duration::from_millis(10);
 pub fn run(settings: &Settings, force: bool, keys: bool) -> Result<()> {
     let mut client = Client::connect(settings.etcd.client_options())?;
     let options = settings.database.connect_options();
-    let (session, _) = Session::connect_to_primary(&options, &settings.database.hosts())?;
+    let hosts = settings.database.hosts();
+    let (session, _) = Session::connect_to_primary(&options, &hosts, &Stop::never()?)?;
     let key = Checkpoint::key(&settings.etcd.state_path);
     let found = Checkpoint::read(&mut client, &key)?;
     let (checkpoint, mod_revision) = found.unzip();

@@ -13,8 +13,9 @@ use crate::core::change::Chunk;
 use crate::error::{Error, Result};
 use crate::etcd::Client;
 use crate::lsn::Lsn;
-use crate::postgres::session::Canceller;
-use crate::postgres::{Connection, HostPort, Options, PublishedTable, Session, Shape, SlotKind};
+use crate::postgres::{
+    Canceller, Connection, HostPort, Options, PublishedTable, Session, Shape, SlotKind,
+};
 use crate::reconcile::{Finding, Rows, Stored, compare};
 use crate::retry::Retry;
 use crate::state::records::{Name, Records};
@@ -132,7 +133,7 @@ impl Watch<'_> {
         self.pulse.work();
         let request = requests::read(&mut self.client.clone(), &self.settings.etcd.state_path)?;
         if state.session.is_none() {
-            state.session = Some(Session::connect(self.options, self.address)?);
+            state.session = Some(Session::connect(self.options, self.address, self.stop)?);
             state.known = self.records().read(&mut self.client.clone())?;
         }
         let State { session: Some(session), known, suspects, described } = state else {
@@ -232,7 +233,7 @@ impl Watch<'_> {
         self.pulse.wait();
         let created = connection.create_slot(&self.temporary_slot(), SlotKind::Temporary)?;
         self.pulse.work();
-        let mut session = Session::connect(self.options, self.address)?;
+        let mut session = Session::connect(self.options, self.address, self.stop)?;
         session.begin_snapshot(&created.snapshot)?;
         self.query.set(Some(session.canceller()));
         // The snapshot is held by the session now, and the slot need not hold WAL any longer.

@@ -25,6 +25,7 @@ pub mod administration;
 pub mod copy_both;
 
 mod auth;
+mod client;
 mod message;
 mod stream;
 mod tls;
@@ -42,6 +43,7 @@ mod real_server_tests;
 mod test_server;
 
 pub use catalog::{PublishedTable, Shape};
+pub use client::Canceller;
 pub use connection::{Connection, SESSION_SETTINGS};
 pub use copy_both::{Frame, FrameReader, StatusWriter};
 pub use health::{Capacity, Published, SlotHealth};

@@ -3,9 +3,10 @@
 use std::io::{self, BufRead};
 use std::time::Duration;
 
-use ::postgres::{CancelToken, Client, Config, NoTls, Row};
+use ::postgres::{Client, Config, Row};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
+use super::client::{self, Canceller, Guard};
 use super::connection::SESSION_SETTINGS;
 use super::options::{HostPort, Options};
 use super::preflight::create_publication;
@@ -13,12 +14,14 @@ use super::tls;
 use crate::error::{Error, Result, ServerAnswer, Unmet};
 use crate::lsn::Lsn;
 use crate::sqlstate;
+use crate::stop::Stop;
 use crate::table_name::TableName;
 use crate::time::PgTime;
 
-/// A session on one database.
+/// A session on one database. Each of its queries is cancelled once the stop has been asked for.
 pub struct Session {
     pub(super) client: Client,
+    _guard: Guard,
     /// How a connection to cancel a query is encrypted.
     tls: Option<MakeRustlsConnect>,
     pub(super) version: u32,
@@ -44,8 +47,8 @@ impl Session {
     ///
     /// # Errors
     /// [`Error::PostgresIo`] and [`Error::PostgresServer`]; [`Error::Credentials`] if there is no
-    /// TLS as the options ask for it, or a file cannot be used.
-    pub fn connect(options: &Options, address: &HostPort) -> Result<Self> {
+    /// TLS as the options ask for it, or a file cannot be used; [`Error::Stopped`].
+    pub fn connect(options: &Options, address: &HostPort, stop: &Stop) -> Result<Self> {
         let mut config = Config::new();
         if address.host.starts_with('/') {
             config.host_path(&address.host);
@@ -75,16 +78,13 @@ impl Session {
         if let Some(password) = options.password_for(address)? {
             config.password(password.reveal());
         }
-        let doing = || format!("opening an SQL session at {address}");
+        let doing = format!("opening an SQL session at {address}");
         let mut session = tls::connect(options, address, |encryption| {
             let (mode, tls) = encryption.of_session();
             config.ssl_mode(mode);
-            let client = match tls.clone() {
-                None => config.connect(NoTls),
-                Some(tls) => config.connect(tls),
-            };
-            let client = client.map_err(|error| failed(doing(), error))?;
-            Ok(Self { client, tls, version: 0 })
+            let (timeout, config) = (options.connect_timeout, config.clone());
+            let (client, guard) = client::connect(config, tls.clone(), timeout, stop, &doing)?;
+            Ok(Self { client, _guard: guard, tls, version: 0 })
         })?;
         session.version = session.server_version()?;
         let doing = "opening an SQL session";
@@ -141,7 +141,7 @@ impl Session {
     /// The means to end a query of this session from another thread.
     #[must_use]
     pub fn canceller(&self) -> Canceller {
-        Canceller { token: self.client.cancel_token(), tls: self.tls.clone() }
+        Canceller::of(&self.client, self.tls.clone())
     }
 
     /// What the server says of a slot; `None` if there is none of this name.
@@ -283,26 +283,6 @@ impl Session {
         let sql = "SELECT current_setting('server_version_num')::int";
         let version: i32 = self.row("reading the server's version", sql)?.get(0);
         Ok(u32::try_from(version).unwrap_or(0))
-    }
-}
-
-/// Ends a query of a session.
-pub struct Canceller {
-    token: CancelToken,
-    tls: Option<MakeRustlsConnect>,
-}
-
-impl Canceller {
-    /// Asks the server to end the query that runs now. A server that cannot be reached is not
-    /// running it for long.
-    pub fn cancel(&self) {
-        let cancelled = match self.tls.clone() {
-            None => self.token.cancel_query(NoTls),
-            Some(tls) => self.token.cancel_query(tls),
-        };
-        if let Err(error) = cancelled {
-            log::debug!("cancelling a query: {error}");
-        }
     }
 }
 

@@ -284,29 +284,18 @@ impl<'a> Supervisor<'a> {
     fn primary(&mut self) -> Result<Primary<'a>> {
         let database = &self.settings.database;
         let options = database.connect_options();
-        find_primary(&database.hosts(), |address| self.connect(&options, address))
-    }
-
-    /// Connects to a server; `None` if it is in recovery.
-    fn connect(
-        &mut self,
-        options: &postgres::Options,
-        address: &postgres::HostPort,
-    ) -> Result<Option<Primary<'a>>> {
-        self.pulse.work();
-        let mut connection = Connection::connect(options, address, self.stop)?;
-        self.connected = true;
-        let doing = "asking whether the server is in recovery";
-        let rows = connection.simple_query(doing, "SELECT pg_is_in_recovery()")?;
-        if rows.first().and_then(|row| row.first()) != Some(&Some("f".to_owned())) {
-            return Ok(None);
-        }
-        let mut session = Session::connect(options, address)?;
+        let (mut session, (mut connection, address)) =
+            find_primary(&database.hosts(), |address| {
+                self.pulse.work();
+                let connection = Connection::connect(&options, address, self.stop)?;
+                self.connected = true;
+                let session = Session::connect(&options, address, self.stop)?;
+                Ok((session, (connection, address.clone())))
+            })?;
         preflight::version(connection.server_version_num())?;
         preflight::wal_level(&session.wal_level()?)?;
         let identity = connection.identify_system()?;
-        let (options, address) = (options.clone(), address.clone());
-        Ok(Some(Primary { options, address, connection, session, identity }))
+        Ok(Primary { options, address, connection, session, identity })
     }
 
     /// The etcd client, connected once.

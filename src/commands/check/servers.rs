@@ -85,7 +85,7 @@ fn probe<'a>(options: &Options, address: &HostPort, stop: &'a Stop) -> Result<Se
         Err(error @ Error::PostgresServer { .. }) => Err(error),
         connected => Ok(connected?),
     };
-    let session = Session::connect(options, address)
+    let session = Session::connect(options, address, stop)
         .and_then(|mut session| session.limit_queries(options.connect_timeout).map(|()| session));
     let (mut session, replication) = match (session, replication) {
         (Ok(session), replication) => (session, replication),

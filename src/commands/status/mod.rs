@@ -15,6 +15,7 @@ use crate::lsn::Lsn;
 use crate::postgres::{PublishedTable, Session, SlotFacts};
 use crate::state::checkpoint::{Checkpoint, Phase};
 use crate::state::records::{Record, Records};
+use crate::stop::Stop;
 use crate::time::PgTime;
 
 /// The longest time that the position is watched to see how far behind it is, beside what it may
@@ -70,7 +71,8 @@ impl Database {
     fn look(settings: &Settings) -> Result<Self> {
         let Settings { database, sync, .. } = settings;
         let options = database.connect_options();
-        let (mut session, _) = Session::connect_to_primary(&options, &database.hosts())?;
+        let (mut session, _) =
+            Session::connect_to_primary(&options, &database.hosts(), &Stop::never()?)?;
         Ok(Self {
             current_lsn: session.current_lsn()?,
             clock: session.clock()?,

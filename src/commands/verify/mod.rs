@@ -33,15 +33,15 @@ const READERS: usize = 2;
 /// copied, and for the copy of another database; those of both servers.
 pub fn run(settings: &Settings, tables: &[String]) -> Result<bool> {
     let wanted = tables.iter().map(|name| named_table(name)).collect::<Result<Vec<_>>>()?;
-    // A command needs no stop of its own: a signal ends it.
-    let stop = Stop::new()
-        .map_err(|source| Error::System { doing: "making a socket pair".to_owned(), source })?;
+    let stop = Stop::never()?;
     let mut client = Client::connect(settings.etcd.client_options())?;
     let options = settings.database.connect_options();
-    let (mut session, address) = Session::connect_to_primary(&options, &settings.database.hosts())?;
+    let (mut session, address) =
+        Session::connect_to_primary(&options, &settings.database.hosts(), &stop)?;
     require_own_copy(settings, &mut session, &mut client)?;
     let (copied, former) = tables_of(settings, &mut session, &client, &wanted)?;
-    let settle = Settle::new(settings, Session::connect(&options, &address)?, client.clone());
+    let settle =
+        Settle::new(settings, Session::connect(&options, &address, &stop)?, client.clone());
     let progress = Progress::new();
     let mut verify =
         Verify { settings, stop: &stop, client, settle, progress, pending: Vec::new(), found: 0 };
