@@ -8,6 +8,7 @@ mod file;
 pub mod fuzz;
 mod keys;
 mod load;
+mod origin;
 mod secrets;
 mod text;
 mod units;
@@ -18,7 +19,8 @@ use std::time::Duration;
 pub use environment::Environment;
 pub use field::{Field, Word};
 pub use keys::{Fallback, KEYS, Key};
-pub use load::{DEFAULT_FILE, Loaded, Origin, load};
+pub use load::{DEFAULT_FILE, Loaded, load};
+pub use origin::Origin;
 pub(crate) use units::{parse_duration, print_duration};
 
 use crate::postgres::{HostPort, SslMode, TlsOptions};

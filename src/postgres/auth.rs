@@ -8,9 +8,10 @@ use postgres_protocol::authentication::sasl::{
 };
 use postgres_protocol::message::frontend;
 
-use super::message::{Wait, take};
+use super::message::take;
 use super::options::{HostPort, Options};
-use super::session::quoted;
+use super::quoting::quoted;
+use super::wait::Wait;
 use crate::error::{Error, Result, Unmet};
 use crate::secret::Secret;
 use crate::sqlstate::{self, INVALID_AUTHORIZATION_SPECIFICATION};

@@ -2,7 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::session::{Session, failed, quoted, quoted_name};
+use super::client::failed;
+use super::quoting::{quoted, quoted_name};
+use super::session::Session;
 use crate::document::{Kind, Table, TableColumn, json_string};
 use crate::error::{Result, Unmet};
 use crate::table_name::TableName;

@@ -15,9 +15,10 @@ use std::time::{Duration, Instant};
 use ::postgres::{CancelToken, Client, Config, NoTls};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use super::session::failed;
-use crate::error::{Error, Result};
+use super::tls_options;
+use crate::error::{Error, Result, ServerAnswer};
 use crate::stop::{Stop, poll_readable};
+use crate::tls;
 
 /// The time between two cancellations after a stop: the next query may have begun meanwhile.
 const CANCEL_PERIOD: Duration = Duration::from_millis(250);
@@ -96,6 +97,43 @@ impl Canceller {
             ready = first_ready([ended], Some(CANCEL_PERIOD)).map(|[ended]| [ended, true]);
         }
     }
+}
+
+/// An error of the server, or of the connection to it, that came while reading a copy.
+#[must_use]
+pub fn copy_error(doing: &str, error: io::Error) -> Error {
+    match error.downcast::<::postgres::Error>() {
+        Ok(error) => failed(doing, error),
+        Err(source) => Error::PostgresIo { doing: doing.to_owned(), source },
+    }
+}
+
+pub(super) fn failed(doing: impl Into<String>, error: ::postgres::Error) -> Error {
+    let doing = doing.into();
+    let Some(answer) = error.as_db_error() else {
+        let source = std::error::Error::source(&error);
+        if source.is_some_and(|source| source.to_string() == "server does not support TLS") {
+            return Error::Credentials(format!("PostgreSQL: {doing}: {}", tls_options::no_tls()));
+        }
+        let source: Option<&io::Error> = source.and_then(|source| source.downcast_ref());
+        if let Some(reason) = source.and_then(|source| tls::refusal(source, &tls_options::NAMES)) {
+            return Error::Credentials(format!("PostgreSQL: {doing}: {reason}"));
+        }
+        let kind = match source {
+            Some(source) => io::Error::kind(source),
+            None if error.is_closed() => ErrorKind::UnexpectedEof,
+            None => ErrorKind::Other,
+        };
+        return Error::PostgresIo { doing, source: io::Error::new(kind, error) };
+    };
+    let answer = ServerAnswer {
+        severity: answer.severity().to_owned(),
+        code: answer.code().code().to_owned(),
+        message: answer.message().to_owned(),
+        detail: answer.detail().map(str::to_owned),
+        hint: answer.hint().map(str::to_owned),
+    };
+    Error::PostgresServer { doing, answer: Box::new(answer) }
 }
 
 /// As [`poll_readable`], whatever signals come meanwhile.

@@ -6,8 +6,9 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use log::debug;
 
-use super::message::{self, MessageReader, Wait, take};
+use super::message::{self, MessageReader, take};
 use super::stream::Stream;
+use super::wait::Wait;
 use crate::error::{Error, Result, ServerAnswer};
 use crate::lsn::Lsn;
 use crate::sqlstate;

@@ -26,10 +26,14 @@ pub mod copy_both;
 
 mod auth;
 mod client;
+mod end_point;
 mod message;
+mod quoting;
 mod stream;
 mod tls;
+mod tls_options;
 mod tls_stream;
+mod wait;
 
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
@@ -43,12 +47,13 @@ mod real_server_tests;
 mod test_server;
 
 pub use catalog::{PublishedTable, Shape};
-pub use client::Canceller;
+pub use client::{Canceller, copy_error};
 pub use connection::{Connection, SESSION_SETTINGS};
 pub use copy_both::{Frame, FrameReader, StatusWriter};
 pub use health::{Capacity, Published, SlotHealth};
 pub use options::{HostPort, Options};
 pub use primary::find_primary;
+pub use quoting::quoted;
 pub use replication::{CreatedSlot, SlotKind, SystemIdentity, TimelineSwitch};
 pub use session::{Session, SlotFacts};
-pub use tls::{SYSTEM_ROOTS, SslMode, TlsOptions};
+pub use tls_options::{SYSTEM_ROOTS, SslMode, TlsOptions};

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::passfile;
-use super::tls::TlsOptions;
+use super::tls_options::TlsOptions;
 use crate::error::{Error, Result};
 use crate::secret::{Password, Secret};
 

@@ -4,7 +4,9 @@
 use std::collections::BTreeMap;
 
 use super::catalog::PublishedTable;
-use super::session::{Session, failed, quoted, quoted_name};
+use super::client::failed;
+use super::quoting::{quoted, quoted_name};
+use super::session::Session;
 use crate::error::{Result, Unmet};
 use crate::table_name::TableName;
 

@@ -1,21 +1,19 @@
 //! An SQL session: what the server is, its publications and slots, and the snapshot to copy from.
 
-use std::io::{self, BufRead};
+use std::io::BufRead;
 use std::time::Duration;
 
 use ::postgres::{Client, Config, Row};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use super::client::{self, Canceller, Guard};
+use super::client::{self, Canceller, Guard, failed};
 use super::connection::SESSION_SETTINGS;
 use super::options::{HostPort, Options};
-use super::preflight::create_publication;
 use super::tls;
-use crate::error::{Error, Result, ServerAnswer, Unmet};
+use crate::error::{Error, Result};
 use crate::lsn::Lsn;
 use crate::sqlstate;
 use crate::stop::Stop;
-use crate::table_name::TableName;
 use crate::time::PgTime;
 
 /// A session on one database. Each of its queries is cancelled once the stop has been asked for.
@@ -229,18 +227,6 @@ impl Session {
         Ok(row.map_err(|error| failed("looking for the publication", error))?.get(0))
     }
 
-    /// Makes a publication of these tables, of all if none is named.
-    ///
-    /// # Errors
-    /// [`Error::Requirement`] if PostgreSQL would refuse updates of one of the tables because it
-    /// has no replica identity, if a table is missing, or if the role may not do it; else as for
-    /// every query.
-    pub fn create_publication(&mut self, publication: &str, tables: &[TableName]) -> Result<()> {
-        Unmet::none(&self.publication_obstacles(publication, tables)?)?;
-        let sql = create_publication(publication, tables);
-        self.execute(&format!("making the publication ({sql})"), &sql)
-    }
-
     /// Reads from the snapshot, and from nothing newer, from now on.
     ///
     /// # Errors
@@ -284,52 +270,4 @@ impl Session {
         let version: i32 = self.row("reading the server's version", sql)?.get(0);
         Ok(u32::try_from(version).unwrap_or(0))
     }
-}
-
-/// An error of the server, or of the connection to it, that came while reading a copy.
-#[must_use]
-pub fn copy_error(doing: &str, error: io::Error) -> Error {
-    match error.downcast::<::postgres::Error>() {
-        Ok(error) => failed(doing, error),
-        Err(source) => Error::PostgresIo { doing: doing.to_owned(), source },
-    }
-}
-
-pub(super) fn failed(doing: impl Into<String>, error: ::postgres::Error) -> Error {
-    let doing = doing.into();
-    let Some(answer) = error.as_db_error() else {
-        let source = std::error::Error::source(&error);
-        if source.is_some_and(|source| source.to_string() == "server does not support TLS") {
-            return Error::Credentials(format!("PostgreSQL: {doing}: {}", tls::no_tls()));
-        }
-        let source: Option<&io::Error> = source.and_then(|source| source.downcast_ref());
-        if let Some(reason) = source.and_then(|source| crate::tls::refusal(source, &tls::NAMES)) {
-            return Error::Credentials(format!("PostgreSQL: {doing}: {reason}"));
-        }
-        let kind = match source {
-            Some(source) => io::Error::kind(source),
-            None if error.is_closed() => io::ErrorKind::UnexpectedEof,
-            None => io::ErrorKind::Other,
-        };
-        return Error::PostgresIo { doing, source: io::Error::new(kind, error) };
-    };
-    let answer = ServerAnswer {
-        severity: answer.severity().to_owned(),
-        code: answer.code().code().to_owned(),
-        message: answer.message().to_owned(),
-        detail: answer.detail().map(str::to_owned),
-        hint: answer.hint().map(str::to_owned),
-    };
-    Error::PostgresServer { doing, answer: Box::new(answer) }
-}
-
-/// An identifier as SQL.
-#[must_use]
-pub fn quoted(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
-}
-
-/// A table's name as SQL.
-pub(super) fn quoted_name(table: &TableName) -> String {
-    format!("{}.{}", quoted(&table.schema), quoted(&table.name))
 }

@@ -13,7 +13,7 @@ use super::tls_stream::TlsStream;
 
 /// A connected socket. Clones share the socket, so that one thread can read and another write.
 ///
-/// Nobody waits inside [`Read::read`]: [`super::message::Wait`] polls the descriptor first, unless
+/// Nobody waits inside [`Read::read`]: [`super::wait::Wait`] polls the descriptor first, unless
 /// [`Self::holds_bytes`].
 #[derive(Debug)]
 pub(super) enum Stream {

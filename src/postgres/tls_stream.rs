@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection};
 
-use super::message::Wait;
-use super::tls;
+use super::end_point::end_point;
+use super::wait::Wait;
 use crate::error::{Error, Result};
 
 /// The most that is taken from the socket at a time.
@@ -87,7 +87,7 @@ impl TlsStream {
 
     /// What SCRAM can bind a password to.
     pub(super) fn end_point(&self) -> Option<Vec<u8>> {
-        tls::end_point(self.shared.lock().peer_certificates()?.first()?)
+        end_point(self.shared.lock().peer_certificates()?.first()?)
     }
 }
 

@@ -8,8 +8,7 @@ use super::copy_text::split_line;
 use crate::cell::Cell;
 use crate::document::Table;
 use crate::error::{Error, Result, Unmet};
-use crate::postgres::session::{copy_error, quoted};
-use crate::postgres::{PublishedTable, Session};
+use crate::postgres::{PublishedTable, Session, copy_error, quoted};
 
 /// The rows of a table, one at a time.
 pub(crate) struct Rows<'a> {

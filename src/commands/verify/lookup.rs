@@ -6,8 +6,7 @@ use std::hash::{BuildHasher, RandomState};
 use crate::document::{Table, decoded_key_column};
 use crate::error::{Error, Result};
 use crate::etcd::Client;
-use crate::postgres::session::quoted;
-use crate::postgres::{PublishedTable, Session};
+use crate::postgres::{PublishedTable, Session, quoted};
 use crate::reconcile::{Rows, sql_key};
 
 /// Whose keys they are.
