@@ -5,8 +5,8 @@ mod report;
 use std::time::{Duration, Instant};
 
 use self::report::{Dump, Report};
+use super::follower::Follower;
 use super::output::print;
-use super::position::Position;
 use crate::config::Settings;
 use crate::disposition::Disposition;
 use crate::error::{Error, Result};
@@ -149,7 +149,7 @@ fn lag_seconds(
         return Some(0.0);
     }
     let patience = settings.sync.idle_period.min(LONGEST_REST) + PATIENCE;
-    let mut position = Position::new(&settings.etcd);
+    let mut position = Follower::new(&settings.etcd);
     let mut follows = || position.reach(database.current_lsn, patience).unwrap_or(false);
     if report.is_in_sync() && follows() {
         return Some(looked.elapsed().as_millis() as f64 / 1e3);

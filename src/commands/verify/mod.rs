@@ -2,11 +2,11 @@
 
 mod lookup;
 mod progress;
-mod settle;
+mod recheck;
 
 use self::lookup::Scope;
 use self::progress::Progress;
-use self::settle::{Difference, Settle};
+use self::recheck::{Difference, Recheck};
 use super::named_table;
 use super::output::{note, print};
 use crate::config::Settings;
@@ -40,11 +40,11 @@ pub fn run(settings: &Settings, tables: &[String]) -> Result<bool> {
         Session::connect_to_primary(&options, &settings.database.hosts(), &stop)?;
     require_own_copy(settings, &mut session, &mut client)?;
     let (copied, former) = tables_of(settings, &mut session, &client, &wanted)?;
-    let settle =
-        Settle::new(settings, Session::connect(&options, &address, &stop)?, client.clone());
+    let recheck =
+        Recheck::new(settings, Session::connect(&options, &address, &stop)?, client.clone());
     let progress = Progress::new();
     let mut verify =
-        Verify { settings, stop: &stop, client, settle, progress, pending: Vec::new(), found: 0 };
+        Verify { settings, stop: &stop, client, recheck, progress, pending: Vec::new(), found: 0 };
     let verified = verify.all(&mut session, &copied, &former);
     match verified {
         // Nobody reads on, and there was something to read.
@@ -121,7 +121,7 @@ struct Verify<'a> {
     settings: &'a Settings,
     stop: &'a Stop,
     client: Client,
-    settle: Settle<'a>,
+    recheck: Recheck<'a>,
     progress: Progress,
     /// Keys of the table at hand that were not the same at first sight.
     pending: Vec<Vec<u8>>,
@@ -142,7 +142,7 @@ impl Verify<'_> {
         for name in former {
             self.former_table(name)?;
         }
-        self.progress.finish(copied.len() + former.len(), self.found, self.settle.moving);
+        self.progress.finish(copied.len() + former.len(), self.found, self.recheck.moving);
         Ok(())
     }
 
@@ -165,7 +165,7 @@ impl Verify<'_> {
                 | Finding::Stale { key } => self.look_again(scope, key),
             }
         })?;
-        self.settle(scope)
+        self.recheck(scope)
     }
 
     /// The keys of a table that is not published any more have no rows.
@@ -178,25 +178,25 @@ impl Verify<'_> {
             self.progress.key(self.found);
             self.look_again(Scope::NoTable, &found.key)
         })?;
-        self.settle(Scope::NoTable)
+        self.recheck(Scope::NoTable)
     }
 
     fn look_again(&mut self, scope: Scope<'_>, key: &[u8]) -> Result<()> {
         self.pending.push(key.to_vec());
         if self.pending.len() >= CHUNK {
-            return self.settle(scope);
+            return self.recheck(scope);
         }
         Ok(())
     }
 
     /// Finds out which of the pending keys differ, and prints them.
-    fn settle(&mut self, scope: Scope<'_>) -> Result<()> {
+    fn recheck(&mut self, scope: Scope<'_>) -> Result<()> {
         let keys = std::mem::take(&mut self.pending);
         if keys.is_empty() {
             return Ok(());
         }
         let mut lines = String::new();
-        for (difference, key) in self.settle.differences(scope, keys)? {
+        for (difference, key) in self.recheck.differences(scope, keys)? {
             self.found += 1;
             lines += &line(difference, &key);
         }
