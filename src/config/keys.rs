@@ -232,13 +232,6 @@ pub static KEYS: &[Key] = &[
         doc: "list of schema.table for a publication that pg2etcd makes; empty: all tables",
     },
     Key {
-        name: "sync.storage",
-        field: |settings| Field::Word(&mut settings.sync.storage),
-        default: Fallback::Is("json"),
-        environment: &[],
-        doc: "format of the values",
-    },
-    Key {
         name: "sync.idle_period",
         field: |settings| Field::Duration(&mut settings.sync.idle_period),
         default: Fallback::Is("1s"),

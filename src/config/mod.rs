@@ -178,8 +178,6 @@ pub struct SyncSettings {
     pub publication: String,
     /// The tables of a publication that pg2etcd makes; all of the database's if there is none.
     pub tables: Vec<TableName>,
-    /// The format of the values in etcd.
-    pub storage: Storage,
     /// The shortest time between two positions that are put while no row changes.
     pub idle_period: Duration,
     /// The time between two looks at which tables are published.
@@ -203,14 +201,6 @@ pub struct StatusSettings {
     pub ready_lag: usize,
     /// The longest that a thread may be at one step.
     pub stall_timeout: Duration,
-}
-
-/// The format of the values in etcd.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Storage {
-    /// What PostgreSQL's `row_to_json` prints.
-    #[default]
-    Json,
 }
 
 /// What is done about a row that no request can hold.
