@@ -39,6 +39,7 @@ mod status;
 mod tls;
 mod verify;
 mod wait;
+mod walsender;
 
 mod health;
 mod logging;

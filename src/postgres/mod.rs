@@ -41,10 +41,6 @@ pub mod fuzz;
 mod hostile_peer_tests;
 #[cfg(test)]
 mod hostile_result_tests;
-#[cfg(test)]
-mod real_server_tests;
-#[cfg(test)]
-mod test_server;
 
 pub use catalog::{PublishedTable, Shape};
 pub use client::{Canceller, copy_error};
