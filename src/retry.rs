@@ -19,7 +19,7 @@ const MOST_CAUSES: usize = 16;
 
 /// Attempts at something that fails.
 #[derive(Debug)]
-pub struct Retry {
+pub(crate) struct Retry {
     first_pause: Duration,
     longest_pause: Duration,
     pause: Duration,
@@ -42,7 +42,7 @@ struct Cause {
 impl Retry {
     /// No attempt has failed yet; the pause after the first is `first_pause`.
     #[must_use]
-    pub fn new(first_pause: Duration) -> Self {
+    pub(crate) fn new(first_pause: Duration) -> Self {
         Self {
             first_pause,
             longest_pause: LONGEST_PAUSE.max(first_pause),
@@ -56,7 +56,7 @@ impl Retry {
     /// Requests to an etcd that was there before, which the whole stream waits for: it is asked
     /// often.
     #[must_use]
-    pub fn of_requests() -> Self {
+    pub(crate) fn of_requests() -> Self {
         let longest_pause = Duration::from_secs(2);
         Self { longest_pause, ..Self::new(Duration::from_millis(100)) }
     }
@@ -64,7 +64,7 @@ impl Retry {
     /// Whether a refused login is tried again: one that was accepted before may be so again. And
     /// a server that was there before is asked steadily while nobody is.
     #[must_use]
-    pub fn despite_refusals(mut self, despite_refusals: bool) -> Self {
+    pub(crate) fn despite_refusals(mut self, despite_refusals: bool) -> Self {
         self.despite_refusals = despite_refusals;
         self
     }
@@ -75,7 +75,7 @@ impl Retry {
     ///
     /// # Errors
     /// That of the last attempt.
-    pub fn until_done<T>(
+    pub(crate) fn until_done<T>(
         &mut self,
         mut attempt: impl FnMut() -> Result<T>,
         mut wait: impl FnMut(&Error, Duration) -> bool,
@@ -102,7 +102,7 @@ impl Retry {
     ///
     /// Pauses double, so that a server in trouble is not kept busy. Where the answer is only "not
     /// yet" they do not: what is waited for may be there in the next second.
-    pub fn failed(&mut self, error: &Error) -> Duration {
+    pub(crate) fn failed(&mut self, error: &Error) -> Duration {
         self.attempts += 1;
         self.log(error.to_string(), Instant::now());
         if self.is_not_yet(error) {
@@ -172,7 +172,7 @@ impl Retry {
     }
 
     /// Takes note that it worked: the next failure is a new one.
-    pub fn succeeded(&mut self) {
+    pub(crate) fn succeeded(&mut self) {
         if self.attempts > 0 {
             log::info!("Works again: failed_attempts={}", self.attempts);
         }
@@ -183,7 +183,7 @@ impl Retry {
 
     /// Whether another attempt may succeed after this failure, all else left as it is.
     #[must_use]
-    pub fn is_worth(&self, error: &Error) -> bool {
+    pub(crate) fn is_worth(&self, error: &Error) -> bool {
         match error.disposition() {
             Disposition::Retry => true,
             Disposition::Refused => self.despite_refusals,
@@ -193,7 +193,7 @@ impl Retry {
 
     /// How many attempts have failed in a row.
     #[must_use]
-    pub fn attempts(&self) -> usize {
+    pub(crate) fn attempts(&self) -> usize {
         self.attempts
     }
 }

@@ -248,8 +248,8 @@ impl Session {
         self.execute("ending the snapshot's transaction", "COMMIT")
     }
 
-    /// The lines of a `COPY ... TO STDOUT`. Errors of the server come as [`io::Error`]s: see
-    /// [`copy_error`].
+    /// The lines of a `COPY ... TO STDOUT`. Errors of the server come as [`std::io::Error`]s: see
+    /// [`super::copy_error`].
     ///
     /// # Errors
     /// As for every query.

@@ -18,7 +18,7 @@ use crate::stop::Stop;
 /// Looks at both ends and prints what was found; true if every requirement holds.
 ///
 /// # Errors
-/// Only [`Error::System`]: what else fails is in the report.
+/// Only [`System`](crate::error::Error::System): what else fails is in the report.
 pub fn run(settings: &Settings, json: bool) -> Result<bool> {
     let report = look(settings)?;
     print(&if json { report.to_json() } else { report.to_string() })?;
