@@ -4,25 +4,25 @@
 //! mode, which no SQL client offers. The modules stand in the order in which a start walks through
 //! them: connect and authenticate, replication commands, then the stream.
 
-pub mod options;
+pub(crate) mod options;
 
-pub mod pgoutput;
+pub(crate) mod pgoutput;
 
-pub mod primary;
+pub(crate) mod primary;
 
-pub mod connection;
-pub mod passfile;
+pub(crate) mod connection;
+pub(crate) mod passfile;
 
-pub mod replication;
+pub(crate) mod replication;
 
-pub mod catalog;
-pub mod health;
-pub mod preflight;
-pub mod session;
+pub(crate) mod catalog;
+pub(crate) mod health;
+pub(crate) mod preflight;
+pub(crate) mod session;
 
-pub mod administration;
+pub(crate) mod administration;
 
-pub mod copy_both;
+pub(crate) mod copy_both;
 
 mod auth;
 mod client;

@@ -17,7 +17,7 @@ const OLDEST_VERSION: u32 = 100_000;
 ///
 /// # Errors
 /// The requirement.
-pub fn version(version: u32) -> std::result::Result<(), Unmet> {
+pub(crate) fn version(version: u32) -> std::result::Result<(), Unmet> {
     if version >= OLDEST_VERSION {
         return Ok(());
     }
@@ -32,7 +32,7 @@ pub fn version(version: u32) -> std::result::Result<(), Unmet> {
 ///
 /// # Errors
 /// The requirement.
-pub fn wal_level(level: &str) -> std::result::Result<(), Unmet> {
+pub(crate) fn wal_level(level: &str) -> std::result::Result<(), Unmet> {
     if level == "logical" {
         return Ok(());
     }

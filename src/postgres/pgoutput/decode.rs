@@ -12,7 +12,7 @@ use crate::time::PgTime;
 ///
 /// # Errors
 /// When the bytes are no message of protocol version 1; bytes left over are an error too.
-pub fn decode(bytes: &[u8]) -> Result<Message<'_>, DecodeError> {
+pub(crate) fn decode(bytes: &[u8]) -> Result<Message<'_>, DecodeError> {
     let mut cursor = Cursor { bytes, at: 0 };
     let message = match cursor.u8("a message type")? {
         b'B' => Message::Begin {
@@ -52,7 +52,7 @@ pub fn decode(bytes: &[u8]) -> Result<Message<'_>, DecodeError> {
 
 /// Bytes that are no message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct DecodeError {
+pub(crate) struct DecodeError {
     /// The offset in the message.
     pub at: usize,
     /// What should stand there.

@@ -8,6 +8,6 @@ mod relation;
 #[cfg(test)]
 mod tests;
 
-pub use decode::{DecodeError, decode};
-pub use message::{Message, OldTuple, Tuple};
-pub use relation::{Column, Relation, ReplicaIdentity};
+pub(crate) use decode::decode;
+pub(crate) use message::{Message, OldTuple, Tuple};
+pub(crate) use relation::Relation;
