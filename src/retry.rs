@@ -61,8 +61,8 @@ impl Retry {
         Self { longest_pause, ..Self::new(Duration::from_millis(100)) }
     }
 
-    /// Whether a refused login is tried again: one that was accepted before may be so again. And
-    /// a server that was there before is asked steadily while nobody is.
+    /// Whether the server was there before. Then a refused login is tried again, since it was
+    /// accepted once; and while the port refuses, it is asked steadily, since a failover is short.
     #[must_use]
     pub(crate) fn despite_refusals(mut self, despite_refusals: bool) -> Self {
         self.despite_refusals = despite_refusals;
@@ -114,7 +114,7 @@ impl Retry {
         pause
     }
 
-    /// Logs a cause that is new, or that is due again; else it is of interest to few.
+    /// Logs a cause that is new, or due again, as a warning; another one for debugging only.
     fn log(&mut self, text: String, now: Instant) {
         let attempts = self.attempts;
         if self.is_worth_a_line(&text, now) {
@@ -143,10 +143,10 @@ impl Retry {
         true
     }
 
-    /// Whether the failure is an answer, and a quick one, that says that there is nobody now: asking
-    /// again costs hardly anything. A failover is a row of these: the old primary shuts down, its
-    /// port or a proxy's refuses, the new one is in recovery. Before the first success a server
-    /// that refuses is rather one that is not there at all.
+    /// Whether the failure is a quick answer that there is no primary now, so that asking again
+    /// costs hardly anything. A failover gives several of these: the old primary shuts down, its
+    /// port or a proxy's refuses, the new one is in recovery. A port that refuses before the first
+    /// success more likely has no server at all, and pauses grow.
     fn is_not_yet(&self, error: &Error) -> bool {
         match error {
             Error::InRecovery { .. } | Error::SlotInUse { .. } => true,

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use super::units::{LONGEST, print_duration};
 use crate::error::{Error, Result};
 
-/// The environment variables. One that is empty is as good as unset, as it is to libpq.
+/// The environment variables. An empty one counts as unset, as in libpq.
 #[derive(Clone, Debug, Default)]
 pub struct Environment(BTreeMap<OsString, OsString>);
 

@@ -70,7 +70,7 @@ fn translate(message: Message<'_>, tables: &mut HashMap<u32, Table>, chunk: &mut
                 chunk.truncate(&table.prefix);
             }
         }
-        Message::Type { .. } | Message::Origin { .. } | Message::Message { .. } => {}
+        Message::Type { .. } | Message::Origin { .. } | Message::Logical { .. } => {}
     }
 }
 

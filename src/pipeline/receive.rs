@@ -135,7 +135,7 @@ impl<'a> Translation<'a> {
                 }
             }
             // Types are asked of the catalog; origins and logical messages change no row.
-            Message::Type { .. } | Message::Origin { .. } | Message::Message { .. } => {}
+            Message::Type { .. } | Message::Origin { .. } | Message::Logical { .. } => {}
         }
         Ok(())
     }

@@ -81,7 +81,7 @@ impl Session {
     /// Ends a process of the server.
     ///
     /// # Errors
-    /// As for every query. A process that has ended already is none.
+    /// As for every query. A process that has already ended is not an error.
     pub fn terminate(&mut self, pid: i32) -> Result<()> {
         let doing = format!("ending server process {pid}");
         let ended = self.client.execute("SELECT pg_terminate_backend($1)", &[&pid]);

@@ -36,7 +36,7 @@ pub enum Frame<'a> {
         wal_end: Lsn,
         /// When it was sent.
         sent_at: i64,
-        /// Whether a status must follow at once, lest the server take the connection for dead.
+        /// Whether a status must follow at once; else the server takes the connection for dead.
         reply_requested: bool,
     },
 }
@@ -105,8 +105,8 @@ impl FrameReader {
     /// heard. [`StatusWriter::finish`] comes before.
     ///
     /// # Errors
-    /// [`Error::PostgresServer`] if the last word is an error. A connection that ends or stays
-    /// silent is none.
+    /// [`Error::PostgresServer`] if the server ends the stream with one. A connection that ends or
+    /// stays silent is no error here.
     pub fn drain(mut self, timeout: Duration) -> Result<()> {
         let deadline = Instant::now().checked_add(timeout);
         let wait = Wait { doing: &self.doing, stop: None, deadline };

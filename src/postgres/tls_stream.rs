@@ -16,8 +16,8 @@ const READ_BYTES: usize = 64 << 10;
 
 /// A clone shares socket and session; one clone reads, one writes.
 ///
-/// The session is locked only while bytes in memory are encrypted or decrypted. Whoever waits for
-/// the socket, to read or to write, does so without the lock and holds nobody up.
+/// The session is locked only while bytes in memory are encrypted or decrypted. A thread waits
+/// for the socket, to read or to write, without the lock, so that the other thread can go on.
 #[derive(Debug)]
 pub(super) struct TlsStream {
     shared: Arc<Shared>,
@@ -162,7 +162,7 @@ impl Drop for Shared {
         let mut farewell = Vec::new();
         let mut session = self.lock();
         session.send_close_notify();
-        // Whoever is gone, or has no room for it, does not need it.
+        // A peer that is gone, or has no room for it, does not need it.
         let _ = session.write_tls(&mut farewell);
         let _ = self.socket.set_nonblocking(true);
         let _ = (&self.socket).write(&farewell);

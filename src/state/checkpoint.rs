@@ -41,8 +41,8 @@ pub struct Checkpoint {
     /// since the dump, or if a version before 0.2 put the position.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_commit: Option<LastCommit>,
-    /// Who put it: a text of a daemon's own for each time that it takes the position over. It tells a
-    /// txn that went through unheard from another daemon's.
+    /// Who put it: a text that a daemon makes for each time that it takes the position over. By it a
+    /// daemon tells a txn of its own, whose reply was lost, from another daemon's.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub writer: String,
     /// The commit LSN of an oversized transaction of which parts are in etcd; present only while

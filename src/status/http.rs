@@ -1,8 +1,8 @@
 //! The answers over HTTP. Each connection has one request and one answer.
 //!
-//! Nobody has to be trusted: a request has a size and a time, and there is room for so many
-//! connections. When it is full the oldest one goes, so that a probe finds a way in among clients
-//! that only sit there.
+//! No client has to be trusted: the size of a request, its time and the number of connections are
+//! limited. At the limit the oldest connection is closed, so that a probe is answered though other
+//! clients keep their connections open and ask nothing.
 
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};
@@ -22,7 +22,7 @@ const TIME: Duration = Duration::from_secs(5);
 const HEAD_BYTES: usize = 8 << 10;
 /// The most headers of a request.
 const HEADERS: usize = 64;
-/// How much of a body that nobody asked for is read, in bytes, so that the client reads the answer.
+/// How much of a request's body, which is of no use, is read, in bytes, so that the client reads the answer.
 const BODY_BYTES: usize = 64 << 10;
 /// The pause after a connection that could not be taken: there may be no descriptor left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -107,7 +107,7 @@ struct Response {
     body: String,
 }
 
-/// Reads the head of a request; the answer that says so if it is none.
+/// Reads the head of a request; if it is malformed, gives the response that says so.
 fn read_request(
     mut client: &TcpStream,
     deadline: Instant,

@@ -137,7 +137,8 @@ impl<'a> Supervisor<'a> {
         let status_interval = self.status_interval(&mut session)?;
         let (frames, statuses) =
             connection.start_replication(&sync.slot, checkpoint.lsn, &sync.publication)?;
-        // The slot is ours from here on. Whoever had it until now may have moved the position.
+        // This daemon has the slot from here on. The one that had it until now may have moved the
+        // position.
         let key = self.key();
         let now = Checkpoint::read(&mut client, &key)?.map(|(_, mod_revision)| mod_revision);
         if now != Some(mod_revision) {
@@ -217,8 +218,8 @@ impl<'a> Supervisor<'a> {
         if let (Some(snapshot), true) = (&snapshot, sync.dump) {
             session.begin_snapshot(snapshot)?;
         }
-        // Nothing is read of the stream before the dump is done. It is begun all the same: a slot
-        // that nobody streams from may be dropped, by another daemon or by Patroni.
+        // The stream is begun now, though nothing is read of it before the dump is done: another
+        // daemon, or Patroni, may drop a slot that has no walsender.
         let (frames, statuses) =
             connection.start_replication(&sync.slot, lsn, &sync.publication)?;
         session.unlock_start()?;
@@ -323,9 +324,10 @@ impl<'a> Supervisor<'a> {
         self.status.metrics.retries.count(&error);
         let pause = self.retry.failed(&error);
         let retries = self.settings.database.connection_retries;
-        // Whoever breaks the protocol is as little a server of PostgreSQL's as nobody.
-        let nobody = matches!(error, Error::PostgresIo { .. } | Error::PostgresProtocol { .. });
-        let unreachable = nobody && !self.connected;
+        // A peer that breaks the protocol is no PostgreSQL: the port may be another service's. That
+        // counts as a server that cannot be reached.
+        let unreachable = !self.connected
+            && matches!(error, Error::PostgresIo { .. } | Error::PostgresProtocol { .. });
         if unreachable && self.retry.attempts() >= retries {
             let problem =
                 format!("{error}; given up after {retries} attempts (database.connection_retries)");

@@ -155,7 +155,7 @@ fn truncate<'a>(cursor: &mut Cursor<'a>) -> Result<Message<'a>, DecodeError> {
 }
 
 fn logical_message<'a>(cursor: &mut Cursor<'a>) -> Result<Message<'a>, DecodeError> {
-    Ok(Message::Message {
+    Ok(Message::Logical {
         transactional: cursor.u8("the message's flags")? & 1 != 0,
         lsn: cursor.lsn("the message's LSN")?,
         prefix: cursor.text("the message's prefix")?,

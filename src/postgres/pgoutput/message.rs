@@ -67,7 +67,7 @@ pub(crate) enum Message<'a> {
         restart_identity: bool,
     },
     /// What `pg_logical_emit_message` wrote (only sent if asked for).
-    Message { transactional: bool, lsn: Lsn, prefix: &'a str, content: &'a [u8] },
+    Logical { transactional: bool, lsn: Lsn, prefix: &'a str, content: &'a [u8] },
 }
 
 /// The published columns of a row, in the order of the last `Relation` message of the table.
