@@ -1,6 +1,6 @@
 //! The connections to PostgreSQL.
 //!
-//! [`connection`] speaks the wire protocol itself, since logical replication needs its CopyBoth
+//! `connection` speaks the wire protocol itself, since logical replication needs its CopyBoth
 //! mode, which no SQL client offers. The modules stand in the order in which a start walks through
 //! them: connect and authenticate, replication commands, then the stream.
 
