@@ -6,6 +6,7 @@ use std::io;
 use crate::disposition::Disposition;
 use crate::etcd;
 use crate::lsn::Lsn;
+use crate::sqlstate;
 
 /// The result of whatever can fail with an [`Error`].
 pub type Result<T> = std::result::Result<T, Error>;
@@ -15,8 +16,8 @@ pub type Result<T> = std::result::Result<T, Error>;
 pub enum Error {
     /// An option or a setting that cannot be used; the text names file, line and key.
     Setting(String),
-    /// A server that lacks what pg2etcd needs; the text names the cure.
-    Requirement(String),
+    /// What has to hold and does not, each with its cure.
+    Requirement(Vec<Unmet>),
     /// A password, a key or a certificate that cannot be used, or that one side does not accept
     /// from the other; the text names the cure.
     Credentials(String),
@@ -178,11 +179,14 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Setting(text)
-            | Self::Requirement(text)
             | Self::Credentials(text)
             | Self::RedumpNeeded(text)
             | Self::AnotherHistory(text)
             | Self::RowUnknown { reason: text, .. } => f.write_str(text),
+            Self::Requirement(unmet) => {
+                let texts: Vec<_> = unmet.iter().map(ToString::to_string).collect();
+                f.write_str(&texts.join("; "))
+            }
             Self::PostgresIo { doing, source } => write!(f, "PostgreSQL: {doing}: {source}"),
             Self::PostgresServer { doing, answer } => write!(f, "PostgreSQL: {doing}: {answer}"),
             Self::PostgresProtocol { doing, problem } => {
@@ -257,8 +261,7 @@ impl Unmet {
     /// # Errors
     /// [`Error::Requirement`] with all that is.
     pub fn none(unmet: &[Self]) -> Result<()> {
-        let texts: Vec<_> = unmet.iter().map(ToString::to_string).collect();
-        if texts.is_empty() { Ok(()) } else { Err(Error::Requirement(texts.join("; "))) }
+        if unmet.is_empty() { Ok(()) } else { Err(Error::Requirement(unmet.to_vec())) }
     }
 }
 
@@ -270,7 +273,7 @@ impl fmt::Display for Unmet {
 
 impl From<Unmet> for Error {
     fn from(unmet: Unmet) -> Self {
-        Self::Requirement(unmet.to_string())
+        Self::Requirement(vec![unmet])
     }
 }
 
@@ -299,13 +302,15 @@ impl ServerAnswer {
     /// What follows from it, by the SQLSTATE (manual, "PostgreSQL Error Codes").
     fn disposition(&self) -> Disposition {
         match self.code.as_str() {
-            // invalid_authorization_specification (no pg_hba.conf entry, role without LOGIN),
-            // invalid_password
-            "28000" | "28P01" => Disposition::Refused,
-            // invalid_catalog_name (no such database), insufficient_privilege,
-            // feature_not_supported, syntax_error, undefined_function, invalid_name,
-            // object_not_in_prerequisite_state while the slot is made is wal_level
-            "3D000" | "42501" | "0A000" | "42601" | "42883" | "42602" => Disposition::Fatal,
+            sqlstate::INVALID_AUTHORIZATION_SPECIFICATION | sqlstate::INVALID_PASSWORD => {
+                Disposition::Refused
+            }
+            sqlstate::INVALID_CATALOG_NAME
+            | sqlstate::INSUFFICIENT_PRIVILEGE
+            | sqlstate::FEATURE_NOT_SUPPORTED
+            | sqlstate::SYNTAX_ERROR
+            | sqlstate::UNDEFINED_FUNCTION
+            | sqlstate::INVALID_NAME => Disposition::Fatal,
             _ => Disposition::Retry,
         }
     }

@@ -34,19 +34,20 @@ pub mod state;
 mod status;
 
 // What all of them speak of.
-pub mod cell;
+mod cell;
 pub mod disposition;
 pub mod error;
 mod json_text;
 pub mod kind;
 pub mod lsn;
-pub mod position;
-pub mod retry;
+mod position;
+mod retry;
 pub mod secret;
+mod sqlstate;
 pub mod stop;
-pub mod table_name;
+mod table_name;
 mod threads;
-pub mod time;
+mod time;
 pub mod tls;
 mod valid_text;
 

@@ -80,7 +80,6 @@ fn filter(log_level: &str, verbosity: usize) -> String {
     format!("{},pg2etcd={level}{modules}", level.min(LevelFilter::Warn))
 }
 
-/// One line of the log.
 struct Line<'r> {
     /// When; `None` in the journal.
     at: Option<SystemTime>,

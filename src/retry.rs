@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::disposition::Disposition;
 use crate::error::{Error, Result};
-use crate::status::Retries;
+use crate::sqlstate;
 
 /// The longest pause between two attempts.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
@@ -19,7 +19,7 @@ const MOST_CAUSES: usize = 16;
 
 /// Attempts at something that fails.
 #[derive(Debug)]
-pub struct Retry {
+pub(crate) struct Retry {
     first_pause: Duration,
     longest_pause: Duration,
     pause: Duration,
@@ -27,7 +27,6 @@ pub struct Retry {
     /// What was logged since the last success.
     causes: Vec<Cause>,
     despite_refusals: bool,
-    counted: Option<Retries>,
 }
 
 /// A cause that was logged.
@@ -43,7 +42,7 @@ struct Cause {
 impl Retry {
     /// No attempt has failed yet; the pause after the first is `first_pause`.
     #[must_use]
-    pub fn new(first_pause: Duration) -> Self {
+    pub(crate) fn new(first_pause: Duration) -> Self {
         Self {
             first_pause,
             longest_pause: LONGEST_PAUSE.max(first_pause),
@@ -51,42 +50,35 @@ impl Retry {
             attempts: 0,
             causes: Vec::new(),
             despite_refusals: false,
-            counted: None,
         }
     }
 
     /// Requests to an etcd that was there before, which the whole stream waits for: it is asked
     /// often.
     #[must_use]
-    pub fn of_requests() -> Self {
+    pub(crate) fn of_requests() -> Self {
         let longest_pause = Duration::from_secs(2);
         Self { longest_pause, ..Self::new(Duration::from_millis(100)) }
     }
 
-    /// Whether a refused login is tried again: one that was accepted before may be so again. And
-    /// a server that was there before is asked steadily while nobody is.
+    /// Whether the server was there before. Then a refused login is tried again, since it was
+    /// accepted once; and while the port refuses, it is asked steadily, since a failover is short.
     #[must_use]
-    pub fn despite_refusals(mut self, despite_refusals: bool) -> Self {
+    pub(crate) fn despite_refusals(mut self, despite_refusals: bool) -> Self {
         self.despite_refusals = despite_refusals;
         self
     }
 
-    /// Counts the failures that are followed by another attempt.
-    #[must_use]
-    pub(crate) fn counted_in(mut self, retries: &Retries) -> Self {
-        self.counted = Some(retries.clone());
-        self
-    }
-
     /// Does `attempt` until it succeeds, or fails in a way that another attempt does not cure, or
-    /// `wait`, which is given the pause, says that it has to end.
+    /// `wait` says that it has to end. `wait` is given what failed, for the caller to count, and
+    /// the pause to make.
     ///
     /// # Errors
     /// That of the last attempt.
-    pub fn until_done<T>(
+    pub(crate) fn until_done<T>(
         &mut self,
         mut attempt: impl FnMut() -> Result<T>,
-        mut wait: impl FnMut(Duration) -> bool,
+        mut wait: impl FnMut(&Error, Duration) -> bool,
     ) -> Result<T> {
         loop {
             match attempt() {
@@ -95,7 +87,8 @@ impl Retry {
                     return Ok(done);
                 }
                 Err(error) if self.is_worth(&error) => {
-                    if wait(self.failed(&error)) {
+                    let pause = self.failed(&error);
+                    if wait(&error, pause) {
                         return Err(error);
                     }
                 }
@@ -109,11 +102,8 @@ impl Retry {
     ///
     /// Pauses double, so that a server in trouble is not kept busy. Where the answer is only "not
     /// yet" they do not: what is waited for may be there in the next second.
-    pub fn failed(&mut self, error: &Error) -> Duration {
+    pub(crate) fn failed(&mut self, error: &Error) -> Duration {
         self.attempts += 1;
-        if let Some(retries) = &self.counted {
-            retries.count(error);
-        }
         self.log(error.to_string(), Instant::now());
         if self.is_not_yet(error) {
             self.pause = self.first_pause;
@@ -124,7 +114,7 @@ impl Retry {
         pause
     }
 
-    /// Logs a cause that is new, or that is due again; else it is of interest to few.
+    /// Logs a cause that is new, or due again, as a warning; another one for debugging only.
     fn log(&mut self, text: String, now: Instant) {
         let attempts = self.attempts;
         if self.is_worth_a_line(&text, now) {
@@ -153,10 +143,10 @@ impl Retry {
         true
     }
 
-    /// Whether the failure is an answer, and a quick one, that says that there is nobody now: asking
-    /// again costs hardly anything. A failover is a row of these: the old primary shuts down, its
-    /// port or a proxy's refuses, the new one is in recovery. Before the first success a server
-    /// that refuses is rather one that is not there at all.
+    /// Whether the failure is a quick answer that there is no primary now, so that asking again
+    /// costs hardly anything. A failover gives several of these: the old primary shuts down, its
+    /// port or a proxy's refuses, the new one is in recovery. A port that refuses before the first
+    /// success more likely has no server at all, and pauses grow.
     fn is_not_yet(&self, error: &Error) -> bool {
         match error {
             Error::InRecovery { .. } | Error::SlotInUse { .. } => true,
@@ -173,16 +163,16 @@ impl Retry {
                             | ErrorKind::NotFound
                     )
             }
-            // admin_shutdown, crash_shutdown, cannot_connect_now
-            Error::PostgresServer { answer, .. } => {
-                matches!(answer.code.as_str(), "57P01" | "57P02" | "57P03")
-            }
+            Error::PostgresServer { answer, .. } => matches!(
+                answer.code.as_str(),
+                sqlstate::ADMIN_SHUTDOWN | sqlstate::CRASH_SHUTDOWN | sqlstate::CANNOT_CONNECT_NOW
+            ),
             _ => false,
         }
     }
 
     /// Takes note that it worked: the next failure is a new one.
-    pub fn succeeded(&mut self) {
+    pub(crate) fn succeeded(&mut self) {
         if self.attempts > 0 {
             log::info!("Works again: failed_attempts={}", self.attempts);
         }
@@ -193,7 +183,7 @@ impl Retry {
 
     /// Whether another attempt may succeed after this failure, all else left as it is.
     #[must_use]
-    pub fn is_worth(&self, error: &Error) -> bool {
+    pub(crate) fn is_worth(&self, error: &Error) -> bool {
         match error.disposition() {
             Disposition::Retry => true,
             Disposition::Refused => self.despite_refusals,
@@ -203,7 +193,7 @@ impl Retry {
 
     /// How many attempts have failed in a row.
     #[must_use]
-    pub fn attempts(&self) -> usize {
+    pub(crate) fn attempts(&self) -> usize {
         self.attempts
     }
 }
@@ -289,8 +279,8 @@ mod tests {
             (io(ErrorKind::UnexpectedEof), true, true),
             (io(ErrorKind::TimedOut), true, false),
             (io(ErrorKind::ConnectionRefused), false, false),
-            (answer("57P01"), true, true),
-            (answer("53300"), true, false),
+            (answer(sqlstate::ADMIN_SHUTDOWN), true, true),
+            (answer(sqlstate::TOO_MANY_CONNECTIONS), true, false),
         ] {
             let mut retry = Retry::new(second).despite_refusals(known);
             let pauses: Vec<_> = (0..9).map(|_| retry.failed(&error)).collect();

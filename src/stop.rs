@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use signal_hook::consts::{SIGINT, SIGTERM};
 
+use crate::error::{Error, Result};
+
 /// Says whether the process was asked to stop.
 ///
 /// It is a descriptor, so that a thread can wait for it and for a socket with one `poll`; nothing
@@ -38,6 +40,24 @@ impl Stop {
     pub fn new() -> io::Result<Self> {
         let (requested, writer) = UnixStream::pair()?;
         writer.set_nonblocking(true)?;
+        Ok(Self { requested, writer })
+    }
+
+    /// Never readable: a command has no stop of its own, a signal ends it.
+    ///
+    /// # Errors
+    /// [`Error::System`] when the system refuses a socket pair.
+    pub fn never() -> Result<Self> {
+        Self::new()
+            .map_err(|source| Error::System { doing: "making a socket pair".to_owned(), source })
+    }
+
+    /// Another handle of the same stop, for a thread that may outlive this one.
+    ///
+    /// # Errors
+    /// When the system refuses a descriptor.
+    pub fn try_clone(&self) -> io::Result<Self> {
+        let (requested, writer) = (self.requested.try_clone()?, self.writer.try_clone()?);
         Ok(Self { requested, writer })
     }
 

@@ -6,9 +6,7 @@ use std::str::FromStr;
 /// A table's schema and name, as the catalog has them.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TableName {
-    /// The schema's name.
     pub schema: String,
-    /// The table's name in it.
     pub name: String,
 }
 

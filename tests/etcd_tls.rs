@@ -107,7 +107,7 @@ fn a_copy_with_tls_at_both_ends() {
         ),
     ]);
 
-    // Dump and stream, and nobody waits for etcd but who has to.
+    // Dump and stream, and only what needs etcd waits for it.
     let mut daemon = known.start();
     daemon.await_line("Dump finished");
     caught_up(&servers);

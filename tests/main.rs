@@ -29,6 +29,7 @@ mod members;
 mod postgres_faults;
 mod restart;
 mod soak;
+mod stop;
 
 mod check;
 mod drop;
@@ -41,6 +42,7 @@ mod status;
 mod tls;
 mod verify;
 mod wait;
+mod walsender;
 
 mod health;
 mod logging;

@@ -93,7 +93,7 @@ impl Client {
             servers.value(&format!("SELECT count(*) {mine}")).as_deref() == Some("0")
         });
         let connection = Connection::connect(&self.options, &self.address, &stop);
-        let session = Session::connect(&self.options, &self.address);
+        let session = Session::connect(&self.options, &self.address, &stop);
         match (connection, session) {
             (Ok(_connection), Ok(_session)) => {
                 let ssl = "SELECT string_agg(ssl::text, ' ') FROM pg_stat_ssl WHERE pid IN";
@@ -285,7 +285,7 @@ fn certificates_and_passwords_of_clients() {
     bound.address.port = between.port;
     for error in [
         Connection::connect(&bound.options, &bound.address, &stop).err(),
-        Session::connect(&bound.options, &bound.address).err(),
+        Session::connect(&bound.options, &bound.address, &stop).err(),
     ] {
         let error = error.expect("a refusal").to_string();
         assert!(error.contains("SCRAM channel binding check failed"), "{error}");

@@ -6,13 +6,14 @@ use std::time::{Duration, Instant};
 
 use super::output::{note, print};
 use crate::config::Settings;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Unmet};
 use crate::etcd::{Client, Txn, prefix_end};
 use crate::mapping::PublishedTables;
 use crate::postgres::{Session, SlotFacts};
 use crate::state::checkpoint::{Checkpoint, Phase};
 use crate::state::layout;
 use crate::state::records::Records;
+use crate::stop::Stop;
 
 /// How long a daemon that comes back again and again is worked against.
 const STRUGGLE: Duration = Duration::from_secs(10);
@@ -31,7 +32,8 @@ const PAUSE: Duration = Duration::from_millis(10);
 pub fn run(settings: &Settings, force: bool, keys: bool) -> Result<()> {
     let mut client = Client::connect(settings.etcd.client_options())?;
     let options = settings.database.connect_options();
-    let (session, _) = Session::connect_to_primary(&options, &settings.database.hosts())?;
+    let hosts = settings.database.hosts();
+    let (session, _) = Session::connect_to_primary(&options, &hosts, &Stop::never()?)?;
     let key = layout::checkpoint(&settings.etcd.state_path);
     let found = Checkpoint::read(&mut client, &key)?;
     let (checkpoint, mod_revision) = found.unzip();
@@ -78,11 +80,12 @@ impl Removal<'_> {
         let identifier = self.session.system_identifier()?;
         match checkpoint.another_copy(&identifier, &database.name, &etcd.path) {
             None => Ok(()),
-            Some(what) => Err(Error::Requirement(format!(
-                "{} is the position of another copy: {what}; nothing was removed: run drop with \
-                 the settings of that copy",
-                self.key
-            ))),
+            Some(what) => {
+                let key = &self.key;
+                let problem =
+                    format!("{key} is the position of another copy: {what}; nothing was removed");
+                Err(Unmet::new(problem, "run drop with the settings of that copy").into())
+            }
         }
     }
 
@@ -255,7 +258,6 @@ impl Removal<'_> {
 }
 
 fn in_use(slot: &str, why: &str) -> Error {
-    Error::Requirement(format!(
-        "slot {slot} is in use, {why}: stop the daemon first, or end its stream with drop -f"
-    ))
+    let cure = "stop the daemon first, or end its stream with drop -f";
+    Unmet::new(format!("slot {slot} is in use, {why}"), cure).into()
 }

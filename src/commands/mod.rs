@@ -8,8 +8,8 @@ pub mod status;
 pub mod verify;
 pub mod wait;
 
+mod follower;
 pub mod output;
-mod position;
 
 use crate::error::{Error, Result};
 use crate::table_name::TableName;

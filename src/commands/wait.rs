@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use super::follower::Follower;
 use super::output::note;
-use super::position::Position;
 use crate::config::{EtcdSettings, Settings, parse_duration, print_duration};
 use crate::error::{Error, Result};
 use crate::lsn::Lsn;
@@ -32,11 +32,11 @@ pub fn run(settings: &Settings, arguments: &[String], timeout: Option<&str>) -> 
         request_timeout: settings.etcd.request_timeout.min(timeout),
         ..settings.etcd.clone()
     };
-    let mut position = Position::new(&etcd);
-    let reached = position.reach(lsn, timeout)?;
+    let mut follower = Follower::new(&etcd);
+    let reached = follower.reach(lsn, timeout)?;
     if !reached {
         let timeout = print_duration(timeout);
-        note(format!("not at {lsn} within {timeout}: {}", described(position.last.as_ref())));
+        note(format!("not at {lsn} within {timeout}: {}", described(follower.last.as_ref())));
     }
     Ok(reached)
 }

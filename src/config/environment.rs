@@ -5,11 +5,10 @@ use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::Key;
 use super::units::{LONGEST, print_duration};
 use crate::error::{Error, Result};
 
-/// The environment variables. One that is empty is as good as unset, as it is to libpq.
+/// The environment variables. An empty one counts as unset, as in libpq.
 #[derive(Clone, Debug, Default)]
 pub struct Environment(BTreeMap<OsString, OsString>);
 
@@ -20,14 +19,19 @@ impl FromIterator<(OsString, OsString)> for Environment {
 }
 
 impl Environment {
-    /// The first variable of `key` that is set, and its value as pg2etcd writes it.
-    pub(super) fn value_of(&self, key: &Key) -> Result<Option<(&'static str, String)>> {
-        for &variable in key.environment {
+    /// The first of the `variables` that is set, and its value as a setting writes it; `key` is the
+    /// setting's name.
+    pub(super) fn value_of(
+        &self,
+        key: &str,
+        variables: &[&'static str],
+    ) -> Result<Option<(&'static str, String)>> {
+        for &variable in variables {
             let Some(value) = self.get(variable) else { continue };
             let value = value
                 .to_str()
                 .ok_or_else(|| Error::Setting(format!("environment {variable}: is not UTF-8")))?;
-            if let Some(value) = self.translated(key.name, variable, value) {
+            if let Some(value) = self.translated(key, variable, value) {
                 return Ok(Some((variable, value)));
             }
         }
@@ -107,7 +111,7 @@ mod tests {
         let key = KEYS.iter().find(|key| key.name == name).unwrap();
         let environment: Environment =
             variables.iter().map(|(name, value)| (name.into(), value.into())).collect();
-        environment.value_of(key).unwrap()
+        environment.value_of(key.name, key.environment).unwrap()
     }
 
     #[test]
@@ -149,7 +153,7 @@ mod tests {
         let value = OsStr::from_bytes(b"\xFF").to_owned();
         let environment: Environment = [(OsString::from("PGHOST"), value)].into_iter().collect();
         let key = KEYS.iter().find(|key| key.name == "database.host").unwrap();
-        let error = environment.value_of(key).unwrap_err().to_string();
+        let error = environment.value_of(key.name, key.environment).unwrap_err().to_string();
         assert_eq!(error, "environment PGHOST: is not UTF-8");
     }
 

@@ -5,8 +5,8 @@ use std::fmt::Display;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use super::Oversized;
 use super::units::{parse_duration, parse_size, print_duration, print_size};
-use super::{Oversized, Storage};
 use crate::postgres::SslMode;
 use crate::secret::Secret;
 use crate::table_name::TableName;
@@ -100,10 +100,6 @@ pub trait Word {
 /// The words of a type, each with its value.
 trait Words: Copy + PartialEq + 'static {
     const WORDS: &'static [(&'static str, Self)];
-}
-
-impl Words for Storage {
-    const WORDS: &'static [(&'static str, Self)] = &[("json", Self::Json)];
 }
 
 impl Words for Oversized {
@@ -320,7 +316,6 @@ mod tests {
             ("sync.writers", Written::Integer(-1), "from 1 to 64, got -1"),
             ("sync.dump", text("true"), "expected true or false, got a string"),
             ("sync.dump", untyped("yes"), r#"expected true or false, got "yes""#),
-            ("sync.storage", untyped("xml"), r#"expected json, got "xml""#),
             ("sync.oversized", untyped("drop"), r#"expected stop or skip, got "drop""#),
             ("sync.idle_period", Written::Integer(10), "10 has no unit"),
             ("sync.tables", untyped("a.b.c"), "expected schema.table"),

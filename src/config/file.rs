@@ -9,7 +9,7 @@ use toml::de::{DeInteger, DeTable, DeValue};
 
 use super::KEYS;
 use super::field::Written;
-use super::load::{Given, Origin};
+use super::origin::{Given, Origin};
 use crate::error::{Error, Result};
 
 /// Reads a file that has to be there.

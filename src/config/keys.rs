@@ -85,7 +85,7 @@ pub static KEYS: &[Key] = &[
         field: |settings| Field::OptionalText(&mut settings.database.sslkey, text::any),
         default: Fallback::None,
         environment: &["PGSSLKEY"],
-        doc: "file with its key, for nobody else to read",
+        doc: "file with its key, which only its owner may read",
     },
     Key {
         name: "database.connect_timeout",
@@ -208,7 +208,7 @@ pub static KEYS: &[Key] = &[
         field: |settings| Field::OptionalText(&mut settings.etcd.key_path, text::any),
         default: Fallback::None,
         environment: &["ETCDCTL_KEY"],
-        doc: "file with its key, for nobody else to read",
+        doc: "file with its key, which only its owner may read",
     },
     Key {
         name: "sync.slot",
@@ -230,13 +230,6 @@ pub static KEYS: &[Key] = &[
         default: Fallback::Computed("[], all", |_| Ok(String::new())),
         environment: &[],
         doc: "list of schema.table for a publication that pg2etcd makes; empty: all tables",
-    },
-    Key {
-        name: "sync.storage",
-        field: |settings| Field::Word(&mut settings.sync.storage),
-        default: Fallback::Is("json"),
-        environment: &[],
-        doc: "format of the values",
     },
     Key {
         name: "sync.idle_period",

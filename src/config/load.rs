@@ -1,10 +1,10 @@
 //! Puts the settings together from their sources.
 
 use std::collections::BTreeMap;
-use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::field::Written;
+use super::origin::{Given, Origin};
 use super::{Environment, Fallback, KEYS, Key, Settings, file};
 use crate::error::{Error, Result};
 
@@ -27,7 +27,7 @@ pub fn load(file: Option<&Path>, options: &[String], environment: &Environment) 
         loaded.set(given)?;
     }
     for key in KEYS {
-        if let Some((variable, text)) = environment.value_of(key)? {
+        if let Some((variable, text)) = environment.value_of(key.name, key.environment)? {
             let value = Written::Untyped(text);
             loaded.set(Given { key, value, origin: Origin::Environment(variable) })?;
         }
@@ -49,55 +49,6 @@ pub struct Loaded {
     pub settings: Settings,
     /// By the key's name; a key that is not here has its default.
     origins: BTreeMap<&'static str, Origin>,
-}
-
-/// Where a value is from.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Origin {
-    /// The table of keys.
-    Default,
-    /// A line of the file, the first being 1.
-    File {
-        /// The file, as it was named.
-        path: PathBuf,
-        /// The line of the key.
-        line: usize,
-    },
-    /// A variable of this name.
-    Environment(&'static str),
-    /// The command line.
-    Option,
-}
-
-impl fmt::Display for Origin {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Default => f.write_str("default"),
-            Self::File { path, line } => write!(f, "{}:{line}", path.display()),
-            Self::Environment(variable) => write!(f, "environment {variable}"),
-            Self::Option => f.write_str("-o"),
-        }
-    }
-}
-
-impl Origin {
-    /// What is wrong with the value that a key has from here.
-    fn problem(&self, name: &str, problem: &str) -> Error {
-        Error::Setting(match self {
-            Self::Default => format!("{name}: {problem}"),
-            Self::Option => format!("-o {name}: {problem}"),
-            Self::File { .. } | Self::Environment(_) => format!("{self}: {name}: {problem}"),
-        })
-    }
-}
-
-/// A value that a source has for a key. Outside of tests there is no way to print it, for it may
-/// be a password.
-#[cfg_attr(test, derive(Debug))]
-pub(super) struct Given {
-    pub(super) key: &'static Key,
-    pub(super) value: Written,
-    pub(super) origin: Origin,
 }
 
 impl Loaded {

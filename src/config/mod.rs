@@ -8,6 +8,7 @@ mod file;
 pub mod fuzz;
 mod keys;
 mod load;
+mod origin;
 mod secrets;
 mod text;
 mod units;
@@ -18,7 +19,8 @@ use std::time::Duration;
 pub use environment::Environment;
 pub use field::{Field, Word};
 pub use keys::{Fallback, KEYS, Key};
-pub use load::{DEFAULT_FILE, Loaded, Origin, load};
+pub use load::{DEFAULT_FILE, Loaded, load};
+pub use origin::Origin;
 pub(crate) use units::{parse_duration, print_duration};
 
 use crate::postgres::{HostPort, SslMode, TlsOptions};
@@ -176,8 +178,6 @@ pub struct SyncSettings {
     pub publication: String,
     /// The tables of a publication that pg2etcd makes; all of the database's if there is none.
     pub tables: Vec<TableName>,
-    /// The format of the values in etcd.
-    pub storage: Storage,
     /// The shortest time between two positions that are put while no row changes.
     pub idle_period: Duration,
     /// The time between two looks at which tables are published.
@@ -201,14 +201,6 @@ pub struct StatusSettings {
     pub ready_lag: usize,
     /// The longest that a thread may be at one step.
     pub stall_timeout: Duration,
-}
-
-/// The format of the values in etcd.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Storage {
-    /// What PostgreSQL's `row_to_json` prints.
-    #[default]
-    Json,
 }
 
 /// What is done about a row that no request can hold.

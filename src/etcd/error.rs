@@ -132,12 +132,28 @@ impl Error {
         }
     }
 
-    /// What to do about it, if etcd's own answer tells.
+    /// What happened, without the cure.
+    #[must_use]
+    pub fn problem(&self) -> String {
+        format!("{}: {}: {}", self.endpoint, self.doing, self.kind)
+    }
+
+    /// What to do about it, if it is more than to try again.
     #[must_use]
     pub fn cure(&self) -> Option<&'static str> {
-        self.reason()
-            .map(|reason| reason.cure().trim_start_matches(": "))
-            .filter(|text| !text.is_empty())
+        match self.kind {
+            ErrorKind::Answer { reason, .. } => reason.cure(),
+            ErrorKind::NotEtcd { .. } => {
+                Some("look at etcd.endpoints, and at the server's --enable-grpc-gateway")
+            }
+            ErrorKind::TooOld(_) => Some("upgrade it"),
+            ErrorKind::Endpoint(_) => Some("correct etcd.endpoints"),
+            ErrorKind::NotSent(_)
+            | ErrorKind::Broken(_)
+            | ErrorKind::TimedOut(_)
+            | ErrorKind::ReplyTooLarge(_)
+            | ErrorKind::Credentials(_) => None,
+        }
     }
 
     /// Whether asking for less in one request cures it.
@@ -225,42 +241,46 @@ impl Reason {
         }
     }
 
-    /// What to do about it; empty if there is nothing but to try again.
-    fn cure(self) -> &'static str {
-        match self {
-            Self::Unavailable | Self::TooManyRequests | Self::Compacted | Self::Other => "",
+    /// What to do about it, if it is more than to try again.
+    fn cure(self) -> Option<&'static str> {
+        Some(match self {
+            Self::Unavailable | Self::TooManyRequests | Self::Compacted | Self::Other => {
+                return None;
+            }
             Self::NoSpace => {
-                ": compact and defragment etcd or raise its --quota-backend-bytes, then disarm \
+                "compact and defragment etcd or raise its --quota-backend-bytes, then disarm \
                  the alarm (etcdctl alarm disarm)"
             }
             Self::RequestTooLarge | Self::MessageTooLarge => {
-                ": set etcd.max_request_bytes to the server's --max-request-bytes, or raise both"
+                "set etcd.max_request_bytes to the server's --max-request-bytes, or raise both"
             }
             Self::TooManyOperations => {
-                ": set etcd.max_txn_ops to the server's --max-txn-ops, or raise both"
+                "set etcd.max_txn_ops to the server's --max-txn-ops, or raise both"
             }
-            Self::DuplicateKey => ": this is a defect of pg2etcd, please report it",
+            Self::DuplicateKey => "this is a defect of pg2etcd, please report it",
             Self::WrongPassword => {
-                ": set etcd.username, and etcd.password or etcd.password_file, to a user of etcd"
+                "set etcd.username, and etcd.password or etcd.password_file, to a user of etcd"
             }
             Self::AuthDisabled => {
-                ": leave etcd.username out, or run etcdctl auth enable on the server"
+                "leave etcd.username out, or run etcdctl auth enable on the server"
             }
-            Self::Token => ": etcd wants a login, set etcd.username and a password",
+            Self::Token => "etcd wants a login, set etcd.username and a password",
             Self::PermissionDenied => {
-                ": grant the user a role that reads and writes below etcd.path and \
+                "grant the user a role that reads and writes below etcd.path and \
                  etcd.state_path"
             }
-        }
+        })
     }
 }
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}: {}", self.endpoint, self.doing, self.kind)
+        f.write_str(&self.problem())?;
+        self.cure().map_or(Ok(()), |cure| write!(f, ": {cure}"))
     }
 }
 
+/// What happened, without the cure.
 impl fmt::Display for ErrorKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -269,22 +289,19 @@ impl fmt::Display for ErrorKind {
             Self::TimedOut(timeout) => {
                 write!(f, "no answer within {timeout:?} (etcd.request_timeout)")
             }
-            Self::Answer { reason, code, message } => {
-                write!(f, "{message} (code {code}){}", reason.cure())
-            }
+            Self::Answer { code, message, .. } => write!(f, "{message} (code {code})"),
             Self::ReplyTooLarge(limit) => {
                 write!(f, "the answer is larger than the {limit} bytes that are read at most")
             }
             Self::NotEtcd { status, problem } => write!(
                 f,
-                "this is no answer of etcd's v3 gateway (HTTP status {status}): {problem}: look \
-                 at etcd.endpoints, and at the server's --enable-grpc-gateway"
+                "this is no answer of etcd's v3 gateway (HTTP status {status}): {problem}"
             ),
             Self::TooOld(version) => {
-                write!(f, "etcd {version} is too old: 3.4 or later is needed, upgrade it")
+                write!(f, "etcd {version} is too old, 3.4 or later is needed")
             }
             Self::Credentials(problem) => f.write_str(problem),
-            Self::Endpoint(rule) => write!(f, "not an endpoint: {rule}: correct etcd.endpoints"),
+            Self::Endpoint(rule) => write!(f, "not an endpoint: {rule}"),
         }
     }
 }

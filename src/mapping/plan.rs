@@ -4,8 +4,7 @@ use super::key::{decoded_key_column, keyspace, name_in_keys};
 use crate::error::Unmet;
 use crate::json_text::json_string;
 use crate::kind::Kind;
-use crate::postgres::session::quoted;
-use crate::postgres::{PublishedTable, TableColumn};
+use crate::postgres::{PublishedTable, TableColumn, quoted};
 use crate::table_name::TableName;
 
 /// What the rows of a table become.

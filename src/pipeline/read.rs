@@ -44,8 +44,8 @@ impl Read<'_> {
 
     fn read(&mut self, asked: &Asked) -> Result<Documents> {
         let Self { client, retries, ending } = self;
-        let retry = Retry::of_requests().despite_refusals(true);
-        retry.counted_in(retries).until_done(
+        let mut retry = Retry::of_requests().despite_refusals(true);
+        retry.until_done(
             || match asked.revision {
                 None => client.get_many(&asked.keys).map_err(Error::from),
                 Some(revision) => match client.get_many_at(&asked.keys, revision) {
@@ -56,7 +56,10 @@ impl Read<'_> {
                     found => found.map_err(Error::from),
                 },
             },
-            |pause| ending.wait(pause),
+            |error, pause| {
+                retries.count(error);
+                ending.wait(pause)
+            },
         )
     }
 }

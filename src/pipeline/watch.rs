@@ -17,8 +17,9 @@ use crate::error::{Error, Result, Unmet};
 use crate::etcd::Client;
 use crate::lsn::Lsn;
 use crate::mapping::{CopiedTable, PublishedTables};
-use crate::postgres::session::Canceller;
-use crate::postgres::{Connection, HostPort, Options, PublishedTable, Session, Shape, SlotKind};
+use crate::postgres::{
+    Canceller, Connection, HostPort, Options, PublishedTable, Session, Shape, SlotKind,
+};
 use crate::reconcile::{Finding, Rows, Stored, compare};
 use crate::retry::Retry;
 use crate::state::records::{Name, Records, TableRecord};
@@ -84,8 +85,7 @@ impl Watch<'_> {
     /// Looks now and then, and when poked, until the sync ends. What fails is tried again: the
     /// stream goes on without it.
     pub(super) fn run(self) -> Result<()> {
-        let retry = Retry::new(LOOK_PERIOD).despite_refusals(true);
-        let mut retry = retry.counted_in(self.retries);
+        let mut retry = Retry::new(LOOK_PERIOD).despite_refusals(true);
         let mut state = State::default();
         loop {
             let pause = match self.work(&mut state) {
@@ -96,6 +96,7 @@ impl Watch<'_> {
                 Err(Error::Stopped) => return Ok(()),
                 Err(error) => {
                     state.session = None;
+                    self.retries.count(&error);
                     retry.failed(&error)
                 }
             };
@@ -163,7 +164,7 @@ impl Watch<'_> {
         self.pulse.work();
         let request = requests::read(&mut self.client.clone(), &self.settings.etcd.state_path)?;
         if state.session.is_none() {
-            state.session = Some(Session::connect(self.options, self.address)?);
+            state.session = Some(Session::connect(self.options, self.address, self.stop)?);
             state.known = self.records().read(&mut self.client.clone())?;
             state.suspects = self.noted()?;
         }
@@ -284,7 +285,7 @@ impl Watch<'_> {
         self.pulse.wait();
         let created = connection.create_slot(&self.temporary_slot(), SlotKind::Temporary)?;
         self.pulse.work();
-        let mut session = Session::connect(self.options, self.address)?;
+        let mut session = Session::connect(self.options, self.address, self.stop)?;
         session.begin_snapshot(&created.snapshot)?;
         self.query.set(Some(session.canceller()));
         // The snapshot is held by the session now, and the slot need not hold WAL any longer.

@@ -117,10 +117,14 @@ impl TxnSender<'_> {
     fn deliver(&mut self, txn: &mut Txn) -> Result<TxnReply> {
         let Self { client, ending, accepted, metrics } = self;
         let begun = Instant::now();
-        let retry = Retry::of_requests().despite_refusals(*accepted);
-        let reply = retry
-            .counted_in(&metrics.retries)
-            .until_done(|| client.txn(txn).map_err(Error::from), |pause| ending.wait(pause))?;
+        let mut retry = Retry::of_requests().despite_refusals(*accepted);
+        let reply = retry.until_done(
+            || client.txn(txn).map_err(Error::from),
+            |error, pause| {
+                metrics.retries.count(error);
+                ending.wait(pause)
+            },
+        )?;
         *accepted = true;
         metrics.txn_written(txn.operations(), txn.request_bytes(), begun.elapsed());
         Ok(reply)

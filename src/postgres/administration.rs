@@ -1,8 +1,11 @@
-//! What the commands ask of the server and have it do, beside what the daemon needs.
+//! What else is asked of the server, and what is made and dropped there.
 
-use super::session::{Session, failed, quoted};
-use crate::error::{Error, Result};
+use super::client::failed;
+use super::quoting::quoted;
+use super::session::Session;
+use crate::error::{Error, Result, Unmet};
 use crate::lsn::Lsn;
+use crate::table_name::TableName;
 
 /// The size of a page of the WAL, in bytes, with which PostgreSQL is built unless told otherwise.
 const WAL_PAGE: u64 = 8192;
@@ -77,11 +80,23 @@ impl Session {
     /// Ends a process of the server.
     ///
     /// # Errors
-    /// As for every query. A process that has ended already is none.
+    /// As for every query. A process that has already ended is not an error.
     pub fn terminate(&mut self, pid: i32) -> Result<()> {
         let doing = format!("ending server process {pid}");
         let ended = self.client.execute("SELECT pg_terminate_backend($1)", &[&pid]);
         ended.map(drop).map_err(|error| failed(doing, error))
+    }
+
+    /// Makes a publication of these tables, of all if none is named.
+    ///
+    /// # Errors
+    /// [`Error::Requirement`] if PostgreSQL would refuse updates of one of the tables because it
+    /// has no replica identity, if a table is missing, or if the role may not do it; else as for
+    /// every query.
+    pub fn create_publication(&mut self, publication: &str, tables: &[TableName]) -> Result<()> {
+        Unmet::none(&self.publication_obstacles(publication, tables)?)?;
+        let sql = self.create_publication_sql(publication, tables)?;
+        self.execute(&format!("making the publication ({sql})"), &sql)
     }
 
     /// Drops a publication.

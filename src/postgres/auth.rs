@@ -8,11 +8,13 @@ use postgres_protocol::authentication::sasl::{
 };
 use postgres_protocol::message::frontend;
 
-use super::message::{Wait, take};
+use super::message::take;
 use super::options::{HostPort, Options};
-use super::session::quoted;
-use crate::error::{Error, Result};
+use super::quoting::quoted;
+use super::wait::Wait;
+use crate::error::{Error, Result, Unmet};
 use crate::secret::Secret;
+use crate::sqlstate::{self, INVALID_AUTHORIZATION_SPECIFICATION};
 
 /// One authentication. Each step is accepted once and in its place, which bounds the number of
 /// rounds, and a server that did not prove to know the password in SCRAM is not believed.
@@ -127,22 +129,25 @@ impl<'a> Authentication<'a> {
 
     fn password(&self) -> Result<Secret> {
         self.options.password_for(self.address)?.ok_or_else(|| {
-            Error::Requirement(format!(
-                "PostgreSQL at {} asks for the password of user {}: set database.password_file, \
-                 database.password or PGPASSWORD, or put it into ~/.pgpass",
-                self.address, self.options.user
-            ))
+            let Self { address, options, .. } = self;
+            let user = &options.user;
+            Unmet::new(
+                format!("PostgreSQL at {address} asks for the password of user {user}"),
+                "set database.password_file, database.password or PGPASSWORD, or put it into \
+                 ~/.pgpass",
+            )
+            .into()
         })
     }
 
     fn unsupported(&self, method: &str) -> Error {
-        Error::Requirement(format!(
-            "PostgreSQL at {} asks user {} to authenticate by {}, which pg2etcd does not support: \
-             in its pg_hba.conf, give this user a line with scram-sha-256",
-            self.address,
-            self.options.user,
-            method.trim_end()
-        ))
+        let Self { address, options, .. } = self;
+        let (user, method) = (&options.user, method.trim_end());
+        let problem = format!(
+            "PostgreSQL at {address} asks user {user} to authenticate by {method}, which pg2etcd \
+             does not support"
+        );
+        Unmet::new(problem, "in its pg_hba.conf, give this user a line with scram-sha-256").into()
     }
 }
 
@@ -156,27 +161,31 @@ pub(super) fn with_cure(mut error: Error, options: &Options) -> Error {
         let grant_connect = format!("run GRANT CONNECT ON DATABASE {database} TO {user}");
         let alter_role = format!("run ALTER ROLE {user} REPLICATION");
         let cure = match answer.code.as_str() {
-            "28P01" => {
+            sqlstate::INVALID_PASSWORD => {
                 "correct database.password, database.password_file, PGPASSWORD or the line in \
                  ~/.pgpass"
             }
             // The file's name is in the message in every language; what else has this code is a
             // role that is missing or may not log in.
-            "28000" if answer.message.contains("pg_hba.conf") => {
+            INVALID_AUTHORIZATION_SPECIFICATION if answer.message.contains("pg_hba.conf") => {
                 "add a line for this database, user and client address to the server's pg_hba.conf \
                  and reload it"
             }
-            "28000" if answer.message.contains("certificate") => {
+            INVALID_AUTHORIZATION_SPECIFICATION if answer.message.contains("certificate") => {
                 "set database.sslcert and database.sslkey to a certificate of this user"
             }
-            "28000" => "set database.user to a role that may log in",
-            "3D000" => "set database.name to a database that exists",
+            INVALID_AUTHORIZATION_SPECIFICATION => "set database.user to a role that may log in",
+            sqlstate::INVALID_CATALOG_NAME => "set database.name to a database that exists",
             // The privilege's name is in the detail in every language.
-            "42501" if answer.detail.as_ref().is_some_and(|text| text.contains("CONNECT")) => {
+            sqlstate::INSUFFICIENT_PRIVILEGE
+                if answer.detail.as_ref().is_some_and(|text| text.contains("CONNECT")) =>
+            {
                 &grant_connect
             }
-            "42501" => &alter_role,
-            "53300" => "raise max_wal_senders or max_connections on the server",
+            sqlstate::INSUFFICIENT_PRIVILEGE => &alter_role,
+            sqlstate::TOO_MANY_CONNECTIONS => {
+                "raise max_wal_senders or max_connections on the server"
+            }
             _ => return error,
         };
         answer.hint = Some(cure.to_owned());

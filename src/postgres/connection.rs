@@ -8,10 +8,11 @@ use log::debug;
 use postgres_protocol::message::frontend;
 
 use super::auth::{Authentication, with_cure};
-use super::message::{self, MessageReader, Wait, take};
+use super::message::{self, MessageReader, take};
 use super::options::{HostPort, Options};
 use super::stream::Stream;
 use super::tls::{self, Encryption};
+use super::wait::Wait;
 use crate::error::{Error, Result};
 use crate::stop::Stop;
 

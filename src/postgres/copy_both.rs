@@ -6,10 +6,12 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use log::debug;
 
-use super::message::{self, MessageReader, Wait, take};
+use super::message::{self, MessageReader, take};
 use super::stream::Stream;
+use super::wait::Wait;
 use crate::error::{Error, Result, ServerAnswer};
 use crate::lsn::Lsn;
+use crate::sqlstate;
 use crate::stop::Stop;
 
 /// What the server sends in CopyData. Times are in microseconds since 2000-01-01 00:00 UTC, by
@@ -34,7 +36,7 @@ pub enum Frame<'a> {
         wal_end: Lsn,
         /// When it was sent.
         sent_at: i64,
-        /// Whether a status must follow at once, lest the server take the connection for dead.
+        /// Whether a status must follow at once; else the server takes the connection for dead.
         reply_requested: bool,
     },
 }
@@ -83,7 +85,9 @@ impl FrameReader {
                 }
                 Ok(tag) => return Err(wait.unexpected(tag)),
                 Err(Error::Stopped) => return Ok(None),
-                Err(Error::PostgresServer { answer, .. }) if answer.code == UNDEFINED_OBJECT => {
+                Err(Error::PostgresServer { answer, .. })
+                    if answer.code == sqlstate::UNDEFINED_OBJECT =>
+                {
                     return Err(unpublished(&answer));
                 }
                 Err(error) => return Err(error),
@@ -101,8 +105,8 @@ impl FrameReader {
     /// heard. [`StatusWriter::finish`] comes before.
     ///
     /// # Errors
-    /// [`Error::PostgresServer`] if the last word is an error. A connection that ends or stays
-    /// silent is none.
+    /// [`Error::PostgresServer`] if the server ends the stream with one. A connection that ends or
+    /// stays silent is no error here.
     pub fn drain(mut self, timeout: Duration) -> Result<()> {
         let deadline = Instant::now().checked_add(timeout);
         let wait = Wait { doing: &self.doing, stop: None, deadline };
@@ -116,15 +120,9 @@ impl FrameReader {
     }
 }
 
-/// The SQLSTATE with which the server refuses to go on without a publication, up to version 17.
-const UNDEFINED_OBJECT: &str = "42704";
-
-/// The SQLSTATE of the warning with which it leaves changes out instead, from version 18 on.
-const OBJECT_NOT_IN_PREREQUISITE_STATE: &str = "55000";
-
 /// Logs a notice, unless it says that changes are left out.
 fn heed(notice: &ServerAnswer) -> Result<()> {
-    if notice.severity == "WARNING" && notice.code == OBJECT_NOT_IN_PREREQUISITE_STATE {
+    if notice.severity == "WARNING" && notice.code == sqlstate::OBJECT_NOT_IN_PREREQUISITE_STATE {
         return Err(unpublished(notice));
     }
     debug!("PostgreSQL: {notice}");

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use super::catalog::PublishedTable;
-use super::session::{LossyText, Session, failed};
+use super::client::failed;
+use super::session::{LossyText, Session};
 use crate::error::{Result, Unmet};
 use crate::table_name::TableName;
 

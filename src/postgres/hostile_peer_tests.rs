@@ -11,10 +11,22 @@ use proptest::prelude::*;
 use super::copy_both::FrameReader;
 use super::message::MessageReader;
 use super::stream::Stream;
-use super::test_server::options;
-use super::{Connection, HostPort, SslMode};
+use super::{Connection, HostPort, Options, SslMode, TlsOptions};
 use crate::error::Error;
+use crate::secret::{Password, Secret};
 use crate::stop::Stop;
+
+/// What a client says that connects to one of these peers.
+pub(super) fn options(user: &str, password: Option<&str>) -> Options {
+    Options {
+        user: user.to_owned(),
+        password: password.map(|password| Password::Given(Secret::new(password))),
+        passfile: None,
+        database: "shop".to_owned(),
+        connect_timeout: Duration::from_secs(20),
+        tls: TlsOptions { mode: SslMode::Disable, ..TlsOptions::default() },
+    }
+}
 
 /// Connects to a peer that reads the startup message and then does `behave`.
 fn connect_to(behave: impl FnOnce(&mut TcpStream) + Send + 'static) -> Error {

@@ -5,7 +5,7 @@ use std::net::{TcpListener, TcpStream};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use super::test_server::options;
+use super::hostile_peer_tests::options;
 use super::{Connection, HostPort};
 use crate::error::Error;
 use crate::stop::Stop;

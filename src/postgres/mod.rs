@@ -1,35 +1,40 @@
 //! The connections to PostgreSQL.
 //!
-//! [`connection`] speaks the wire protocol itself, since logical replication needs its CopyBoth
+//! `connection` speaks the wire protocol itself, since logical replication needs its CopyBoth
 //! mode, which no SQL client offers. The modules stand in the order in which a start walks through
 //! them: connect and authenticate, replication commands, then the stream.
 
-pub mod options;
+pub(crate) mod options;
 
-pub mod pgoutput;
+pub(crate) mod pgoutput;
 
-pub mod primary;
+pub(crate) mod primary;
 
-pub mod connection;
-pub mod passfile;
+pub(crate) mod connection;
+pub(crate) mod passfile;
 
-pub mod replication;
+pub(crate) mod replication;
 
-pub mod catalog;
-pub mod health;
+pub(crate) mod catalog;
+pub(crate) mod health;
 mod new_publication;
-pub mod preflight;
-pub mod session;
+pub(crate) mod preflight;
+pub(crate) mod session;
 
-pub mod administration;
+pub(crate) mod administration;
 
-pub mod copy_both;
+pub(crate) mod copy_both;
 
 mod auth;
+mod client;
+mod end_point;
 mod message;
+mod quoting;
 mod stream;
 mod tls;
+mod tls_options;
 mod tls_stream;
+mod wait;
 
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
@@ -37,17 +42,15 @@ pub mod fuzz;
 mod hostile_peer_tests;
 #[cfg(test)]
 mod hostile_result_tests;
-#[cfg(test)]
-mod real_server_tests;
-#[cfg(test)]
-mod test_server;
 
 pub use catalog::{PublishedTable, Shape, TableColumn, TableFacts};
+pub use client::{Canceller, copy_error};
 pub use connection::{Connection, SESSION_SETTINGS};
 pub use copy_both::{Frame, FrameReader, StatusWriter};
 pub use health::{Capacity, Published, SlotHealth};
 pub use options::{HostPort, Options};
 pub use primary::find_primary;
+pub use quoting::quoted;
 pub use replication::{CreatedSlot, SlotKind, SystemIdentity, TimelineSwitch};
 pub use session::{Session, SlotFacts};
-pub use tls::{SYSTEM_ROOTS, SslMode, TlsOptions};
+pub use tls_options::{SYSTEM_ROOTS, SslMode, TlsOptions};

@@ -1,6 +1,8 @@
 //! The publication that pg2etcd makes where there is none.
 
-use super::session::{Session, failed, quoted, quoted_name};
+use super::client::failed;
+use super::quoting::{quoted, quoted_name};
+use super::session::Session;
 use crate::error::{Result, Unmet};
 use crate::table_name::TableName;
 

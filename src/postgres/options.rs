@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::passfile;
-use super::tls::TlsOptions;
+use super::tls_options::TlsOptions;
 use crate::error::{Error, Result};
 use crate::secret::{Password, Secret};
 
@@ -16,7 +16,7 @@ pub struct Options {
     pub user: String,
     /// Its password; `None` to look it up in `passfile`, and only if the server asks for one.
     pub password: Option<Password>,
-    /// The password file (see [`super::passfile`]), if there is one.
+    /// The password file, if there is one.
     pub passfile: Option<PathBuf>,
     /// The database.
     pub database: String,

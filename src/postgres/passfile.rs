@@ -13,7 +13,13 @@ use crate::logging::warn_once;
 /// be read, is no plain file, or has group or world access. A socket directory that is a default
 /// one is looked up as `localhost`.
 #[must_use]
-pub fn lookup(path: &Path, host: &str, port: u16, database: &str, user: &str) -> Option<String> {
+pub(crate) fn lookup(
+    path: &Path,
+    host: &str,
+    port: u16,
+    database: &str,
+    user: &str,
+) -> Option<String> {
     let shown = path.display();
     let metadata = fs::metadata(path).ok()?;
     if !metadata.is_file() {

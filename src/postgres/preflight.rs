@@ -4,7 +4,9 @@
 use std::collections::BTreeMap;
 
 use super::catalog::PublishedTable;
-use super::session::{Session, failed, quoted};
+use super::client::failed;
+use super::quoting::quoted;
+use super::session::Session;
 use crate::error::{Result, Unmet};
 use crate::table_name::TableName;
 
@@ -15,7 +17,7 @@ const OLDEST_VERSION: u32 = 100_000;
 ///
 /// # Errors
 /// The requirement.
-pub fn version(version: u32) -> std::result::Result<(), Unmet> {
+pub(crate) fn version(version: u32) -> std::result::Result<(), Unmet> {
     if version >= OLDEST_VERSION {
         return Ok(());
     }
@@ -30,7 +32,7 @@ pub fn version(version: u32) -> std::result::Result<(), Unmet> {
 ///
 /// # Errors
 /// The requirement.
-pub fn wal_level(level: &str) -> std::result::Result<(), Unmet> {
+pub(crate) fn wal_level(level: &str) -> std::result::Result<(), Unmet> {
     if level == "logical" {
         return Ok(());
     }

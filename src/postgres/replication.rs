@@ -5,6 +5,7 @@ use super::copy_both::{FrameReader, StatusWriter};
 use super::message::COPY_BOTH_RESPONSE;
 use crate::error::{Error, Result};
 use crate::lsn::Lsn;
+use crate::sqlstate;
 
 /// The answer to `IDENTIFY_SYSTEM`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -168,10 +169,12 @@ fn quoted(text: &str, quote: char) -> String {
 /// Tells `object_in_use` from other refusals. The process is at the end of the message.
 fn slot_in_use(slot: &str, error: Error) -> Error {
     match error {
-        Error::PostgresServer { answer, .. } if answer.code == "55006" => Error::SlotInUse {
-            slot: slot.to_owned(),
-            pid: answer.message.rsplit(' ').next().and_then(|word| word.parse().ok()),
-        },
+        Error::PostgresServer { answer, .. } if answer.code == sqlstate::OBJECT_IN_USE => {
+            Error::SlotInUse {
+                slot: slot.to_owned(),
+                pid: answer.message.rsplit(' ').next().and_then(|word| word.parse().ok()),
+            }
+        }
         other => other,
     }
 }
@@ -223,7 +226,7 @@ mod tests {
             [("replication slot \"s\" is active for PID 4711", Some(4711)), ("in use", None)]
         {
             let answer = Box::new(ServerAnswer {
-                code: "55006".to_owned(),
+                code: sqlstate::OBJECT_IN_USE.to_owned(),
                 message: message.to_owned(),
                 ..ServerAnswer::default()
             });

@@ -1,23 +1,26 @@
 //! An SQL session: what the server is, its publications and slots, and the snapshot to copy from.
 
-use std::io::{self, BufRead};
+use std::io::BufRead;
 use std::time::Duration;
 
 use ::postgres::types::{FromSql, Type};
-use ::postgres::{CancelToken, Client, Config, NoTls, Row};
+use ::postgres::{Client, Config, Row};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
+use super::client::{self, Canceller, Guard, failed};
 use super::connection::{AS_IT_IS, LATER_SETTINGS, SESSION_SETTINGS, SQL_ASCII};
 use super::options::{HostPort, Options};
 use super::tls;
-use crate::error::{Error, Result, ServerAnswer, Unmet};
+use crate::error::{Error, Result};
 use crate::lsn::Lsn;
-use crate::table_name::TableName;
+use crate::sqlstate;
+use crate::stop::Stop;
 use crate::time::PgTime;
 
-/// A session on one database.
+/// A session on one database. Each of its queries is cancelled once the stop has been asked for.
 pub struct Session {
     pub(super) client: Client,
+    _guard: Guard,
     /// How a connection to cancel a query is encrypted.
     tls: Option<MakeRustlsConnect>,
     pub(super) version: u32,
@@ -44,8 +47,8 @@ impl Session {
     ///
     /// # Errors
     /// [`Error::PostgresIo`] and [`Error::PostgresServer`]; [`Error::Credentials`] if there is no
-    /// TLS as the options ask for it, or a file cannot be used.
-    pub fn connect(options: &Options, address: &HostPort) -> Result<Self> {
+    /// TLS as the options ask for it, or a file cannot be used; [`Error::Stopped`].
+    pub fn connect(options: &Options, address: &HostPort, stop: &Stop) -> Result<Self> {
         let mut config = Config::new();
         if address.host.starts_with('/') {
             config.host_path(&address.host);
@@ -70,16 +73,13 @@ impl Session {
         if let Some(password) = options.password_for(address)? {
             config.password(password.reveal());
         }
-        let doing = || format!("opening an SQL session at {address}");
+        let doing = format!("opening an SQL session at {address}");
         let mut session = tls::connect(options, address, |encryption| {
             let (mode, tls) = encryption.of_session();
             config.ssl_mode(mode);
-            let client = match tls.clone() {
-                None => config.connect(NoTls),
-                Some(tls) => config.connect(tls),
-            };
-            let client = client.map_err(|error| failed(doing(), error))?;
-            Ok(Self { client, tls, version: 0, sql_ascii: false })
+            let (timeout, config) = (options.connect_timeout, config.clone());
+            let (client, guard) = client::connect(config, tls.clone(), timeout, stop, &doing)?;
+            Ok(Self { client, _guard: guard, tls, version: 0, sql_ascii: false })
         })?;
         session.learn_server()?;
         let doing = "opening an SQL session";
@@ -138,7 +138,7 @@ impl Session {
     /// The means to end a query of this session from another thread.
     #[must_use]
     pub fn canceller(&self) -> Canceller {
-        Canceller { token: self.client.cancel_token(), tls: self.tls.clone() }
+        Canceller::of(&self.client, self.tls.clone())
     }
 
     /// What the server says of a slot; `None` if there is none of this name.
@@ -184,8 +184,9 @@ impl Session {
         let doing = format!("dropping the replication slot {slot}");
         match self.client.execute("SELECT pg_drop_replication_slot($1::text::name)", &[&slot]) {
             Ok(_) => Ok(()),
-            // object_in_use
-            Err(error) if error.code().is_some_and(|code| code.code() == "55006") => {
+            Err(error)
+                if error.code().is_some_and(|code| code.code() == sqlstate::OBJECT_IN_USE) =>
+            {
                 Err(Error::SlotInUse { slot: slot.to_owned(), pid: None })
             }
             Err(error) => Err(failed(doing, error)),
@@ -225,18 +226,6 @@ impl Session {
         Ok(row.map_err(|error| failed("looking for the publication", error))?.get(0))
     }
 
-    /// Makes a publication of these tables, of all if none is named.
-    ///
-    /// # Errors
-    /// [`Error::Requirement`] if PostgreSQL would refuse updates of one of the tables because it
-    /// has no replica identity, if a table is missing, or if the role may not do it; else as for
-    /// every query.
-    pub fn create_publication(&mut self, publication: &str, tables: &[TableName]) -> Result<()> {
-        Unmet::none(&self.publication_obstacles(publication, tables)?)?;
-        let sql = self.create_publication_sql(publication, tables)?;
-        self.execute(&format!("making the publication ({sql})"), &sql)
-    }
-
     /// Reads from the snapshot, and from nothing newer, from now on.
     ///
     /// # Errors
@@ -258,8 +247,8 @@ impl Session {
         self.execute("ending the snapshot's transaction", "COMMIT")
     }
 
-    /// The lines of a `COPY ... TO STDOUT`. Errors of the server come as [`io::Error`]s: see
-    /// [`copy_error`].
+    /// The lines of a `COPY ... TO STDOUT`. Errors of the server come as [`std::io::Error`]s: see
+    /// [`super::copy_error`].
     ///
     /// # Errors
     /// As for every query.
@@ -295,63 +284,6 @@ impl Session {
     }
 }
 
-/// Ends a query of a session.
-pub struct Canceller {
-    token: CancelToken,
-    tls: Option<MakeRustlsConnect>,
-}
-
-impl Canceller {
-    /// Asks the server to end the query that runs now. A server that cannot be reached is not
-    /// running it for long.
-    pub fn cancel(&self) {
-        let cancelled = match self.tls.clone() {
-            None => self.token.cancel_query(NoTls),
-            Some(tls) => self.token.cancel_query(tls),
-        };
-        if let Err(error) = cancelled {
-            log::debug!("cancelling a query: {error}");
-        }
-    }
-}
-
-/// An error of the server, or of the connection to it, that came while reading a copy.
-#[must_use]
-pub fn copy_error(doing: &str, error: io::Error) -> Error {
-    match error.downcast::<::postgres::Error>() {
-        Ok(error) => failed(doing, error),
-        Err(source) => Error::PostgresIo { doing: doing.to_owned(), source },
-    }
-}
-
-pub(super) fn failed(doing: impl Into<String>, error: ::postgres::Error) -> Error {
-    let doing = doing.into();
-    let Some(answer) = error.as_db_error() else {
-        let source = std::error::Error::source(&error);
-        if source.is_some_and(|source| source.to_string() == "server does not support TLS") {
-            return Error::Credentials(format!("PostgreSQL: {doing}: {}", tls::no_tls()));
-        }
-        let source: Option<&io::Error> = source.and_then(|source| source.downcast_ref());
-        if let Some(reason) = source.and_then(|source| crate::tls::refusal(source, &tls::NAMES)) {
-            return Error::Credentials(format!("PostgreSQL: {doing}: {reason}"));
-        }
-        let kind = match source {
-            Some(source) => io::Error::kind(source),
-            None if error.is_closed() => io::ErrorKind::UnexpectedEof,
-            None => io::ErrorKind::Other,
-        };
-        return Error::PostgresIo { doing, source: io::Error::new(kind, error) };
-    };
-    let answer = ServerAnswer {
-        severity: answer.severity().to_owned(),
-        code: answer.code().code().to_owned(),
-        message: answer.message().to_owned(),
-        detail: answer.detail().map(str::to_owned),
-        hint: answer.hint().map(str::to_owned),
-    };
-    Error::PostgresServer { doing, answer: Box::new(answer) }
-}
-
 /// A text of the server's. In a SQL_ASCII database it may be no UTF-8: U+FFFD stands for what is not.
 pub(super) struct LossyText(pub(super) String);
 
@@ -366,15 +298,4 @@ impl<'a> FromSql<'a> for LossyText {
     fn accepts(ty: &Type) -> bool {
         <String as FromSql>::accepts(ty)
     }
-}
-
-/// An identifier as SQL.
-#[must_use]
-pub fn quoted(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
-}
-
-/// A table's name as SQL.
-pub(super) fn quoted_name(table: &TableName) -> String {
-    format!("{}.{}", quoted(&table.schema), quoted(&table.name))
 }

@@ -13,7 +13,7 @@ use super::tls_stream::TlsStream;
 
 /// A connected socket. Clones share the socket, so that one thread can read and another write.
 ///
-/// Nobody waits inside [`Read::read`]: [`super::message::Wait`] polls the descriptor first, unless
+/// A read does not wait: [`super::wait::Wait`] polls the descriptor before it, unless
 /// [`Self::holds_bytes`].
 #[derive(Debug)]
 pub(super) enum Stream {

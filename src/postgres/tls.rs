@@ -2,68 +2,22 @@
 //! "libpq - C Library", "SSL Support"). Both kinds of connection ask here.
 
 use std::io::{ErrorKind, Read, Write};
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use ::postgres::config::SslMode as SessionMode;
 use bytes::BytesMut;
 use postgres_protocol::message::frontend;
 use rustls::ClientConfig;
-use sha2::{Digest, Sha256, Sha384, Sha512};
 use tokio_postgres_rustls::MakeRustlsConnect;
-use x509_cert::der::Decode;
-use x509_cert::der::oid::db::rfc5912::{
-    ECDSA_WITH_SHA_256, ECDSA_WITH_SHA_384, ECDSA_WITH_SHA_512, SHA_1_WITH_RSA_ENCRYPTION,
-    SHA_256_WITH_RSA_ENCRYPTION, SHA_384_WITH_RSA_ENCRYPTION, SHA_512_WITH_RSA_ENCRYPTION,
-};
 
-use super::message::Wait;
 use super::options::{HostPort, Options};
 use super::stream::Stream;
+use super::tls_options::{SslMode, no_tls};
 use super::tls_stream::TlsStream;
+use super::wait::Wait;
 use crate::error::{Error, Result};
 use crate::logging::warn_once;
-use crate::tls::{Identity, NameCheck, Names, Tls, Trust};
-
-/// What the settings are called that a refused session is about.
-pub(super) const NAMES: Names =
-    Names { trust: "database.sslrootcert", identity: "database.sslcert and database.sslkey" };
-
-/// The value of `database.sslrootcert` that stands for what the system trusts.
-pub const SYSTEM_ROOTS: &str = "system";
-
-/// How much a connection insists on TLS.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum SslMode {
-    /// In clear text only.
-    Disable,
-    /// With TLS only if the server refuses it in clear text.
-    Allow,
-    /// In clear text only if there is no TLS.
-    #[default]
-    Prefer,
-    /// With TLS only.
-    Require,
-    /// The same, and an authority that is trusted has signed the server's certificate.
-    VerifyCa,
-    /// The same, and the certificate is for the server's name.
-    VerifyFull,
-}
-
-/// What a session with TLS is made from. A file that is not named is looked for where libpq does.
-#[derive(Clone, Debug, Default)]
-pub struct TlsOptions {
-    /// How much the connection insists on it.
-    pub mode: SslMode,
-    /// The file with the authorities that are trusted, or [`SYSTEM_ROOTS`].
-    pub root: Option<String>,
-    /// The file with the client's certificate.
-    pub certificate: Option<PathBuf>,
-    /// The file with its key.
-    pub key: Option<PathBuf>,
-    /// Where files are that are not named: `~/.postgresql`.
-    pub folder: Option<PathBuf>,
-}
+use crate::sqlstate;
 
 /// How one attempt to connect is encrypted.
 #[derive(Clone)]
@@ -113,57 +67,10 @@ fn is_about_encryption(error: &Error) -> bool {
         Error::PostgresIo { source, .. } => {
             matches!(source.kind(), ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset)
         }
-        // invalid_authorization_specification
-        Error::PostgresServer { answer, .. } => answer.code == "28000",
+        Error::PostgresServer { answer, .. } => {
+            answer.code == sqlstate::INVALID_AUTHORIZATION_SPECIFICATION
+        }
         _ => false,
-    }
-}
-
-impl TlsOptions {
-    /// # Errors
-    /// The file that is missing.
-    fn tls(&self) -> std::result::Result<Tls, String> {
-        Ok(Tls { trust: self.trust()?, name: self.name_check(), identity: self.identity()? })
-    }
-
-    fn trust(&self) -> std::result::Result<Trust, String> {
-        match &self.root {
-            Some(root) if root == SYSTEM_ROOTS => return Ok(Trust::System),
-            Some(root) => return Ok(Trust::File(root.into())),
-            None => {}
-        }
-        match self.in_folder("root.crt") {
-            Some(root) if root.exists() => Ok(Trust::File(root)),
-            root if self.mode == SslMode::VerifyCa || self.mode == SslMode::VerifyFull => {
-                let file =
-                    root.map_or("~/.postgresql/root.crt".into(), |root| root.display().to_string());
-                Err(format!(
-                    "there are no authorities to verify the server's certificate with: set \
-                     database.sslrootcert to their file, or to {SYSTEM_ROOTS}, or make {file}"
-                ))
-            }
-            _ => Ok(Trust::Anyone),
-        }
-    }
-
-    fn name_check(&self) -> NameCheck {
-        if self.mode == SslMode::VerifyFull { NameCheck::OrCommonName } else { NameCheck::Off }
-    }
-
-    fn identity(&self) -> std::result::Result<Option<Identity>, String> {
-        let by_default = || self.in_folder("postgresql.crt").filter(|path| path.exists());
-        let Some(certificate) = self.certificate.clone().or_else(by_default) else {
-            return Ok(None);
-        };
-        let key = self.key.clone().or_else(|| self.in_folder("postgresql.key"));
-        match key {
-            Some(key) => Ok(Some(Identity { certificate, key })),
-            None => Err("database.sslcert needs database.sslkey".to_owned()),
-        }
-    }
-
-    fn in_folder(&self, name: &str) -> Option<PathBuf> {
-        self.folder.as_ref().map(|folder| folder.join(name))
     }
 }
 
@@ -211,30 +118,5 @@ impl Encryption {
             (b'N', _, stream) => Ok(stream),
             (other, ..) => Err(wait.unexpected(other)),
         }
-    }
-}
-
-/// What to do about a server without TLS.
-pub(super) fn no_tls() -> &'static str {
-    "the server has no TLS and database.sslmode demands it: turn ssl on in its postgresql.conf, or \
-     set database.sslmode to prefer"
-}
-
-/// What SCRAM binds a password to, if it can be bound: the hash of the server's certificate, by
-/// the algorithm that it is signed with (RFC 5929, "tls-server-end-point").
-pub(super) fn end_point(certificate: &[u8]) -> Option<Vec<u8>> {
-    let parsed = x509_cert::Certificate::from_der(certificate).ok()?;
-    match parsed.signature_algorithm.oid {
-        // SHA-1 is too weak to be used here.
-        SHA_1_WITH_RSA_ENCRYPTION | SHA_256_WITH_RSA_ENCRYPTION | ECDSA_WITH_SHA_256 => {
-            Some(Sha256::digest(certificate).to_vec())
-        }
-        SHA_384_WITH_RSA_ENCRYPTION | ECDSA_WITH_SHA_384 => {
-            Some(Sha384::digest(certificate).to_vec())
-        }
-        SHA_512_WITH_RSA_ENCRYPTION | ECDSA_WITH_SHA_512 => {
-            Some(Sha512::digest(certificate).to_vec())
-        }
-        _ => None,
     }
 }

@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection};
 
-use super::message::Wait;
-use super::tls;
+use super::end_point::end_point;
+use super::wait::Wait;
 use crate::error::{Error, Result};
 
 /// The most that is taken from the socket at a time.
@@ -16,8 +16,8 @@ const READ_BYTES: usize = 64 << 10;
 
 /// A clone shares socket and session; one clone reads, one writes.
 ///
-/// The session is locked only while bytes in memory are encrypted or decrypted. Whoever waits for
-/// the socket, to read or to write, does so without the lock and holds nobody up.
+/// The session is locked only while bytes in memory are encrypted or decrypted. A thread waits
+/// for the socket, to read or to write, without the lock, so that the other thread can go on.
 #[derive(Debug)]
 pub(super) struct TlsStream {
     shared: Arc<Shared>,
@@ -87,7 +87,7 @@ impl TlsStream {
 
     /// What SCRAM can bind a password to.
     pub(super) fn end_point(&self) -> Option<Vec<u8>> {
-        tls::end_point(self.shared.lock().peer_certificates()?.first()?)
+        end_point(self.shared.lock().peer_certificates()?.first()?)
     }
 }
 
@@ -162,7 +162,7 @@ impl Drop for Shared {
         let mut farewell = Vec::new();
         let mut session = self.lock();
         session.send_close_notify();
-        // Whoever is gone, or has no room for it, does not need it.
+        // A peer that is gone, or has no room for it, does not need it.
         let _ = session.write_tls(&mut farewell);
         let _ = self.socket.set_nonblocking(true);
         let _ = (&self.socket).write(&farewell);

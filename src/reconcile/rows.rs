@@ -11,8 +11,7 @@ use crate::document::{Casts, RowKey, write_document};
 use crate::error::{Error, Result};
 use crate::logging::warn_once;
 use crate::mapping::{CopiedTable, Plan};
-use crate::postgres::Session;
-use crate::postgres::session::copy_error;
+use crate::postgres::{Session, copy_error};
 use crate::table_name::TableName;
 use crate::valid_text::{not_utf8, repaired, with_repaired};
 

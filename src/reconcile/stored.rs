@@ -88,5 +88,5 @@ pub(super) fn after(key: &[u8]) -> Vec<u8> {
 }
 
 fn until_answered<T>(stop: &Stop, ask: impl FnMut() -> Result<T>) -> Result<T> {
-    Retry::of_requests().despite_refusals(true).until_done(ask, |pause| stop.wait(pause))
+    Retry::of_requests().despite_refusals(true).until_done(ask, |_, pause| stop.wait(pause))
 }

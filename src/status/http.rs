@@ -1,8 +1,8 @@
 //! The answers over HTTP. Each connection has one request and one answer.
 //!
-//! Nobody has to be trusted: a request has a size and a time, and there is room for so many
-//! connections. When it is full the oldest one goes, so that a probe finds a way in among clients
-//! that only sit there.
+//! No client has to be trusted: the size of a request, its time and the number of connections are
+//! limited. At the limit the oldest connection is closed, so that a probe is answered though other
+//! clients keep their connections open and ask nothing.
 
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};
@@ -22,7 +22,7 @@ const TIME: Duration = Duration::from_secs(5);
 const HEAD_BYTES: usize = 8 << 10;
 /// The most headers of a request.
 const HEADERS: usize = 64;
-/// How much of a body that nobody asked for is read, in bytes, so that the client reads the answer.
+/// How much of a request's body, which is of no use, is read, in bytes, so that the client reads the answer.
 const BODY_BYTES: usize = 64 << 10;
 /// The pause after a connection that could not be taken: there may be no descriptor left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -93,7 +93,7 @@ fn attend(client: &TcpStream, status: &Status) -> io::Result<()> {
 }
 
 /// What is asked for.
-struct Request {
+struct HttpRequest {
     /// Whether only the answer's head is.
     head: bool,
     get: bool,
@@ -101,17 +101,17 @@ struct Request {
 }
 
 /// An answer.
-struct Answer {
+struct Response {
     status: &'static str,
     content_type: &'static str,
     body: String,
 }
 
-/// Reads the head of a request; the answer that says so if it is none.
+/// Reads the head of a request; if it is malformed, gives the response that says so.
 fn read_request(
     mut client: &TcpStream,
     deadline: Instant,
-) -> io::Result<std::result::Result<Request, Answer>> {
+) -> io::Result<std::result::Result<HttpRequest, Response>> {
     let mut bytes = Vec::new();
     let mut buffer = [0; 1024];
     loop {
@@ -125,17 +125,17 @@ fn read_request(
             Ok(Some(request)) => return Ok(Ok(request)),
             Ok(None) if bytes.len() < HEAD_BYTES => {}
             Ok(None) | Err(httparse::Error::TooManyHeaders) => {
-                return Ok(Err(Answer::text("431 Request Header Fields Too Large", "")));
+                return Ok(Err(Response::text("431 Request Header Fields Too Large", "")));
             }
             Err(problem) => {
-                return Ok(Err(Answer::text("400 Bad Request", &format!("{problem}"))));
+                return Ok(Err(Response::text("400 Bad Request", &format!("{problem}"))));
             }
         }
     }
 }
 
 /// The request, once all of its head is there.
-fn parse(bytes: &[u8]) -> std::result::Result<Option<Request>, httparse::Error> {
+fn parse(bytes: &[u8]) -> std::result::Result<Option<HttpRequest>, httparse::Error> {
     let mut headers = [httparse::EMPTY_HEADER; HEADERS];
     let mut request = httparse::Request::new(&mut headers);
     if request.parse(bytes)?.is_partial() {
@@ -144,36 +144,36 @@ fn parse(bytes: &[u8]) -> std::result::Result<Option<Request>, httparse::Error> 
     let method = request.method.unwrap_or_default();
     let path = request.path.unwrap_or_default();
     let path = path.split('?').next().unwrap_or_default().to_owned();
-    Ok(Some(Request { head: method == "HEAD", get: method == "GET", path }))
+    Ok(Some(HttpRequest { head: method == "HEAD", get: method == "GET", path }))
 }
 
-fn answer(request: &Request, status: &Status) -> Answer {
+fn answer(request: &HttpRequest, status: &Status) -> Response {
     let now = Instant::now();
     status.look(now);
     match request.path.as_str() {
         _ if !request.head && !request.get => {
-            Answer::text("405 Method Not Allowed", "only GET and HEAD")
+            Response::text("405 Method Not Allowed", "only GET and HEAD")
         }
-        "/metrics" => Answer {
+        "/metrics" => Response {
             status: "200 OK",
             content_type: prometheus::TEXT_FORMAT,
             body: status.metrics_text(),
         },
         "/healthz" => verdict(status.ills(now).join("\n")),
         "/readyz" => verdict(status.unready(now).unwrap_or_default()),
-        _ => Answer::text("404 Not Found", "there are /metrics, /healthz and /readyz"),
+        _ => Response::text("404 Not Found", "there are /metrics, /healthz and /readyz"),
     }
 }
 
 /// Yes, or what stands against it.
-fn verdict(against: String) -> Answer {
+fn verdict(against: String) -> Response {
     match against.is_empty() {
-        true => Answer::text("200 OK", "ok"),
-        false => Answer::text("503 Service Unavailable", &against),
+        true => Response::text("200 OK", "ok"),
+        false => Response::text("503 Service Unavailable", &against),
     }
 }
 
-impl Answer {
+impl Response {
     fn text(status: &'static str, body: &str) -> Self {
         let content_type = "text/plain; charset=utf-8";
         Self { status, content_type, body: format!("{body}\n") }

@@ -27,7 +27,7 @@ use self::pending::Pending;
 pub(crate) use self::pending::Transactions;
 use crate::config::{Settings, StatusSettings};
 use crate::core::ledger::Flushed;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Unmet};
 use crate::lsn::Lsn;
 use crate::stop::Stop;
 
@@ -122,9 +122,9 @@ pub(crate) fn start(settings: &Settings, stop: &Stop) -> Result<Running> {
     let StatusSettings { listen, .. } = &settings.status;
     if let Some(address) = listen {
         let listener = TcpListener::bind(address).map_err(|error| {
-            Error::Requirement(format!(
-                "cannot listen on {address} (status.listen): {error}: choose an address of this \
-                 machine and a port that is free"
+            Error::from(Unmet::new(
+                format!("cannot listen on {address} (status.listen): {error}"),
+                "choose an address of this machine and a port that is free",
             ))
         })?;
         let address = listener.local_addr().map_err(|source| Error::System {

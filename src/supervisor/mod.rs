@@ -38,7 +38,7 @@ pub fn run(settings: &Settings, stop: &Stop) -> Result<()> {
         stop,
         status: &status,
         pulse: status.pulse("supervise"),
-        retry: Retry::new(settings.database.retry_period).counted_in(&status.metrics.retries),
+        retry: Retry::new(settings.database.retry_period),
         client: None,
         connected: false,
         redump: None,
@@ -116,9 +116,7 @@ impl<'a> Supervisor<'a> {
         log::info!("Resuming from {}", start.checkpoint.lsn);
         self.redump = None;
         self.retry.succeeded();
-        self.retry = Retry::new(self.settings.database.retry_period)
-            .despite_refusals(true)
-            .counted_in(&self.status.metrics.retries);
+        self.retry = Retry::new(self.settings.database.retry_period).despite_refusals(true);
         pipeline::run(self.settings, start, self.stop, self.status, &self.pulse)
     }
 
@@ -136,7 +134,8 @@ impl<'a> Supervisor<'a> {
         let status_interval = self.status_interval(&mut session)?;
         publication::warn_of(&mut session, &sync.publication)?;
         let (frames, statuses) = connection.start_replication(&sync.slot, &sync.publication)?;
-        // The slot is ours from here on. Whoever had it until now may have moved the position.
+        // This daemon has the slot from here on. The one that had it until now may have moved the
+        // position.
         let key = self.key();
         let now = Checkpoint::read(&mut client, &key)?.map(|(_, mod_revision)| mod_revision);
         if now != Some(mod_revision) {
@@ -224,8 +223,8 @@ impl<'a> Supervisor<'a> {
         if let (Some(snapshot), true) = (&snapshot, sync.dump) {
             session.begin_snapshot(snapshot)?;
         }
-        // Nothing is read of the stream before the dump is done. It is begun all the same: a slot
-        // that nobody streams from may be dropped, by another daemon or by Patroni.
+        // The stream is begun now, though nothing is read of it before the dump is done: another
+        // daemon, or Patroni, may drop a slot that has no walsender.
         let (frames, statuses) = connection.start_replication(&sync.slot, &sync.publication)?;
         session.unlock_start()?;
         let mut start = Start {
@@ -293,28 +292,16 @@ impl<'a> Supervisor<'a> {
     fn primary(&mut self) -> Result<Primary<'a>> {
         let database = &self.settings.database;
         let options = database.connect_options();
-        find_primary(&database.hosts(), |address| self.connect(&options, address))
-    }
-
-    /// Connects to a server; `None` if it is in recovery.
-    fn connect(
-        &mut self,
-        options: &postgres::Options,
-        address: &postgres::HostPort,
-    ) -> Result<Option<Primary<'a>>> {
-        self.pulse.work();
-        let mut connection = Connection::connect(options, address, self.stop)?;
-        self.connected = true;
-        let doing = "asking whether the server is in recovery";
-        let rows = connection.simple_query(doing, "SELECT pg_is_in_recovery()")?;
-        if rows.first().and_then(|row| row.first()) != Some(&Some("f".to_owned())) {
-            return Ok(None);
-        }
-        let mut session = Session::connect(options, address)?;
+        let (mut session, (connection, address)) = find_primary(&database.hosts(), |address| {
+            self.pulse.work();
+            let connection = Connection::connect(&options, address, self.stop)?;
+            self.connected = true;
+            let session = Session::connect(&options, address, self.stop)?;
+            Ok((session, (connection, address.clone())))
+        })?;
         preflight::version(connection.server_version_num())?;
         preflight::wal_level(&session.wal_level()?)?;
-        let (options, address) = (options.clone(), address.clone());
-        Ok(Some(Primary { options, address, connection, session }))
+        Ok(Primary { options, address, connection, session })
     }
 
     /// The etcd client, connected once.
@@ -340,16 +327,18 @@ impl<'a> Supervisor<'a> {
         let standby = matches!(error, Error::SlotInUse { .. });
         self.status.enter(if standby { Activity::StandingBy } else { Activity::Connecting });
         self.pulse.wait();
+        self.status.metrics.retries.count(&error);
         let pause = self.retry.failed(&error);
         let retries = self.settings.database.connection_retries;
-        // Whoever breaks the protocol is as little a server of PostgreSQL's as nobody.
-        let nobody = matches!(error, Error::PostgresIo { .. } | Error::PostgresProtocol { .. });
-        let unreachable = nobody && !self.connected;
+        // A peer that breaks the protocol is no PostgreSQL: the port may be another service's. That
+        // counts as a server that cannot be reached.
+        let unreachable = !self.connected
+            && matches!(error, Error::PostgresIo { .. } | Error::PostgresProtocol { .. });
         if unreachable && self.retry.attempts() >= retries {
-            return Err(Error::Requirement(format!(
-                "{error}; given up after {retries} attempts (database.connection_retries): is the \
-                 server up, and are database.host and database.port right?"
-            )));
+            let problem =
+                format!("{error}; given up after {retries} attempts (database.connection_retries)");
+            let cure = "is the server up, and are database.host and database.port right?";
+            return Err(Unmet::new(problem, cure).into());
         }
         Ok(pause)
     }

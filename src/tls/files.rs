@@ -22,7 +22,7 @@ pub(super) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, 
     }
 }
 
-/// The private key in a file, which nobody else may read.
+/// The private key in a file, which only its owner may read.
 pub(super) fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, String> {
     let problem = |problem: &dyn Display| format!("private key {}: {problem}", path.display());
     let metadata = fs::metadata(path).map_err(|error| problem(&error))?;
@@ -37,7 +37,7 @@ pub(super) fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, String>
         let text = String::from_utf8_lossy(&content);
         match error {
             _ if text.contains("ENCRYPTED") => {
-                problem(&"it is encrypted, and nobody is there to ask: decrypt it (openssl pkey)")
+                problem(&"it is encrypted, and a daemon cannot ask for its passphrase: decrypt it (openssl pkey)")
             }
             PemError::NoItemsFound => {
                 problem(&"there is no BEGIN PRIVATE KEY in it: it has to be in PEM form")

@@ -13,6 +13,7 @@ use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{AlertDescription, CertificateError, ClientConfig};
 use x509_cert::der::{Decode, Encode};
 
+pub use self::verifier::NameCheck;
 use self::verifier::Verifier;
 
 /// How a client proves who it is, and whom it takes for the server.
@@ -35,17 +36,6 @@ pub enum Trust {
     System,
     /// One of the certificates in this file.
     File(PathBuf),
-}
-
-/// What a server's certificate has to say of its name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NameCheck {
-    /// Anything.
-    Off,
-    /// An alternative name is the one that was connected to.
-    AlternativeName,
-    /// The same, and the common name counts where there are no alternative ones: as libpq has it.
-    OrCommonName,
 }
 
 /// A certificate and its key.

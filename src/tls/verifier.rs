@@ -23,7 +23,16 @@ use x509_cert::der::oid::db::rfc4519::COMMON_NAME;
 use x509_cert::der::{Decode, Encode};
 use x509_cert::ext::pkix::SubjectAltName;
 
-use super::NameCheck;
+/// What a server's certificate has to say of its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NameCheck {
+    /// Anything.
+    Off,
+    /// An alternative name is the one that was connected to.
+    AlternativeName,
+    /// The same, and the common name counts where there are no alternative ones: as libpq has it.
+    OrCommonName,
+}
 
 /// Decides about a server's certificate.
 #[derive(Debug)]

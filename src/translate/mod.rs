@@ -65,7 +65,7 @@ pub(crate) fn translate(
         Message::Delete { relation, old } => delete(*relation, old, tables, chunk),
         Message::Truncate { relations, .. } => truncate(relations, tables, chunk),
         // Types are asked of the catalog; origins and logical messages change no row.
-        Message::Type { .. } | Message::Origin { .. } | Message::Message { .. } => {
+        Message::Type { .. } | Message::Origin { .. } | Message::Logical { .. } => {
             Ok(Need::Nothing)
         }
     }

@@ -12,13 +12,13 @@ const UNREACHABLE: &str = "start etcd there, or correct etcd.endpoints";
 const UNANSWERED: &str = "see to it that most members of the cluster run and reach each other";
 
 /// The position, and a request beside it.
-pub(super) struct Position {
+pub(super) struct StoredState {
     pub(super) checkpoint: Option<Checkpoint>,
     pub(super) resync_all: bool,
 }
 
 /// Looks at the members and at what they allow; `None` if the position cannot be read.
-pub(super) fn check(settings: &EtcdSettings, report: &mut Report) -> Option<Position> {
+pub(super) fn check(settings: &EtcdSettings, report: &mut Report) -> Option<StoredState> {
     let members = endpoints(settings, report)?;
     let mut client = log_in(settings, members.reached, report)?;
     let client = &mut client;
@@ -248,18 +248,22 @@ fn large_value(key: &str, request_bytes: usize) -> Vec<u8> {
     vec![b'x'; request_bytes.saturating_sub(fixed)]
 }
 
-fn position(settings: &EtcdSettings, client: &mut Client, report: &mut Report) -> Option<Position> {
+fn position(
+    settings: &EtcdSettings,
+    client: &mut Client,
+    report: &mut Report,
+) -> Option<StoredState> {
     let key = layout::checkpoint(&settings.state_path);
     let found = Checkpoint::read(client, &key).and_then(|found| {
         let request = requests::read(client, &settings.state_path)?;
         let resync_all = request.is_some_and(|request| request.is_for_all());
-        Ok(Position { checkpoint: found.map(|(checkpoint, _)| checkpoint), resync_all })
+        Ok(StoredState { checkpoint: found.map(|(checkpoint, _)| checkpoint), resync_all })
     });
     match &found {
-        Ok(Position { checkpoint: None, .. }) => {
+        Ok(StoredState { checkpoint: None, .. }) => {
             report.ok("position", format!("{key} does not exist yet"));
         }
-        Ok(Position { checkpoint: Some(checkpoint), .. }) => {
+        Ok(StoredState { checkpoint: Some(checkpoint), .. }) => {
             let Checkpoint { phase, lsn, database, path, committed_at, .. } = checkpoint;
             report.ok(
                 "position",

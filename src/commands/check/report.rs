@@ -95,7 +95,11 @@ pub(super) fn unmet(error: &Error, otherwise: &str) -> Unmet {
             let cure = answer.hint.as_deref().unwrap_or(otherwise);
             Unmet::new(format!("{doing}: {} (SQLSTATE {})", answer.message, answer.code), cure)
         }
-        Error::Requirement(text) => split(text, otherwise),
+        Error::Requirement(unmet) => {
+            let joined =
+                |part: fn(&Unmet) -> &str| unmet.iter().map(part).collect::<Vec<_>>().join("; ");
+            Unmet::new(joined(|unmet| &unmet.problem), joined(|unmet| &unmet.cure))
+        }
         Error::Etcd(error) => of_etcd(error, otherwise),
         error => Unmet::new(error.to_string(), otherwise),
     }
@@ -107,20 +111,8 @@ pub(super) fn of_etcd(error: &etcd::Error, otherwise: &str) -> Unmet {
         (etcd::ErrorKind::Answer { message, .. }, Some(cure)) => {
             Unmet::new(format!("{}: {message}", error.endpoint), cure)
         }
-        (
-            etcd::ErrorKind::NotEtcd { .. }
-            | etcd::ErrorKind::TooOld(_)
-            | etcd::ErrorKind::Endpoint(_),
-            _,
-        ) => split(&error.to_string(), otherwise),
-        _ => Unmet::new(error.to_string(), otherwise),
+        (_, cure) => Unmet::new(error.problem(), cure.unwrap_or(otherwise)),
     }
-}
-
-/// Takes a text apart that is the problem, a colon and the cure.
-fn split(text: &str, otherwise: &str) -> Unmet {
-    let (problem, cure) = text.rsplit_once(": ").unwrap_or((text, otherwise));
-    Unmet::new(problem, cure)
 }
 
 /// A number of bytes for a person.
@@ -154,6 +146,22 @@ mod tests {
                     {\"name\":\"login\",\"status\":\"fail\",\"detail\":\"no\",\"cure\":\"log in\"}]\n";
         assert_eq!(report.to_json(), json);
         assert_eq!(Report::default().to_json(), "[]\n");
+    }
+
+    #[test]
+    fn a_colon_in_a_problem_or_a_cure_does_not_take_them_apart() {
+        let found = Unmet::new("a: b", "run ALTER TABLE t: it helps");
+        assert_eq!(unmet(&found.clone().into(), "nothing"), found);
+        let two = Error::Requirement(vec![Unmet::new("a", "b"), Unmet::new("c: d", "e")]);
+        assert_eq!(unmet(&two, "nothing"), Unmet::new("a; c: d", "b; e"));
+        assert_eq!(two.to_string(), "a: b; c: d: e");
+        let endpoint = etcd::Error {
+            doing: "connecting",
+            endpoint: "etcd:2379".to_owned(),
+            kind: etcd::ErrorKind::Endpoint("write it as host:port"),
+        };
+        let problem = "etcd:2379: connecting: not an endpoint: write it as host:port";
+        assert_eq!(of_etcd(&endpoint, "nothing"), Unmet::new(problem, "correct etcd.endpoints"));
     }
 
     #[test]

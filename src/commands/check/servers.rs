@@ -4,6 +4,7 @@ use super::report::{Report, unmet};
 use crate::config::DatabaseSettings;
 use crate::error::{Error, Result, Unmet};
 use crate::postgres::{Connection, HostPort, Options, Session};
+use crate::sqlstate;
 use crate::stop::Stop;
 
 const UNREACHABLE: &str = "start the server, or correct database.host and database.port";
@@ -75,15 +76,16 @@ pub(super) fn primary<'a>(
 /// Asks a server that answers, with a walsender or without one.
 fn probe<'a>(options: &Options, address: &HostPort, stop: &'a Stop) -> Result<Server<'a>> {
     let replication = match Connection::connect(options, address, stop) {
-        // cannot_connect_now
-        Err(Error::PostgresServer { answer, .. }) if answer.code == "57P03" => {
+        Err(Error::PostgresServer { answer, .. })
+            if answer.code == sqlstate::CANNOT_CONNECT_NOW =>
+        {
             return Ok(Server::NotYet);
         }
         // The server is there, and may let the role in for SQL.
         Err(error @ Error::PostgresServer { .. }) => Err(error),
         connected => Ok(connected?),
     };
-    let session = Session::connect(options, address)
+    let session = Session::connect(options, address, stop)
         .and_then(|mut session| session.limit_queries(options.connect_timeout).map(|()| session));
     let (mut session, replication) = match (session, replication) {
         (Ok(session), replication) => (session, replication),

@@ -1,6 +1,6 @@
 //! What `run` would do.
 
-use super::etcd::Position;
+use super::etcd::StoredState;
 use super::postgres::ASK_AGAIN;
 use super::report::{Report, unmet};
 use super::servers::Primary;
@@ -12,12 +12,12 @@ use crate::supervisor::{Decision, decision};
 pub(super) fn check(
     settings: &Settings,
     primary: Primary<'_>,
-    position: Position,
+    position: StoredState,
     report: &mut Report,
 ) {
     // Without a walsender there is no start, and its line says so.
     let Primary { replication: Ok(mut connection), mut session } = primary else { return };
-    let Position { checkpoint, resync_all } = position;
+    let StoredState { checkpoint, resync_all } = position;
     let checkpoint = checkpoint.as_ref();
     let decided = connection.identify_system().and_then(|identity| {
         let ends = (&mut connection, &mut session);

@@ -5,8 +5,8 @@ mod report;
 use std::time::{Duration, Instant};
 
 use self::report::{Dump, Report};
+use super::follower::Follower;
 use super::output::print;
-use super::position::Position;
 use crate::config::Settings;
 use crate::disposition::Disposition;
 use crate::error::{Error, Result};
@@ -16,6 +16,7 @@ use crate::postgres::{PublishedTable, Session, SlotFacts};
 use crate::state::checkpoint::{Checkpoint, Phase};
 use crate::state::layout;
 use crate::state::records::{Records, StoredRecord};
+use crate::stop::Stop;
 use crate::time::PgTime;
 
 /// The longest time that the position is watched to see how far behind it is, beside what it may
@@ -71,7 +72,8 @@ impl Database {
     fn look(settings: &Settings) -> Result<Self> {
         let Settings { database, sync, .. } = settings;
         let options = database.connect_options();
-        let (mut session, _) = Session::connect_to_primary(&options, &database.hosts())?;
+        let (mut session, _) =
+            Session::connect_to_primary(&options, &database.hosts(), &Stop::never()?)?;
         Ok(Self {
             current_lsn: session.current_lsn()?,
             clock: session.clock()?,
@@ -148,7 +150,7 @@ fn lag_seconds(
         return Some(0.0);
     }
     let patience = settings.sync.idle_period.min(LONGEST_REST) + PATIENCE;
-    let mut position = Position::new(&settings.etcd);
+    let mut position = Follower::new(&settings.etcd);
     let mut follows = || position.reach(database.current_lsn, patience).unwrap_or(false);
     if report.is_in_sync() && follows() {
         return Some(looked.elapsed().as_millis() as f64 / 1e3);

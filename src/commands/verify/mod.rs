@@ -2,13 +2,13 @@
 
 mod lookup;
 mod progress;
-mod settle;
+mod recheck;
 
 use std::collections::BTreeMap;
 
 use self::lookup::Scope;
 use self::progress::Progress;
-use self::settle::{Difference, Settle};
+use self::recheck::{Difference, Recheck};
 use super::named_table;
 use super::output::{note, print};
 use crate::config::Settings;
@@ -36,18 +36,18 @@ const READERS: usize = 2;
 /// copied, and for the copy of another database; those of both servers.
 pub fn run(settings: &Settings, tables: &[String]) -> Result<bool> {
     let wanted = tables.iter().map(|name| named_table(name)).collect::<Result<Vec<_>>>()?;
-    // A command needs no stop of its own: a signal ends it.
-    let stop = Stop::new()
-        .map_err(|source| Error::System { doing: "making a socket pair".to_owned(), source })?;
+    let stop = Stop::never()?;
     let mut client = Client::connect(settings.etcd.client_options())?;
     let options = settings.database.connect_options();
-    let (mut session, address) = Session::connect_to_primary(&options, &settings.database.hosts())?;
+    let (mut session, address) =
+        Session::connect_to_primary(&options, &settings.database.hosts(), &stop)?;
     require_own_copy(settings, &mut session, &mut client)?;
     let (copied, former) = tables_of(settings, &mut session, &client, &wanted)?;
-    let settle = Settle::new(settings, Session::connect(&options, &address)?, client.clone());
+    let recheck =
+        Recheck::new(settings, Session::connect(&options, &address, &stop)?, client.clone());
     let progress = Progress::new();
     let mut verify =
-        Verify { stop: &stop, client, settle, progress, pending: Vec::new(), found: 0 };
+        Verify { stop: &stop, client, recheck, progress, pending: Vec::new(), found: 0 };
     let verified = verify.all(&mut session, &copied, &former);
     match verified {
         // Nobody reads on, and there was something to read.
@@ -65,7 +65,8 @@ fn require_own_copy(settings: &Settings, session: &mut Session, client: &mut Cli
     };
     let identifier = session.system_identifier()?;
     if let Some(what) = checkpoint.another_copy(&identifier, &database.name, &etcd.path) {
-        return Err(Error::Requirement(format!("{key} is the position of another copy: {what}")));
+        let problem = format!("{key} is the position of another copy: {what}");
+        return Err(Unmet::new(problem, "run verify with the settings of that copy").into());
     }
     if session.slot(&sync.slot)?.is_none_or(|slot| slot.active_pid.is_none()) {
         let lsn = checkpoint.lsn;
@@ -83,10 +84,9 @@ fn tables_of(
 ) -> Result<(Vec<CopiedTable>, BTreeMap<Name, TableRecord>)> {
     let Settings { etcd, sync, .. } = settings;
     if !session.has_publication(&sync.publication)? {
-        return Err(Error::Requirement(format!(
-            "publication {} does not exist: there are no tables to compare",
-            sync.publication
-        )));
+        let problem =
+            format!("there is no publication {}, so no table to compare", sync.publication);
+        return Err(Unmet::new(problem, "correct sync.publication, or start the daemon").into());
     }
     let mut former = Records::new(&etcd.state_path, &etcd.path).read(&mut client.clone())?;
     let PublishedTables { mut copied, left_out } =
@@ -103,10 +103,11 @@ fn tables_of(
                 && !former.contains_key(&name_in_keys(table))
         });
         if let Some(table) = unknown {
-            return Err(Error::Requirement(format!(
-                "{table} is no table that publication {} publishes and pg2etcd copies",
-                sync.publication
-            )));
+            let publication = &sync.publication;
+            let problem = format!(
+                "{table} is no table that publication {publication} publishes and pg2etcd copies"
+            );
+            return Err(Unmet::new(problem, "name one that check lists").into());
         }
         copied.retain(|copied| wanted.contains(&copied.published.name));
         former.retain(|name, _| wanted.iter().any(|table| name_in_keys(table) == *name));
@@ -120,7 +121,7 @@ fn tables_of(
 struct Verify<'a> {
     stop: &'a Stop,
     client: Client,
-    settle: Settle<'a>,
+    recheck: Recheck<'a>,
     progress: Progress,
     /// Keys of the table at hand that were not the same at first sight.
     pending: Vec<Vec<u8>>,
@@ -141,7 +142,7 @@ impl Verify<'_> {
         for (name, record) in former {
             self.former_table(name, record)?;
         }
-        self.progress.finish(copied.len() + former.len(), self.found, self.settle.moving);
+        self.progress.finish(copied.len() + former.len(), self.found, self.recheck.moving);
         Ok(())
     }
 
@@ -159,7 +160,7 @@ impl Verify<'_> {
                 | Finding::Stale { key } => self.look_again(scope, key),
             }
         })?;
-        self.settle(scope)
+        self.recheck(scope)
     }
 
     /// The keys of a table that is not published any more have no rows.
@@ -170,25 +171,25 @@ impl Verify<'_> {
             self.progress.key(self.found);
             self.look_again(Scope::NoTable, &found.key)
         })?;
-        self.settle(Scope::NoTable)
+        self.recheck(Scope::NoTable)
     }
 
     fn look_again(&mut self, scope: Scope<'_>, key: &[u8]) -> Result<()> {
         self.pending.push(key.to_vec());
         if self.pending.len() >= CHUNK {
-            return self.settle(scope);
+            return self.recheck(scope);
         }
         Ok(())
     }
 
     /// Finds out which of the pending keys differ, and prints them.
-    fn settle(&mut self, scope: Scope<'_>) -> Result<()> {
+    fn recheck(&mut self, scope: Scope<'_>) -> Result<()> {
         let keys = std::mem::take(&mut self.pending);
         if keys.is_empty() {
             return Ok(());
         }
         let mut lines = String::new();
-        for (difference, key) in self.settle.differences(scope, keys)? {
+        for (difference, key) in self.recheck.differences(scope, keys)? {
             self.found += 1;
             lines += &line(difference, &key);
         }

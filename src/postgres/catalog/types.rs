@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use super::super::session::{LossyText, Session, failed};
+use super::super::client::failed;
+use super::super::session::{LossyText, Session};
 use super::texts;
 use crate::error::Result;
 use crate::json_text::json_string;

@@ -12,7 +12,7 @@ use crate::time::PgTime;
 ///
 /// # Errors
 /// When the bytes are no message of protocol version 1; bytes left over are an error too.
-pub fn decode(bytes: &[u8]) -> Result<Message<'_>, DecodeError> {
+pub(crate) fn decode(bytes: &[u8]) -> Result<Message<'_>, DecodeError> {
     let mut cursor = Cursor { bytes, at: 0 };
     let message = match cursor.u8("a message type")? {
         b'B' => Message::Begin {
@@ -52,7 +52,7 @@ pub fn decode(bytes: &[u8]) -> Result<Message<'_>, DecodeError> {
 
 /// Bytes that are no message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct DecodeError {
+pub(crate) struct DecodeError {
     /// The offset in the message.
     pub at: usize,
     /// What should stand there.
@@ -155,7 +155,7 @@ fn truncate<'a>(cursor: &mut Cursor<'a>) -> Result<Message<'a>, DecodeError> {
 }
 
 fn logical_message<'a>(cursor: &mut Cursor<'a>) -> Result<Message<'a>, DecodeError> {
-    Ok(Message::Message {
+    Ok(Message::Logical {
         transactional: cursor.u8("the message's flags")? & 1 != 0,
         lsn: cursor.lsn("the message's LSN")?,
         prefix: cursor.text("the message's prefix")?,

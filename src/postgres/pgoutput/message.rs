@@ -7,14 +7,13 @@ use crate::time::PgTime;
 
 /// One message. Times are microseconds since 2000-01-01 00:00 UTC.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Message<'a> {
+pub(crate) enum Message<'a> {
     /// A transaction follows; the server sends it after it has committed.
     Begin {
         /// The LSN of the commit record.
         final_lsn: Lsn,
         /// When it committed.
         commit_time: PgTime,
-        /// Its transaction id.
         xid: u32,
     },
     /// The transaction is complete.
@@ -30,38 +29,30 @@ pub enum Message<'a> {
     Origin {
         /// The LSN of the commit on the origin.
         commit_lsn: Lsn,
-        /// The origin's name.
         name: &'a str,
     },
     /// The columns of a table, sent before its first change and again after it changed.
     Relation(Relation),
     /// A type that is not built in, sent before the relation that uses it.
     Type {
-        /// Its OID.
         oid: u32,
         /// Its schema; empty for `pg_catalog`.
         schema: String,
-        /// Its name.
         name: String,
     },
-    /// A row was inserted.
     Insert {
         /// The table's OID.
         relation: u32,
-        /// The row.
         new: Tuple<'a>,
     },
-    /// A row was updated.
     Update {
         /// The table's OID.
         relation: u32,
         /// What is known of the row before: present if its key changed or has a TOASTed column,
         /// and always under REPLICA IDENTITY FULL.
         old: Option<OldTuple<'a>>,
-        /// The row after the update.
         new: Tuple<'a>,
     },
-    /// A row was deleted.
     Delete {
         /// The table's OID.
         relation: u32,
@@ -72,30 +63,19 @@ pub enum Message<'a> {
     Truncate {
         /// Their OIDs.
         relations: Vec<u32>,
-        /// Whether the command said CASCADE.
         cascade: bool,
-        /// Whether the command said RESTART IDENTITY.
         restart_identity: bool,
     },
     /// What `pg_logical_emit_message` wrote (only sent if asked for).
-    Message {
-        /// Whether it is part of the transaction.
-        transactional: bool,
-        /// Its LSN.
-        lsn: Lsn,
-        /// Its prefix.
-        prefix: &'a str,
-        /// Its content.
-        content: &'a [u8],
-    },
+    Logical { transactional: bool, lsn: Lsn, prefix: &'a str, content: &'a [u8] },
 }
 
 /// The published columns of a row, in the order of the last `Relation` message of the table.
-pub type Tuple<'a> = Vec<Cell<'a>>;
+pub(crate) type Tuple<'a> = Vec<Cell<'a>>;
 
 /// What a message says of a row as it was.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum OldTuple<'a> {
+pub(crate) enum OldTuple<'a> {
     /// The columns of the replica identity; every other column is NULL whatever it was.
     Key(Tuple<'a>),
     /// All columns (REPLICA IDENTITY FULL).
@@ -105,7 +85,7 @@ pub enum OldTuple<'a> {
 impl<'a> OldTuple<'a> {
     /// The cells, of which those of the key are right in either case.
     #[must_use]
-    pub fn cells(&self) -> &[Cell<'a>] {
+    pub(crate) fn cells(&self) -> &[Cell<'a>] {
         match self {
             Self::Key(cells) | Self::Full(cells) => cells,
         }

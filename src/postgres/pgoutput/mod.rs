@@ -8,6 +8,8 @@ mod relation;
 #[cfg(test)]
 mod tests;
 
-pub use decode::{DecodeError, decode};
-pub use message::{Message, OldTuple, Tuple};
-pub use relation::{Column, Relation, ReplicaIdentity};
+pub(crate) use decode::decode;
+pub(crate) use message::{Message, OldTuple};
+#[cfg(test)]
+pub(crate) use relation::Column;
+pub(crate) use relation::{Relation, ReplicaIdentity};

@@ -2,25 +2,21 @@
 
 /// A table, as its last `Relation` message describes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Relation {
-    /// Its OID.
+pub(crate) struct Relation {
     pub oid: u32,
     /// Its schema; pgoutput sends an empty one for `pg_catalog`.
     pub schema: String,
-    /// Its name.
     pub name: String,
     /// What the log holds of rows that are updated or deleted.
     pub replica_identity: ReplicaIdentity,
-    /// The published columns.
     pub columns: Vec<Column>,
 }
 
 /// A published column.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Column {
+pub(crate) struct Column {
     /// Whether it is part of the replica identity. Under FULL every column is.
     pub identity: bool,
-    /// Its name.
     pub name: String,
     /// The OID of its type.
     pub type_oid: u32,
@@ -30,10 +26,8 @@ pub struct Column {
 
 /// `pg_class.relreplident`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ReplicaIdentity {
-    /// The primary key.
+pub(crate) enum ReplicaIdentity {
     Default,
-    /// Nothing.
     Nothing,
     /// The whole row.
     Full,

@@ -133,7 +133,7 @@ fn every_message() -> Vec<(Bytes, Message<'static>)> {
         ),
         (
             Bytes::of(b'M').u8(1).u64(0x10).text("p").u32(2).u8(8).u8(9),
-            Message::Message { transactional: true, lsn: Lsn(0x10), prefix: "p", content: &[8, 9] },
+            Message::Logical { transactional: true, lsn: Lsn(0x10), prefix: "p", content: &[8, 9] },
         ),
     ]
 }

@@ -1,14 +1,78 @@
-//! The connection against a real PostgreSQL.
+//! The replication connection, without a daemon around it.
 
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::sync::OnceLock;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use super::test_server::{TestServer, options, server, write_private};
-use super::{Connection, Frame, FrameReader, Options, SlotKind, StatusWriter};
-use crate::disposition::Disposition;
-use crate::error::{Error, Result};
-use crate::lsn::Lsn;
-use crate::stop::Stop;
+use pg2etcd::disposition::Disposition;
+use pg2etcd::error::{Error, Result};
+use pg2etcd::lsn::Lsn;
+use pg2etcd::postgres::{
+    Connection, Frame, FrameReader, HostPort, Options, SESSION_SETTINGS, SlotKind, SslMode,
+    StatusWriter, TlsOptions,
+};
+use pg2etcd::secret::{Password, Secret};
+use pg2etcd::stop::Stop;
+
+use crate::support::{Servers, wait_until};
+
+const HBA: &str = "
+    local all all trust
+    host all postgres,truster,reader 127.0.0.1/32 trust
+    host all cleartext 127.0.0.1/32 password
+    host all md5er 127.0.0.1/32 md5
+    host all scrammer 127.0.0.1/32 scram-sha-256
+    host all all 127.0.0.1/32 reject
+";
+
+const ROLES: &str = "
+    CREATE ROLE truster LOGIN REPLICATION;
+    ALTER ROLE truster SET idle_in_transaction_session_timeout = '100ms';
+    ALTER ROLE truster SET client_min_messages = 'error';
+    DO $$ BEGIN
+        ALTER ROLE truster SET transaction_timeout = '100ms';
+    EXCEPTION WHEN undefined_object THEN NULL;
+    END $$;
+    CREATE ROLE reader LOGIN;
+    SET password_encryption = 'md5';
+    CREATE ROLE md5er LOGIN REPLICATION PASSWORD 'm''d5';
+    SET password_encryption = 'scram-sha-256';
+    CREATE ROLE cleartext LOGIN REPLICATION PASSWORD 'clear';
+    CREATE ROLE scrammer LOGIN REPLICATION PASSWORD 'scräm';
+    CREATE ROLE stranger LOGIN REPLICATION PASSWORD 'x';
+";
+
+/// The server of all these tests: each has tables and slots of its own.
+fn server() -> &'static Servers {
+    static SERVER: OnceLock<Servers> = OnceLock::new();
+    SERVER.get_or_init(|| {
+        let arguments = ["--only", "postgres", "-c", "wal_sender_timeout=2s"];
+        let servers = Servers::with_hba(HBA, &arguments);
+        servers.execute(ROLES);
+        servers
+    })
+}
+
+fn tcp() -> HostPort {
+    HostPort { host: "127.0.0.1".to_owned(), port: server().pg_port }
+}
+
+fn socket() -> HostPort {
+    HostPort { host: server().folder.display().to_string(), port: server().pg_port }
+}
+
+fn options(user: &str, password: Option<&str>) -> Options {
+    Options {
+        user: user.to_owned(),
+        password: password.map(|password| Password::Given(Secret::new(password))),
+        passfile: None,
+        database: "postgres".to_owned(),
+        connect_timeout: Duration::from_secs(20),
+        tls: TlsOptions { mode: SslMode::Disable, ..TlsOptions::default() },
+    }
+}
 
 fn stop() -> Stop {
     Stop::new().expect("a stop")
@@ -17,7 +81,7 @@ fn stop() -> Stop {
 /// Connects by TCP and asks the server something.
 fn try_login(options: &Options) -> Result<()> {
     let stop = stop();
-    Connection::connect(options, &server().tcp(), &stop)?.identify_system()?;
+    Connection::connect(options, &tcp(), &stop)?.identify_system()?;
     Ok(())
 }
 
@@ -67,7 +131,9 @@ fn a_missing_password_names_where_to_put_it() {
 #[test]
 fn the_password_file_is_used() {
     let passfile = server().folder.join("passfile");
-    write_private(&passfile, &format!("127.0.0.1:{}:shop:scrammer:scräm\n", server().port));
+    fs::write(&passfile, format!("127.0.0.1:{}:postgres:scrammer:scräm\n", server().pg_port))
+        .unwrap();
+    fs::set_permissions(&passfile, Permissions::from_mode(0o600)).unwrap();
     let from_file = Options { passfile: Some(passfile), ..options("scrammer", None) };
     try_login(&from_file).expect("the password of the file");
 }
@@ -84,13 +150,13 @@ fn the_server_says_who_it_is() {
         .expect("an identifier")
         .get(0);
     let stop = stop();
-    for address in [server().tcp(), server().socket()] {
+    for address in [tcp(), socket()] {
         let mut connection =
             Connection::connect(&options("truster", None), &address, &stop).expect("a connection");
         assert_eq!(i64::from(connection.server_version_num()), i64::from(number));
         let identity = connection.identify_system().expect("an identity");
         assert_eq!(identity.system_identifier, identifier);
-        assert_eq!((identity.timeline, identity.database.as_deref()), (1, Some("shop")));
+        assert_eq!((identity.timeline, identity.database.as_deref()), (1, Some("postgres")));
         assert!(identity.flushed > Lsn(0));
         assert_eq!(connection.timeline_history(1).expect("no history"), Vec::new());
     }
@@ -100,12 +166,12 @@ fn the_server_says_who_it_is() {
 fn the_session_has_its_settings_and_outlives_a_refusal() {
     let stop = stop();
     let mut connection =
-        Connection::connect(&options("truster", None), &server().tcp(), &stop).expect("connected");
+        Connection::connect(&options("truster", None), &tcp(), &stop).expect("connected");
     let error = connection.timeline_history(77).expect_err("no such timeline");
     assert!(matches!(error, Error::PostgresServer { .. }), "{error}");
     let error = connection.simple_query("selecting", "SELECT nothing").expect_err("no column");
     assert!(error.to_string().contains("42703"), "{error}");
-    for (name, value) in super::SESSION_SETTINGS {
+    for (name, value) in SESSION_SETTINGS {
         let rows = connection.simple_query("showing", &format!("SHOW {name}")).expect(name);
         let shown = rows[0][0].as_deref().expect("a setting");
         assert!(shown.starts_with(value), "{name} is {shown}");
@@ -116,7 +182,7 @@ fn the_session_has_its_settings_and_outlives_a_refusal() {
 fn a_stop_ends_a_command_that_waits() {
     let stop = stop();
     let mut connection =
-        Connection::connect(&options("truster", None), &server().tcp(), &stop).expect("connected");
+        Connection::connect(&options("truster", None), &tcp(), &stop).expect("connected");
     let result = thread::scope(|scope| {
         scope.spawn(|| {
             thread::sleep(Duration::from_millis(100));
@@ -138,8 +204,8 @@ fn a_slot_exports_the_snapshot_of_its_position() {
         SlotKind::Persistent { failover: false },
         SlotKind::Persistent { failover: true },
     ] {
-        let mut connection = Connection::connect(&options("truster", None), &server().tcp(), &stop)
-            .expect("connected");
+        let mut connection =
+            Connection::connect(&options("truster", None), &tcp(), &stop).expect("connected");
         let slot = connection.create_slot("snapshot_slot", kind).expect("a slot");
         sql.batch_execute("INSERT INTO dumped VALUES (3)").expect("a later row");
         // Longer than the time-outs of the role allow a transaction to idle, or to take at all.
@@ -188,8 +254,8 @@ fn a_slot_exports_the_snapshot_of_its_position() {
 }
 
 /// A table, a publication and a slot of one name, and the stream of them.
-fn stream(server: &TestServer, name: &str) -> (FrameReader, StatusWriter) {
-    server
+fn stream(name: &str) -> (FrameReader, StatusWriter) {
+    server()
         .sql()
         .batch_execute(&format!(
             "CREATE TABLE {name} (n int PRIMARY KEY, t text); CREATE PUBLICATION \"{name}'s \"\"own\" FOR TABLE {name}"
@@ -197,17 +263,13 @@ fn stream(server: &TestServer, name: &str) -> (FrameReader, StatusWriter) {
         .expect("a publication");
     let stop = stop();
     let mut connection =
-        Connection::connect(&options("truster", None), &server.tcp(), &stop).expect("connected");
+        Connection::connect(&options("truster", None), &tcp(), &stop).expect("connected");
     connection.create_slot(name, SlotKind::Persistent { failover: true }).expect("a slot");
     connection.start_replication(name, &format!("{name}'s \"own")).expect("a stream")
 }
 
 fn await_true(sql: &mut postgres::Client, condition: &str) {
-    let begun = Instant::now();
-    while !sql.query_one(condition, &[]).expect(condition).get::<_, bool>(0) {
-        assert!(begun.elapsed() < Duration::from_secs(20), "{condition}");
-        thread::sleep(Duration::from_millis(20));
-    }
+    wait_until(condition, || sql.query_one(condition, &[]).expect(condition).get(0));
 }
 
 /// The kinds of the messages up to the end of the next transaction, and the end's position.
@@ -227,7 +289,7 @@ fn transaction(reader: &mut FrameReader, stop: &Stop) -> (Vec<u8>, Lsn) {
 
 #[test]
 fn rows_come_and_statuses_move_the_slot() {
-    let (mut reader, mut writer) = stream(server(), "moved");
+    let (mut reader, mut writer) = stream("moved");
     let mut sql = server().sql();
     sql.batch_execute("INSERT INTO moved VALUES (1, repeat('x', 3000000)), (2, 'y')")
         .expect("rows");
@@ -257,7 +319,7 @@ fn rows_come_and_statuses_move_the_slot() {
 
 #[test]
 fn a_stop_ends_the_wait_for_a_frame() {
-    let (mut reader, mut writer) = stream(server(), "stopped");
+    let (mut reader, mut writer) = stream("stopped");
     let stop = stop();
     thread::scope(|scope| {
         scope.spawn(|| {
@@ -272,7 +334,7 @@ fn a_stop_ends_the_wait_for_a_frame() {
 
 #[test]
 fn another_thread_can_end_the_wait_for_a_frame() {
-    let (mut reader, writer) = stream(server(), "shut");
+    let (mut reader, writer) = stream("shut");
     let error = thread::scope(|scope| {
         scope.spawn(|| {
             thread::sleep(Duration::from_millis(100));
@@ -285,10 +347,10 @@ fn another_thread_can_end_the_wait_for_a_frame() {
 
 #[test]
 fn a_second_stream_of_a_slot_is_told_who_holds_it() {
-    let (_reader, _writer) = stream(server(), "held");
+    let (_reader, _writer) = stream("held");
     let stop = stop();
     let connection =
-        Connection::connect(&options("truster", None), &server().tcp(), &stop).expect("connected");
+        Connection::connect(&options("truster", None), &tcp(), &stop).expect("connected");
     match connection.start_replication("held", "held") {
         Err(Error::SlotInUse { slot, pid: Some(_) }) => assert_eq!(slot, "held"),
         other => panic!("{other:?}"),
@@ -299,7 +361,7 @@ fn a_second_stream_of_a_slot_is_told_who_holds_it() {
 fn a_walsender_that_is_terminated_says_so() {
     for drained in [false, true] {
         let name = format!("terminated_{drained}");
-        let (mut reader, _writer) = stream(server(), &name);
+        let (mut reader, _writer) = stream(&name);
         server()
             .sql()
             .batch_execute(&format!(
@@ -317,7 +379,7 @@ fn a_walsender_that_is_terminated_says_so() {
 
 #[test]
 fn a_missing_publication_asks_for_a_redump() {
-    let (mut reader, _writer) = stream(server(), "unpublished");
+    let (mut reader, _writer) = stream("unpublished");
     server()
         .sql()
         .batch_execute(

@@ -12,15 +12,15 @@ use crate::retry::Retry;
 use crate::state::checkpoint::Checkpoint;
 use crate::state::layout;
 
-/// The position, to be waited for.
-pub(super) struct Position<'a> {
+/// Follows the position in etcd, to wait until it is far enough.
+pub(super) struct Follower<'a> {
     etcd: &'a EtcdSettings,
     client: Option<Client>,
     /// The position as it was last seen; `None` if there was none, or nobody looked.
     pub(super) last: Option<Checkpoint>,
 }
 
-impl<'a> Position<'a> {
+impl<'a> Follower<'a> {
     pub(super) fn new(etcd: &'a EtcdSettings) -> Self {
         Self { etcd, client: None, last: None }
     }

@@ -8,8 +8,8 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::super::follower::Follower;
 use super::super::output::note;
-use super::super::position::Position;
 use super::lookup::{Lookup, Scope, Version};
 use crate::config::Settings;
 use crate::error::Result;
@@ -39,11 +39,11 @@ pub(super) enum Difference {
     Differs,
 }
 
-/// Settles keys.
-pub(super) struct Settle<'a> {
+/// Looks at keys again.
+pub(super) struct Recheck<'a> {
     lookup: Lookup,
     slot: &'a str,
-    position: Position<'a>,
+    follower: Follower<'a>,
     /// Whether etcd did not get to where the database was.
     behind: bool,
     /// How many keys were changed again and again.
@@ -57,19 +57,19 @@ struct Sight {
     stored: Option<Version>,
 }
 
-/// A key that is not settled.
+/// A key of which it is still open whether it differs.
 struct Candidate {
     key: Vec<u8>,
     /// How it differed at the last look.
     seen: Option<Sight>,
 }
 
-impl<'a> Settle<'a> {
+impl<'a> Recheck<'a> {
     pub(super) fn new(settings: &'a Settings, session: Session, client: Client) -> Self {
         Self {
             lookup: Lookup::new(session, client, settings.etcd.max_txn_ops),
             slot: &settings.sync.slot,
-            position: Position::new(&settings.etcd),
+            follower: Follower::new(&settings.etcd),
             behind: false,
             moving: 0,
         }
@@ -96,7 +96,7 @@ impl<'a> Settle<'a> {
         Ok(differences)
     }
 
-    /// Looks at each key, and returns those that are still not settled.
+    /// Looks at each key, and returns those that are still open.
     fn look(
         &mut self,
         scope: Scope<'_>,
@@ -127,21 +127,21 @@ impl<'a> Settle<'a> {
     /// Waits until etcd has all that committed up to `end`. If it does not get there, what it
     /// lacks is a difference.
     fn catch_up(&mut self, end: Lsn) -> Result<()> {
-        if self.behind || self.position.reach(end, Duration::ZERO)? {
+        if self.behind || self.follower.reach(end, Duration::ZERO)? {
             return Ok(());
         }
         let slot = self.lookup.session.slot(self.slot)?;
         let streams = slot.is_some_and(|slot| slot.active_pid.is_some());
         let mut moves = streams;
         while moves {
-            let before = self.position.lsn();
-            if self.position.reach(end, PATIENCE)? {
+            let before = self.follower.lsn();
+            if self.follower.reach(end, PATIENCE)? {
                 return Ok(());
             }
-            moves = self.position.lsn() > before;
+            moves = self.follower.lsn() > before;
         }
         self.behind = true;
-        let at = self.position.lsn().map_or("nowhere".to_owned(), |lsn| lsn.to_string());
+        let at = self.follower.lsn().map_or("nowhere".to_owned(), |lsn| lsn.to_string());
         note(format!(
             "etcd is behind, at {at}, and the database is at {end}{}: what etcd does not have yet \
              is a difference",
