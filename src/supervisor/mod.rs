@@ -338,7 +338,7 @@ impl<'a> Supervisor<'a> {
         // Whoever breaks the protocol is as little a server of PostgreSQL's as nobody.
         let nobody = matches!(error, Error::PostgresIo { .. } | Error::PostgresProtocol { .. });
         let unreachable = nobody && !self.connected;
-        if unreachable && self.retry.attempts() >= retries {
+        if unreachable && retries > 0 && self.retry.attempts() >= retries {
             return Err(Error::Requirement(format!(
                 "{error}; given up after {retries} attempts (database.connection_retries): is the \
                  server up, and are database.host and database.port right?"
