@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, never, select};
+use log::Level::{Debug, Info};
 
 use crate::error::Result;
 use crate::lsn::Lsn;
@@ -12,6 +13,9 @@ use crate::status::{Pulse, Status};
 
 /// How long the server may take to end the stream, once asked to, before the connection is cut.
 const END_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// The shortest time between two log lines of statuses that say nothing new.
+const IDLE_LOG: Duration = Duration::from_secs(300);
 
 /// Sends standby statuses.
 pub(super) struct Feedback<'a> {
@@ -32,7 +36,7 @@ impl Feedback<'_> {
     /// one, and the end of the stream.
     pub(super) fn run(mut self) -> Result<()> {
         let mut requests = self.requests.clone();
-        let mut logged = None;
+        let mut logged = Logged::default();
         let mut due = Instant::now();
         loop {
             let is_due = due <= Instant::now();
@@ -55,19 +59,20 @@ impl Feedback<'_> {
         self.end()
     }
 
-    /// Sends a status. It is logged if it is due or says something new: a server that shuts down
-    /// asks again and again. The answer to one that is due is a sign of life.
-    fn send(&mut self, is_due: bool, logged: &mut Option<(Lsn, Lsn)>) -> Result<()> {
+    /// Sends a status. One that says something new is logged. The answer to one that is due is a
+    /// sign of life.
+    fn send(&mut self, is_due: bool, logged: &mut Logged) -> Result<()> {
         self.pulse.work();
         // In this order: what is flushed was received before.
         let flushed = Lsn(self.status.position.load(Ordering::Acquire));
         let received = Lsn(self.status.received.load(Ordering::Relaxed)).max(flushed);
         self.statuses.send_status(received, flushed, is_due)?;
         self.status.flushed.store(flushed.0, Ordering::Relaxed);
-        if is_due || *logged != Some((received, flushed)) {
-            log::info!("Sending standby status receivedLSN={received} savedLSN={flushed}");
-            *logged = Some((received, flushed));
-        }
+        let transactions = self.status.metrics.transactions.get();
+        let told = Told { received, flushed, transactions };
+        let waits = !self.status.lag().is_zero();
+        let level = if logged.takes(told, waits, Instant::now()) { Info } else { Debug };
+        log::log!(level, "Sending standby status receivedLSN={received} savedLSN={flushed}");
         Ok(())
     }
 
@@ -82,6 +87,64 @@ impl Feedback<'_> {
                 Err(RecvTimeoutError::Disconnected) => return Ok(()),
                 Err(RecvTimeoutError::Timeout) => return self.statuses.shutdown(),
             }
+        }
+    }
+}
+
+/// What the log has of the statuses.
+#[derive(Default)]
+struct Logged {
+    last: Option<(Told, Instant)>,
+}
+
+/// What a status tells, and how many transactions were in etcd when it did.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Told {
+    received: Lsn,
+    flushed: Lsn,
+    transactions: u64,
+}
+
+impl Logged {
+    /// Whether a status is worth a line: something has moved since the last one. While no row
+    /// changes, and no transaction `waits` for etcd, only the WAL moves, and one in five minutes
+    /// is enough.
+    fn takes(&mut self, told: Told, waits: bool, now: Instant) -> bool {
+        let takes = self.last.is_none_or(|(last, at)| {
+            let busy = waits || told.transactions != last.transactions;
+            told != last && (busy || now - at >= IDLE_LOG)
+        });
+        if takes {
+            self.last = Some((told, now));
+        }
+        takes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_needs_something_new_and_an_idle_database_five_minutes() {
+        let mut logged = Logged::default();
+        let begin = Instant::now();
+        for (second, received, flushed, transactions, waits, expected) in [
+            (0, 1, 1, 0, false, true),
+            (10, 1, 1, 0, false, false),
+            (20, 2, 2, 0, false, false),
+            (30, 3, 2, 1, false, true),
+            (31, 3, 2, 1, true, false),
+            (32, 4, 2, 1, true, true),
+            (33, 4, 4, 2, false, true),
+            (34, 5, 4, 2, false, false),
+            (332, 6, 6, 2, false, false),
+            (333, 6, 6, 2, false, true),
+            (999, 6, 6, 2, false, false),
+        ] {
+            let told = Told { received: Lsn(received), flushed: Lsn(flushed), transactions };
+            let takes = logged.takes(told, waits, begin + Duration::from_secs(second));
+            assert_eq!(takes, expected, "{second}");
         }
     }
 }

@@ -329,7 +329,11 @@ pub(super) fn failed(doing: impl Into<String>, error: ::postgres::Error) -> Erro
             None if error.is_closed() => io::ErrorKind::UnexpectedEof,
             None => io::ErrorKind::Other,
         };
-        return Error::PostgresIo { doing, source: io::Error::new(kind, error) };
+        let source = match kind {
+            io::ErrorKind::UnexpectedEof => tls::closed(),
+            kind => io::Error::new(kind, error),
+        };
+        return Error::PostgresIo { doing, source };
     };
     let answer = ServerAnswer {
         severity: answer.severity().to_owned(),
