@@ -34,6 +34,7 @@ pub mod cell;
 pub mod disposition;
 pub mod error;
 pub mod lsn;
+pub mod nearest;
 pub mod position;
 pub mod retry;
 pub mod secret;

@@ -38,6 +38,7 @@ mod status;
 mod tls;
 mod verify;
 mod wait;
+mod watch;
 
 mod health;
 mod logging;

@@ -7,10 +7,10 @@ mod settle;
 use self::lookup::Scope;
 use self::progress::Progress;
 use self::settle::{Difference, Settle};
-use super::named_table;
 use super::output::{note, print};
+use super::stream::{Stream, stream};
+use super::tables::{self, Tables};
 use crate::config::Settings;
-use crate::document::table_name;
 use crate::error::{Error, Result};
 use crate::etcd::Client;
 use crate::postgres::{PublishedTable, Session};
@@ -18,7 +18,6 @@ use crate::reconcile::{Finding, Rows, Stored, compare};
 use crate::state::checkpoint::Checkpoint;
 use crate::state::records::{Name, Records};
 use crate::stop::Stop;
-use crate::table_name::TableName;
 
 /// The most keys that wait to be looked at again.
 const CHUNK: usize = 1000;
@@ -32,7 +31,7 @@ const READERS: usize = 2;
 /// [`Error::Setting`] for a name that is none; [`Error::Requirement`] for a table that is not
 /// copied, and for the copy of another database; those of both servers.
 pub fn run(settings: &Settings, tables: &[String]) -> Result<bool> {
-    let wanted = tables.iter().map(|name| named_table(name)).collect::<Result<Vec<_>>>()?;
+    let wanted = tables.iter().map(|name| tables::named(name)).collect::<Result<Vec<_>>>()?;
     // A command needs no stop of its own: a signal ends it.
     let stop = Stop::new()
         .map_err(|source| Error::System { doing: "making a socket pair".to_owned(), source })?;
@@ -40,7 +39,13 @@ pub fn run(settings: &Settings, tables: &[String]) -> Result<bool> {
     let options = settings.database.connect_options();
     let (mut session, address) = Session::connect_to_primary(&options, &settings.database.hosts())?;
     require_own_copy(settings, &mut session, &mut client)?;
-    let (copied, former) = tables_of(settings, &mut session, &client, &wanted)?;
+    let mut tables = Tables::read(settings, &mut session, &mut client)?;
+    tables.note_left_out();
+    if !wanted.is_empty() {
+        tables.require(&wanted)?;
+        tables.retain(&wanted);
+    }
+    let Tables { copied, former, .. } = tables;
     let settle = Settle::new(settings, Session::connect(&options, &address)?, client.clone());
     let progress = Progress::new();
     let mut verify =
@@ -54,7 +59,7 @@ pub fn run(settings: &Settings, tables: &[String]) -> Result<bool> {
 }
 
 fn require_own_copy(settings: &Settings, session: &mut Session, client: &mut Client) -> Result<()> {
-    let Settings { database, etcd, sync, .. } = settings;
+    let Settings { database, etcd, .. } = settings;
     let key = Checkpoint::key(&etcd.state_path);
     let Some((checkpoint, _)) = Checkpoint::read(client, &key)? else {
         note(format!("{key} does not exist: no daemon has copied the database yet"));
@@ -64,55 +69,10 @@ fn require_own_copy(settings: &Settings, session: &mut Session, client: &mut Cli
     if let Some(what) = checkpoint.another_copy(&identifier, &database.name, &etcd.path) {
         return Err(Error::Requirement(format!("{key} is the position of another copy: {what}")));
     }
-    if session.slot(&sync.slot)?.is_none_or(|slot| slot.active_pid.is_none()) {
-        let lsn = checkpoint.lsn;
-        note(format!("no daemon streams from slot {}: etcd stays at {lsn}", sync.slot));
+    if let Stream::None(reason) = stream(settings, session)? {
+        note(format!("{reason}: etcd stays at {}", checkpoint.lsn));
     }
     Ok(())
-}
-
-/// The tables to be compared: those that are copied, and the names of those that once were.
-fn tables_of(
-    settings: &Settings,
-    session: &mut Session,
-    client: &Client,
-    wanted: &[TableName],
-) -> Result<(Vec<PublishedTable>, Vec<Name>)> {
-    let Settings { etcd, sync, .. } = settings;
-    if !session.has_publication(&sync.publication)? {
-        return Err(Error::Requirement(format!(
-            "publication {} does not exist: there are no tables to compare",
-            sync.publication
-        )));
-    }
-    let mut former = Records::new(&etcd.state_path, &etcd.path).read(&mut client.clone())?;
-    let mut copied = Vec::new();
-    for published in session.published_tables(&sync.publication)? {
-        let PublishedTable { oid, name, columns, .. } = &published;
-        match session.table(&etcd.path, *oid, name, columns)? {
-            Ok(_) => {
-                former.remove(&Records::name(&published));
-                copied.push(published);
-            }
-            Err(reason) => note(format!("table {name} is left out: {reason}")),
-        }
-    }
-    let mut former: Vec<Name> = former.into_keys().collect();
-    if !wanted.is_empty() {
-        let in_keys = |table: &TableName| table_name(&table.schema, &table.name);
-        let unknown = wanted.iter().find(|table| {
-            !copied.iter().any(|copied| copied.name == **table) && !former.contains(&in_keys(table))
-        });
-        if let Some(table) = unknown {
-            return Err(Error::Requirement(format!(
-                "{table} is no table that publication {} publishes and pg2etcd copies",
-                sync.publication
-            )));
-        }
-        copied.retain(|copied| wanted.contains(&copied.name));
-        former.retain(|name| wanted.iter().any(|table| in_keys(table) == *name));
-    }
-    Ok((copied, former))
 }
 
 /// A comparison under way.
