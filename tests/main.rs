@@ -7,7 +7,9 @@
 
 mod support;
 
+mod alerts;
 mod packaging;
+mod scripts;
 
 mod dump_and_stream;
 mod large;

@@ -80,7 +80,7 @@ impl Report {
                     |line: &&Line| line.section == section && (line.status == Status::Ok) == ok;
                 let mut lines: Vec<&Line> = self.lines.iter().filter(of_part).collect();
                 lines.sort_by_key(|line| line.status == Status::Fail);
-                if !lines.is_empty() && !(ok && quiet) {
+                if !(lines.is_empty() || ok && quiet) {
                     let lines: String = lines.iter().map(|line| line.to_text(colours)).collect();
                     let heading = section.heading(ok);
                     parts.push(format!("{}\n{lines}", painted(heading, "1", colours)));
