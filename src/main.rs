@@ -96,7 +96,7 @@ fn plan(settings: &Settings) -> [String; 3] {
     [
         format!("pg2etcd {}, process {}", env!("CARGO_PKG_VERSION"), std::process::id()),
         format!(
-            "From PostgreSQL: database={} hosts={} user={} slot={} publication={}",
+            "Source: PostgreSQL database={} hosts={} user={} slot={} publication={}",
             database.name,
             hosts.join(","),
             database.user,
@@ -104,7 +104,7 @@ fn plan(settings: &Settings) -> [String; 3] {
             sync.publication
         ),
         format!(
-            "To etcd: endpoints={} path=/{}/ state_path=/{}/",
+            "Target: etcd endpoints={} path=/{}/ state_path=/{}/",
             etcd.endpoints.join(","),
             etcd.path,
             etcd.state_path

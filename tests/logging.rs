@@ -38,9 +38,9 @@ fn the_journal_gets_priorities_and_others_times() {
     let version = concat!("<6>pg2etcd ", env!("CARGO_PKG_VERSION"), ", process ");
     for (line, begin) in lines.iter().zip([
         version,
-        "<6>From PostgreSQL: database=nobody hosts=localhost:5432 user=nobody slot=pg2etcd \
+        "<6>Source: PostgreSQL database=nobody hosts=localhost:5432 user=nobody slot=pg2etcd \
          publication=pg2etcd",
-        "<6>To etcd: endpoints=127.0.0.1:1 path=/nobody/ state_path=/.pg2etcd/pg2etcd/",
+        "<6>Target: etcd endpoints=127.0.0.1:1 path=/nobody/ state_path=/.pg2etcd/pg2etcd/",
         "<6>Serving metrics and health: listen=127.0.0.1:",
         "<4>etcd: ",
     ]) {

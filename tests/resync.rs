@@ -32,7 +32,7 @@ fn tables_are_repaired_while_the_stream_goes_on() {
     let (status, said, message) = servers.daemon().ask(&["resync", "account"]);
     assert_eq!(status, 0, "{message}");
     let pid = servers.walsender().unwrap();
-    let expected = "Asked for a compare of public.account\na daemon streams, by server process ";
+    let expected = "Asked for a compare of public.account; a daemon streams, by server process ";
     assert_eq!(said, format!("{expected}{pid}\n"));
     daemon.await_line("Comparing table public.account: a resync was asked for");
     let line = daemon.await_line("Compared table public.account");
@@ -58,7 +58,7 @@ fn a_daemon_that_is_not_running_does_it_when_it_starts() {
     spoil(&servers);
     let (status, said, _) = launch.ask(&["resync"]);
     assert_eq!(status, 0);
-    let expected = "Asked for a compare of all tables\nno daemon streams from slot pg2etcd";
+    let expected = "Asked for a compare of all tables; no daemon streams from slot pg2etcd";
     assert!(said.starts_with(expected), "{said}");
     let mut daemon = launch.start();
     daemon.await_line("Resuming from ");

@@ -24,12 +24,8 @@ pub fn run(settings: &Settings, tables: &[String]) -> Result<()> {
         Tables::read(settings, &mut session, &mut client)?.require(&wanted)?;
     }
     requests::request(&mut client, &settings.etcd.state_path, &wanted)?;
-    print(&format!("Asked for a compare of {}\n", described(&wanted)))?;
-    let then = match stream::described(settings) {
-        daemon if daemon.starts_with("no daemon") => format!("{daemon}: it is done at its start"),
-        daemon => daemon,
-    };
-    print(&format!("{then}\n")).map(drop)
+    let daemon = stream::described(settings);
+    print(&format!("Asked for a compare of {}; {daemon}\n", described(&wanted))).map(drop)
 }
 
 /// The tables in words.
