@@ -129,7 +129,7 @@ impl Checked {
                         lines.filter(|line| line.status == **status && names.contains(&line.name));
                     lines.map(text).collect::<String>()
                 };
-                let lines: String = statuses.iter().map(|status| of(status)).collect();
+                let lines: String = statuses.iter().map(of).collect();
                 if !(lines.is_empty() || quiet && more.is_empty()) {
                     parts.push(format!("{section}{more}\n{lines}"));
                 }
