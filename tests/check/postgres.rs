@@ -190,6 +190,8 @@ fn publications(servers: &Servers, launch: &Launch, checks: &mut Checks) {
     checks.run(launch).fail("publication", "cannot publish public.keyless", "primary key");
     let named = |tables: &str| launch.clone().set("sync.tables", tables);
     checks.run(&named("public.none")).fail("publication", "names public.none", "sync.tables");
+    let mistyped = checks.run(&named("public.acount"));
+    mistyped.fail("publication", "in the database, did you mean public.account?", "sync.tables");
     checks.run(&named("public.part")).ok("publication", "run makes it for 1 table");
     servers.execute("CREATE PUBLICATION none");
     let none = launch.clone().set("sync.publication", "none");
