@@ -51,7 +51,7 @@ _pg2etcd() { # PROGRAM
             ;;
         '')
             word=${options[:$command]-}
-            [[ $current == -* || -n $command ]] || word=${commands[*]}
+            [[ $current == -* || ($command && $command != help) ]] || word=${commands[*]}
             mapfile -t COMPREPLY < <(compgen -W "$word" -- "$current")
             ;;
         *) COMPREPLY=() ;;

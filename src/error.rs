@@ -138,6 +138,28 @@ impl Error {
         }
     }
 
+    /// What does not work while this lasts.
+    #[must_use]
+    pub fn subject(&self) -> &'static str {
+        match self {
+            Self::PostgresIo { .. }
+            | Self::PostgresServer { .. }
+            | Self::PostgresProtocol { .. }
+            | Self::InRecovery { .. } => "PostgreSQL",
+            Self::Credentials(text) if text.contains("etcd") => "etcd",
+            Self::Credentials(_) => "PostgreSQL",
+            Self::Etcd(_) | Self::Checkpoint { .. } | Self::StoreChanged { .. } => "etcd",
+            Self::SlotInUse { .. } | Self::Fenced { .. } => "the slot",
+            Self::RedumpNeeded(_)
+            | Self::AnotherHistory(_)
+            | Self::RowUnknown { .. }
+            | Self::OversizedRow { .. } => "the copy",
+            Self::Setting(_) | Self::Requirement(_) | Self::System { .. } | Self::Stopped => {
+                "pg2etcd"
+            }
+        }
+    }
+
     /// The kind of cause, in one word: one of [`CAUSES`].
     #[must_use]
     pub fn cause(&self) -> &'static str {

@@ -40,6 +40,7 @@ pub mod error;
 mod json_text;
 pub mod kind;
 pub mod lsn;
+mod nearest;
 mod position;
 mod retry;
 pub mod secret;

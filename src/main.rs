@@ -6,7 +6,8 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use pg2etcd::cli::{self, Action, Invocation, Request};
-use pg2etcd::commands::{self, output};
+use pg2etcd::commands::drop::Extent;
+use pg2etcd::commands::{self, check, output, status};
 use pg2etcd::config::{self, Settings};
 use pg2etcd::error::Error;
 use pg2etcd::logging;
@@ -32,7 +33,7 @@ fn request() -> Result<Request, String> {
 
 fn carry_out(request: Request) -> Result<ExitCode, String> {
     match request {
-        Request::Help => print(&cli::help()),
+        Request::Help(command) => print(&cli::help(command)),
         Request::Version => print(concat!("pg2etcd ", env!("CARGO_PKG_VERSION"), "\n")),
         Request::Command(invocation) => command(&invocation),
     }
@@ -54,26 +55,61 @@ fn command(invocation: &Invocation) -> Result<ExitCode, String> {
     let yes = match action {
         Action::Run => return run(settings),
         Action::Config => return print(&commands::config::to_toml(&loaded)),
-        Action::Check => commands::check::run(settings, has("j")),
-        Action::Status => commands::status::run(settings, has("j")),
+        Action::Check => check::run(settings, check::Form { json: has("j"), quiet: has("q") }),
+        Action::Status => status::run(settings, status::Form { json: has("j"), watch: has("w") }),
         Action::Verify => commands::verify::run(settings, arguments),
         Action::Wait => commands::wait::run(settings, arguments, invocation.value("t")),
         Action::Resync => commands::resync::run(settings, arguments).map(|()| true),
-        Action::Drop => commands::drop::run(settings, has("f"), has("k")).map(|()| true),
+        Action::Drop => {
+            let (force, keys, dry_run) = (has("f"), has("k"), has("n"));
+            commands::drop::run(settings, Extent { force, keys, dry_run }).map(|()| true)
+        }
+        // The command line has no such request.
+        Action::Help => return print(&cli::help(None)),
     };
     yes.map(|yes| ExitCode::from(u8::from(!yes))).map_err(|error| error.to_string())
 }
 
-/// Runs the daemon. What ends it is in the log, where the rest of its life is.
+/// Runs the daemon. The log says what it sets out to do, and last why it ends.
 fn run(settings: &Settings) -> Result<ExitCode, String> {
     let stop = Stop::on_signals().map_err(|error| format!("cannot handle signals: {error}"))?;
+    for line in plan(settings) {
+        log::info!("{line}");
+    }
     match supervisor::run(settings, &stop) {
-        Ok(()) | Err(Error::Stopped) => Ok(ExitCode::SUCCESS),
+        Ok(()) | Err(Error::Stopped) => {
+            let by = stop.signal().map(|signal| format!(" by {signal}"));
+            log::info!("Stopped{}", by.unwrap_or_default());
+            Ok(ExitCode::SUCCESS)
+        }
         Err(error) => {
-            log::error!("{error}");
+            log::error!("Cannot go on: {error}");
             Ok(ExitCode::from(TROUBLE))
         }
     }
+}
+
+/// What is copied from where to where.
+fn plan(settings: &Settings) -> [String; 3] {
+    let Settings { database, etcd, sync, .. } = settings;
+    let hosts: Vec<_> = database.hosts().iter().map(ToString::to_string).collect();
+    [
+        format!("pg2etcd {}, process {}", env!("CARGO_PKG_VERSION"), std::process::id()),
+        format!(
+            "Source: PostgreSQL database={} hosts={} user={} slot={} publication={}",
+            database.name,
+            hosts.join(","),
+            database.user,
+            sync.slot,
+            sync.publication
+        ),
+        format!(
+            "Target: etcd endpoints={} path=/{}/ state_path=/{}/",
+            etcd.endpoints.join(","),
+            etcd.path,
+            etcd.state_path
+        ),
+    ]
 }
 
 fn print(text: &str) -> Result<ExitCode, String> {

@@ -1,5 +1,6 @@
 //! Pauses between attempts, and a word about each cause only once.
 
+use std::collections::BTreeSet;
 use std::hash::{BuildHasher, RandomState};
 use std::io::ErrorKind;
 use std::time::{Duration, Instant};
@@ -26,6 +27,8 @@ pub(crate) struct Retry {
     attempts: usize,
     /// What was logged since the last success.
     causes: Vec<Cause>,
+    /// What has not worked since the last success.
+    subjects: BTreeSet<&'static str>,
     despite_refusals: bool,
 }
 
@@ -49,6 +52,7 @@ impl Retry {
             pause: first_pause,
             attempts: 0,
             causes: Vec::new(),
+            subjects: BTreeSet::new(),
             despite_refusals: false,
         }
     }
@@ -104,6 +108,7 @@ impl Retry {
     /// yet" they do not: what is waited for may be there in the next second.
     pub(crate) fn failed(&mut self, error: &Error) -> Duration {
         self.attempts += 1;
+        self.subjects.insert(error.subject());
         self.log(error.to_string(), Instant::now());
         if self.is_not_yet(error) {
             self.pause = self.first_pause;
@@ -174,8 +179,11 @@ impl Retry {
     /// Takes note that it worked: the next failure is a new one.
     pub(crate) fn succeeded(&mut self) {
         if self.attempts > 0 {
-            log::info!("Works again: failed_attempts={}", self.attempts);
+            let subjects: Vec<_> = self.subjects.iter().copied().collect();
+            let attempts = self.attempts;
+            log::info!("Works again: {}: failed_attempts={attempts}", subjects.join(", "));
         }
+        self.subjects.clear();
         self.attempts = 0;
         self.pause = self.first_pause;
         self.causes.clear();

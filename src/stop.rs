@@ -3,6 +3,8 @@
 use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -18,7 +20,12 @@ use crate::error::{Error, Result};
 pub struct Stop {
     requested: UnixStream,
     writer: UnixStream,
+    /// The last signal that asked for it; 0 if none did.
+    signal: Arc<AtomicUsize>,
 }
+
+/// The signals that ask for a stop.
+const SIGNALS: [(i32, &str); 2] = [(SIGTERM, "SIGTERM"), (SIGINT, "SIGINT")];
 
 impl Stop {
     /// Readable from the first SIGTERM or SIGINT on.
@@ -27,7 +34,10 @@ impl Stop {
     /// When the system refuses a socket pair or the signal handlers.
     pub fn on_signals() -> io::Result<Self> {
         let stop = Self::new()?;
-        for signal in [SIGTERM, SIGINT] {
+        for (signal, _) in SIGNALS {
+            // First the number: whoever sees the descriptor readable may ask for it.
+            let number = signal.unsigned_abs() as usize;
+            signal_hook::flag::register_usize(signal, Arc::clone(&stop.signal), number)?;
             signal_hook::low_level::pipe::register(signal, stop.writer.try_clone()?)?;
         }
         Ok(stop)
@@ -40,7 +50,7 @@ impl Stop {
     pub fn new() -> io::Result<Self> {
         let (requested, writer) = UnixStream::pair()?;
         writer.set_nonblocking(true)?;
-        Ok(Self { requested, writer })
+        Ok(Self { requested, writer, signal: Arc::default() })
     }
 
     /// Never readable: a command has no stop of its own, a signal ends it.
@@ -58,7 +68,7 @@ impl Stop {
     /// When the system refuses a descriptor.
     pub fn try_clone(&self) -> io::Result<Self> {
         let (requested, writer) = (self.requested.try_clone()?, self.writer.try_clone()?);
-        Ok(Self { requested, writer })
+        Ok(Self { requested, writer, signal: Arc::clone(&self.signal) })
     }
 
     /// Asks for the stop.
@@ -71,6 +81,14 @@ impl Stop {
             Err(error) if error.kind() != io::ErrorKind::WouldBlock => Err(error),
             _ => Ok(()),
         }
+    }
+
+    /// The name of the signal that asked for the stop, if one did.
+    #[must_use]
+    pub fn signal(&self) -> Option<&'static str> {
+        let number = self.signal.load(Ordering::Relaxed);
+        let mut signals = SIGNALS.iter();
+        signals.find(|(signal, _)| signal.unsigned_abs() as usize == number).map(|(_, name)| *name)
     }
 
     /// Whether the stop has been asked for.

@@ -8,6 +8,21 @@ die() {
     exit 1
 }
 
+# What the command line asks for, and the script does not know. Nothing was done yet.
+misuse() {
+    say "${0##*/}: $* (-h shows all)"
+    exit 2
+}
+
+# only_help ARGUMENT ...: of a script that takes no argument but -h.
+only_help() {
+    case ${1:-} in
+        '') ;;
+        -h | --help) usage && exit ;;
+        *) misuse "unknown argument $1" ;;
+    esac
+}
+
 # need NAME:PACKAGE ... installs Debian's PACKAGE where NAME is missing. NAME is a command, or a path (a glob will do).
 need() {
     local pair missing=()
@@ -55,7 +70,7 @@ install_packages() (
     # PostgreSQL's has no cluster to start, so it can stay.
     for package; do
         case $package in
-            etcd-server | haproxy | patroni) ;;
+            etcd-server | haproxy | patroni | prometheus) ;;
             *) continue ;;
         esac
         service=${package%-server}

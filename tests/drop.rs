@@ -41,6 +41,16 @@ fn what_was_made_is_removed_and_nothing_else() {
         servers.put(key, "mine");
     }
     copy(&launch);
+    let revision = servers.revision();
+    let would = dropped(&launch, &["-n", "-k"]);
+    assert_eq!(
+        would,
+        "Would remove slot pg2etcd\nWould remove 20 keys below /copy/account/\n\
+         Would remove 100 keys below /copy/part/\n\
+         Would remove the records below /.pg2etcd/pg2etcd/tables/\n\
+         Would remove publication pg2etcd\nWould remove position /.pg2etcd/pg2etcd/checkpoint\n"
+    );
+    assert_eq!((left(&servers), servers.revision()), ([true; 4], revision), "it was changed");
     assert_eq!(
         dropped(&launch, &[]),
         "Removed slot pg2etcd\nRemoved the records below /.pg2etcd/pg2etcd/tables/\n\
@@ -90,6 +100,13 @@ fn beside_a_daemon_only_force_does_it() {
         assert_eq!((status, &result[..]), (2, ""), "{message}");
         assert!(message.contains(&format!("process {pid} streams")), "{message}");
     }
+    for (options, said) in [("-n", "drop refuses beside it"), ("-nf", "would be ended")] {
+        let (status, result, message) = launch.ask(&["drop", options]);
+        assert_eq!(status, 0, "{message}");
+        assert!(result.starts_with("Would remove slot pg2etcd\n"), "{result}");
+        assert!(message.contains(&pid) && message.contains(said), "{message}");
+    }
+    assert_eq!(servers.walsender(), Some(pid), "the stream was ended");
     assert_eq!(left(&servers), [true; 4]);
 
     let (status, result, message) = launch.ask(&["drop", "-fk"]);

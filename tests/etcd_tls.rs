@@ -108,7 +108,7 @@ fn a_copy_with_tls_at_both_ends() {
     ]);
 
     // Dump and stream, and only what needs etcd waits for it.
-    let mut daemon = known.start();
+    let mut daemon = known.clone().argument("-v").start();
     daemon.await_line("Dump finished");
     caught_up(&servers);
     let walsender = servers.walsender();

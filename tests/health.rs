@@ -165,9 +165,22 @@ fn nobody_has_to_be_trusted() {
     }
     assert!(pages.says("/healthz"));
 
+    let (status, log) = launch.set("status.listen", "no.such.host.invalid:1").run();
+    assert_eq!(status, 2, "{log}");
+    assert!(log.contains("cannot listen on no.such.host.invalid:1 (status.listen)"), "{log}");
+}
+
+#[test]
+fn an_address_in_use_is_waited_for_and_the_copy_goes_on() {
+    let servers = Servers::start();
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
-    let (status, log) = launch.set("status.listen", &address).run();
-    assert_eq!(status, 2, "{log}");
-    assert!(log.contains(&format!("cannot listen on {address} (status.listen)")), "{log}");
+    let mut daemon = servers.daemon().set("status.listen", &address).start();
+    daemon.await_line(&format!("Cannot listen on {address} (status.listen): "));
+    daemon.await_line("Resuming from ");
+    assert_eq!(daemon.count("Serving metrics"), 0);
+    drop(taken);
+    daemon.await_line(&format!("Serving metrics and health: listen={address}"));
+    assert!(daemon.pages().says("/healthz"));
+    daemon.stop();
 }

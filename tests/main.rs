@@ -7,7 +7,9 @@
 
 mod support;
 
+mod alerts;
 mod packaging;
+mod scripts;
 
 mod catalog;
 mod dump_and_stream;
@@ -43,6 +45,7 @@ mod tls;
 mod verify;
 mod wait;
 mod walsender;
+mod watch;
 
 mod health;
 mod logging;

@@ -44,7 +44,8 @@ fn every_option_command_and_key_is_offered() {
     assert_eq!(offered(&["-o", ""]), keys);
     assert_eq!(offered(&["--option", "=", ""]), keys);
     assert_eq!(offered(&["--option", "="]), keys);
-    for command in COMMANDS {
+    assert_eq!(offered(&["help", ""]), commands);
+    for command in COMMANDS.iter().filter(|command| command.name != "help") {
         assert_eq!(offered(&[command.name, ""]), names(command.options), "{command:?}");
     }
 }
@@ -63,6 +64,7 @@ fn what_stands_before_decides() {
         (&["-c", "run", "conf"], &["config"]),
         (&["config", "conf"], &[]),
         (&["walk", ""], &[]),
+        (&["help", "wa"], &["wait"]),
     ] {
         assert_eq!(offered(words), expected, "{words:?}");
     }

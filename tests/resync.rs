@@ -29,8 +29,11 @@ fn tables_are_repaired_while_the_stream_goes_on() {
     assert_equal(&servers, &TABLES);
     spoil(&servers);
     // One table only: the other stays as it is.
-    let asked = servers.daemon().argument("resync").argument("account").run();
-    assert_eq!(asked.0, 0, "{}", asked.1);
+    let (status, said, message) = servers.daemon().ask(&["resync", "account"]);
+    assert_eq!(status, 0, "{message}");
+    let pid = servers.walsender().unwrap();
+    let expected = "Asked for a compare of public.account; a daemon streams, by server process ";
+    assert_eq!(said, format!("{expected}{pid}\n"));
     daemon.await_line("Comparing table public.account: a resync was asked for");
     let line = daemon.await_line("Compared table public.account");
     assert!(line.contains("1 missing, 1 different, 1 keys without a row"), "{line}");
@@ -53,7 +56,10 @@ fn a_daemon_that_is_not_running_does_it_when_it_starts() {
     assert_equal(&servers, &TABLES);
     daemon.stop();
     spoil(&servers);
-    assert_eq!(launch.clone().argument("resync").run().0, 0);
+    let (status, said, _) = launch.ask(&["resync"]);
+    assert_eq!(status, 0);
+    let expected = "Asked for a compare of all tables; no daemon streams from slot pg2etcd";
+    assert!(said.starts_with(expected), "{said}");
     let mut daemon = launch.start();
     daemon.await_line("Resuming from ");
     await_equal(&servers, &TABLES);
@@ -90,4 +96,18 @@ fn a_name_that_is_none_is_refused() {
     let (status, output) = servers.daemon().argument("resync").argument("a.b.c").run();
     assert_eq!(status, 2, "{output}");
     assert!(output.contains("expected schema.table"), "{output}");
+    servers.execute(SCHEMA);
+    servers.execute("CREATE TABLE keyless (id int); CREATE PUBLICATION pg2etcd FOR ALL TABLES");
+    for (name, answer) in [
+        ("acount", "pg2etcd copies, did you mean public.account?"),
+        ("nosuch", "public.nosuch is no table that publication pg2etcd publishes"),
+        ("keyless", "table public.keyless is left out: "),
+    ] {
+        for command in ["resync", "verify"] {
+            let (status, said, message) = servers.daemon().ask(&[command, name]);
+            assert_eq!((status, &said[..]), (2, ""), "{message}");
+            assert!(message.contains(answer), "{name}: {message}");
+        }
+    }
+    assert!(servers.keys("/.pg2etcd/pg2etcd/resync").is_empty(), "it was asked for");
 }

@@ -33,10 +33,12 @@ fn status(launch: &Launch) -> (i32, Value) {
     (status, json)
 }
 
+/// What is not there is null, what could not be asked is unknown, all else is known.
 #[track_caller]
-fn assert_unknown(json: &Value, names: &[&str]) {
+fn assert_facts(json: &Value, absent: &[&str], unknown: &[&str]) {
     for name in NAMES {
-        assert_eq!(json[name].is_null(), names.contains(&name), "{name}: {json}");
+        assert_eq!(json[name].is_null(), absent.contains(&name), "{name}: {json}");
+        assert_eq!(json[name] == "unknown", unknown.contains(&name), "{name}: {json}");
     }
 }
 
@@ -59,7 +61,7 @@ fn each_phase_of_a_copy() {
     let launch = servers.daemon();
     let (code, json) = status(&launch);
     assert_eq!(code, 1, "{json}");
-    let unknown = [
+    let absent = [
         "phase",
         "active_pid",
         "position",
@@ -68,7 +70,10 @@ fn each_phase_of_a_copy() {
         "lag_seconds",
         "retained_bytes",
     ];
-    assert_unknown(&json, &unknown);
+    assert_facts(&json, &absent, &[]);
+    let text = launch.ask(&["status"]).1;
+    assert!(text.contains("phase                never copied\n"), "{text}");
+    assert!(text.contains("active_pid           none: no daemon streams\n"), "{text}");
     assert!(errors(&json).contains("slot pg2etcd does not exist"), "{json}");
 
     servers.execute(SCHEMA);
@@ -91,7 +96,7 @@ fn each_phase_of_a_copy() {
 
     let (code, json) = status(&launch);
     assert_eq!(code, 0, "{json}");
-    assert_unknown(&json, &[]);
+    assert_facts(&json, &[], &[]);
     assert_eq!(json["phase"], "sync");
     assert_eq!(json["slot"], "pg2etcd");
     assert_eq!(json["active_pid"].to_string(), servers.walsender().unwrap());
@@ -102,7 +107,7 @@ fn each_phase_of_a_copy() {
 
     let (code, json) = status(&launch);
     assert_eq!(code, 1, "{json}");
-    assert_unknown(&json, &["active_pid"]);
+    assert_facts(&json, &["active_pid"], &[]);
     assert_eq!(json["phase"], "sync");
 }
 
@@ -155,7 +160,7 @@ fn one_end_is_enough() {
     servers.kill(Part::Etcd);
     let (code, json) = status(&launch);
     assert_eq!(code, 1, "{json}");
-    assert_unknown(&json, &["phase", "position", "lag_bytes", "lag_seconds"]);
+    assert_facts(&json, &[], &["phase", "position", "lag_bytes", "lag_seconds"]);
     assert!(errors(&json).contains("etcd: "), "{json}");
     servers.restart(Part::Etcd, &[]);
 
@@ -170,7 +175,10 @@ fn one_end_is_enough() {
         "lag_seconds",
         "retained_bytes",
     ];
-    assert_unknown(&json, &unknown);
+    assert_facts(&json, &[], &unknown);
+    let text = launch.ask(&["status"]).1;
+    assert!(text.contains("active_pid           unknown\n"), "{text}");
+    assert!(!text.contains("no daemon streams"), "{text}");
     assert_eq!(json["phase"], "sync");
     assert!(errors(&json).contains("PostgreSQL: "), "{json}");
 

@@ -49,7 +49,8 @@ fn with_a_backlog(coalesce: bool) -> (Servers, usize) {
     let behind_proxy = format!("127.0.0.1:{}", proxy.port);
     let launch = servers.daemon().set("database.replication_status_timeout", "200ms");
     let launch = launch.set("etcd.endpoints", behind_proxy).set("sync.coalesce", coalesce);
-    let mut daemon = launch.start();
+    // A status that says nothing new is not logged otherwise.
+    let mut daemon = launch.argument("-v").start();
     daemon.await_line("Dump finished");
     caught_up(&servers);
     proxy.hold(true);

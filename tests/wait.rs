@@ -113,4 +113,11 @@ fn what_was_committed_before_is_read_after() {
     servers.execute("SELECT pg_switch_wal(); CHECKPOINT");
     let lsn = servers.value("SELECT pg_current_wal_lsn()").unwrap();
     assert_eq!(launch.ask(&["wait", &lsn]).0, 0);
+    let in_vain = || launch.ask(&["wait", "-t", "100ms", "FFFFFFFF/0"]);
+    let (status, _, message) = in_vain();
+    assert!(status == 1 && message.contains("; a daemon streams, by server "), "{message}");
+    daemon.stop();
+    let (status, _, message) = in_vain();
+    let expected = "; no daemon streams from slot pg2etcd";
+    assert!(status == 1 && message.contains(expected), "{message}");
 }

@@ -20,8 +20,18 @@ const STRUGGLE: Duration = Duration::from_secs(10);
 /// The pause between two looks at whether its stream has ended.
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// Removes slot, publication and position, and the keys of the tables too if `keys`. A daemon that
-/// streams is a reason not to, unless `force`, which ends its stream.
+/// What is to be removed, and how.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Extent {
+    /// The stream of a daemon is ended; without that, it is a reason not to remove anything.
+    pub force: bool,
+    /// The keys of the tables go too.
+    pub keys: bool,
+    /// Nothing is changed: it is only said what would go.
+    pub dry_run: bool,
+}
+
+/// Removes slot, publication and position, and what else the extent names.
 ///
 /// What was removed is printed. After a failure it can be run again: the position, which says what
 /// else there is, goes last.
@@ -29,7 +39,7 @@ const PAUSE: Duration = Duration::from_millis(10);
 /// # Errors
 /// [`Error::Requirement`] beside a daemon, and for a position of another copy; those of both
 /// servers.
-pub fn run(settings: &Settings, force: bool, keys: bool) -> Result<()> {
+pub fn run(settings: &Settings, Extent { force, keys, dry_run }: Extent) -> Result<()> {
     let mut client = Client::connect(settings.etcd.client_options())?;
     let options = settings.database.connect_options();
     let hosts = settings.database.hosts();
@@ -38,18 +48,28 @@ pub fn run(settings: &Settings, force: bool, keys: bool) -> Result<()> {
     let found = Checkpoint::read(&mut client, &key)?;
     let (checkpoint, mod_revision) = found.unzip();
     let mod_revision = mod_revision.unwrap_or(0);
-    let mut removal =
-        Removal { settings, session, client, key, checkpoint, mod_revision, removed: false };
+    let mut removal = Removal {
+        settings,
+        session,
+        client,
+        key,
+        checkpoint,
+        mod_revision,
+        dry_run,
+        removed: false,
+    };
     removal.require_own_copy()?;
-    let ended = removal.slot(force)?;
-    removal.fence()?;
+    let ended = if dry_run { removal.slot_that_would_go(force)? } else { removal.slot(force)? };
+    if !dry_run {
+        removal.fence()?;
+    }
     removal.tables(keys)?;
     removal.publication()?;
     removal.position()?;
     if !removal.removed {
         print("Nothing to remove\n")?;
     }
-    if let Some(pid) = ended {
+    if let (Some(pid), false) = (ended, dry_run) {
         note(format!(
             "the stream of server process {pid} was ended: a daemon that is still running begins \
              anew, so stop it"
@@ -68,6 +88,8 @@ struct Removal<'a> {
     checkpoint: Option<Checkpoint>,
     /// The position's `mod_revision`; 0 if there is none.
     mod_revision: i64,
+    /// Whether nothing is to be changed.
+    dry_run: bool,
     /// Whether there was anything.
     removed: bool,
 }
@@ -118,7 +140,7 @@ impl Removal<'_> {
                     Some(Err(Error::SlotInUse { .. })) => {}
                     Some(dropped) => {
                         dropped?;
-                        self.say(&format!("Removed slot {slot}"))?;
+                        self.say(&format!("slot {slot}"))?;
                         return Ok(ended);
                     }
                 }
@@ -128,6 +150,25 @@ impl Removal<'_> {
             }
             thread::sleep(PAUSE);
         }
+    }
+
+    /// Says whether the slot would go, and returns the process whose stream would be ended for it.
+    fn slot_that_would_go(&mut self, force: bool) -> Result<Option<i32>> {
+        let slot = &self.settings.sync.slot;
+        let Some(facts) = self.session.slot(slot)? else { return Ok(None) };
+        if !self.is_own(&facts) {
+            print(&format!("Would leave slot {slot}: it belongs to something else\n"))?;
+            return Ok(None);
+        }
+        match facts.active_pid {
+            Some(pid) if !force => note(format!(
+                "server process {pid} streams from slot {slot}: drop refuses beside it, unless with -f"
+            )),
+            Some(pid) => note(format!("the stream of server process {pid} would be ended")),
+            None => {}
+        }
+        self.say(&format!("slot {slot}"))?;
+        Ok(facts.active_pid)
     }
 
     /// Keeps daemons from making the slot; false if one is about to and that is to be waited for.
@@ -174,29 +215,26 @@ impl Removal<'_> {
         let records = Records::new(&etcd.state_path, &etcd.path);
         if keys {
             for keyspace in self.keyspaces(&records)? {
-                let (start, end) = (&keyspace, &prefix_end(&keyspace));
-                let deleted = self.delete(|txn| txn.delete_range(start, end))?;
+                let deleted = self.delete_below(&keyspace)?;
                 if deleted > 0 {
                     let keyspace = String::from_utf8_lossy(&keyspace);
-                    self.say(&format!("Removed {deleted} keys below {keyspace}"))?;
+                    self.say(&format!("{deleted} keys below {keyspace}"))?;
                 }
             }
         }
         let notes = layout::notes(&etcd.state_path);
-        self.delete(|txn| txn.delete_range(&notes, &prefix_end(&notes)))?;
-        let guards = layout::guards(&etcd.state_path);
-        self.delete(|txn| txn.delete_range(&guards, &prefix_end(&guards)))?;
+        self.delete_below(&notes)?;
+        self.delete_below(&layout::guards(&etcd.state_path))?;
         for key in [layout::writer, layout::last_commit, layout::partial] {
-            let key = key(&etcd.state_path);
-            self.delete(|txn| txn.delete(key.as_bytes()))?;
+            self.delete_key(&key(&etcd.state_path))?;
         }
         let prefix = records.prefix();
-        if self.delete(|txn| txn.delete_range(prefix, &prefix_end(prefix)))? > 0 {
-            self.say(&format!("Removed the records below {}", String::from_utf8_lossy(prefix)))?;
+        if self.delete_below(prefix)? > 0 {
+            self.say(&format!("the records below {}", String::from_utf8_lossy(prefix)))?;
         }
         let request = layout::resync(&etcd.state_path);
-        if self.delete(|txn| txn.delete(request.as_bytes()))? > 0 {
-            self.say(&format!("Removed the request {request}"))?;
+        if self.delete_key(&request)? > 0 {
+            self.say(&format!("the request {request}"))?;
         }
         Ok(())
     }
@@ -224,18 +262,43 @@ impl Removal<'_> {
             return Ok(());
         }
         if !self.checkpoint.as_ref().is_some_and(|checkpoint| checkpoint.made_publication) {
-            return print(&format!("Left publication {publication}: it was there before\n"))
+            let left = if self.dry_run { "Would leave" } else { "Left" };
+            return print(&format!("{left} publication {publication}: it was there before\n"))
                 .map(drop);
         }
-        self.session.drop_publication(&publication)?;
-        self.say(&format!("Removed publication {publication}"))
+        if !self.dry_run {
+            self.session.drop_publication(&publication)?;
+        }
+        self.say(&format!("publication {publication}"))
     }
 
     fn position(&mut self) -> Result<()> {
         let key = self.key.clone();
-        match self.delete(|txn| txn.delete(key.as_bytes()))? {
+        match self.delete_key(&key)? {
             0 => Ok(()),
-            _ => self.say(&format!("Removed position {key}")),
+            _ => self.say(&format!("position {key}")),
+        }
+    }
+
+    /// Deletes the keys with a prefix, or counts them.
+    fn delete_below(&mut self, prefix: &[u8]) -> Result<i64> {
+        let end = prefix_end(prefix);
+        if !self.dry_run {
+            return self.delete(|txn| txn.delete_range(prefix, &end));
+        }
+        let mut count = 0;
+        let mut pages = self.client.pages(prefix, &end, true);
+        while let Some(page) = pages.next_page()? {
+            count += page.len();
+        }
+        Ok(i64::try_from(count).unwrap_or(i64::MAX))
+    }
+
+    /// Deletes a key, or looks whether it is there.
+    fn delete_key(&mut self, key: &str) -> Result<i64> {
+        match self.dry_run {
+            true => Ok(self.client.get(key.as_bytes())?.map_or(0, |_| 1)),
+            false => self.delete(|txn| txn.delete(key.as_bytes())),
         }
     }
 
@@ -253,7 +316,8 @@ impl Removal<'_> {
 
     fn say(&mut self, what: &str) -> Result<()> {
         self.removed = true;
-        print(&format!("{what}\n")).map(drop)
+        let verb = if self.dry_run { "Would remove" } else { "Removed" };
+        print(&format!("{verb} {what}\n")).map(drop)
     }
 }
 

@@ -4,13 +4,16 @@ use std::time::Duration;
 
 use super::follower::Follower;
 use super::output::note;
-use crate::config::{EtcdSettings, Settings, parse_duration, print_duration};
+use super::stream;
+use crate::config::{DatabaseSettings, EtcdSettings, Settings, parse_duration, print_duration};
 use crate::error::{Error, Result};
 use crate::lsn::Lsn;
 use crate::state::checkpoint::{Checkpoint, Phase};
 
 /// How long it waits unless told.
 const TIMEOUT: Duration = Duration::from_secs(30);
+/// How long PostgreSQL may take to say whether a daemon streams.
+const LAST_QUESTION: Duration = Duration::from_secs(2);
 
 /// Waits for the LSN, for at most `timeout`, a duration as in the settings; false if the time is
 /// over.
@@ -36,7 +39,12 @@ pub fn run(settings: &Settings, arguments: &[String], timeout: Option<&str>) -> 
     let reached = follower.reach(lsn, timeout)?;
     if !reached {
         let timeout = print_duration(timeout);
-        note(format!("not at {lsn} within {timeout}: {}", described(follower.last.as_ref())));
+        let at = described(follower.last.as_ref());
+        // Nobody waits much longer to hear why.
+        let connect_timeout = settings.database.connect_timeout.min(LAST_QUESTION);
+        let database = DatabaseSettings { connect_timeout, ..settings.database.clone() };
+        let daemon = stream::described(&Settings { database, ..settings.clone() });
+        note(format!("not at {lsn} within {timeout}: {at}; {daemon}"));
     }
     Ok(reached)
 }

@@ -11,6 +11,7 @@ use super::KEYS;
 use super::field::Written;
 use super::origin::{Given, Origin};
 use crate::error::{Error, Result};
+use crate::nearest;
 
 /// Reads a file that has to be there.
 pub(super) fn read(path: &Path) -> Result<Vec<Given>> {
@@ -103,31 +104,12 @@ fn integer(number: &DeInteger<'_>) -> Written {
 
 /// Says that no setting has this name, and which one may be meant.
 pub(super) fn unknown(name: &str) -> String {
-    let nearest = KEYS
-        .iter()
-        .map(|key| (distance(key.name, name), key.name))
-        .min()
-        .and_then(|(distance, nearest)| (distance <= 2).then_some(nearest));
+    let names = || KEYS.iter().map(|key| key.name);
     let last = name.rsplit('.').next();
-    let namesake =
-        || KEYS.iter().map(|key| key.name).find(|known| known.rsplit('.').next() == last);
-    let hint = nearest.or_else(namesake).map(|meant| format!(", did you mean {meant}?"));
+    let namesake = || names().find(|known| known.rsplit('.').next() == last);
+    let hint = nearest::nearest(name, names()).or_else(namesake);
+    let hint = hint.map(|meant| format!(", did you mean {meant}?"));
     format!("unknown setting {name}{}", hint.unwrap_or_default())
-}
-
-/// The number of characters to put in, take out or change to make one text of the other.
-fn distance(one: &str, other: &str) -> usize {
-    let mut row: Vec<usize> = (0..=other.chars().count()).collect();
-    for (i, a) in one.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, b) in other.chars().enumerate() {
-            let changed = diagonal + usize::from(a != b);
-            diagonal = row[j + 1];
-            row[j + 1] = changed.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[row.len() - 1]
 }
 
 #[cfg(test)]
@@ -198,19 +180,5 @@ mod tests {
         assert!(read_if_present(path).unwrap().is_empty());
         let error = read(path).unwrap_err().to_string();
         assert!(error.starts_with("cannot read /nonexistent/pg2etcd.toml: "), "{error}");
-    }
-
-    #[test]
-    fn distances_are_counted() {
-        for (one, other, expected) in [
-            ("", "", 0),
-            ("", "ab", 2),
-            ("host", "host", 0),
-            ("host", "hots", 2),
-            ("slot", "slots", 1),
-            ("a", "b", 1),
-        ] {
-            assert_eq!(distance(one, other), expected, "{one} {other}");
-        }
     }
 }

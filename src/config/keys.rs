@@ -96,10 +96,10 @@ pub static KEYS: &[Key] = &[
     },
     Key {
         name: "database.connection_retries",
-        field: |settings| Field::Number(&mut settings.database.connection_retries, 1..=1_000_000),
-        default: Fallback::Is("10"),
+        field: |settings| Field::Number(&mut settings.database.connection_retries, 0..=1_000_000),
+        default: Fallback::Is("0"),
         environment: &[],
-        doc: "attempts before the first connection is given up",
+        doc: "attempts before the first connection is given up; 0: never",
     },
     Key {
         name: "database.retry_period",

@@ -180,7 +180,7 @@ mod tests {
         assert_eq!((&*database.user, &*database.name), ("alice", "alice"));
         assert!(database.password.is_none() && database.passfile.is_none());
         assert_eq!(database.connect_timeout, Duration::from_secs(10));
-        assert_eq!(database.connection_retries, 10);
+        assert_eq!(database.connection_retries, 0);
         assert_eq!(database.retry_period, Duration::from_secs(1));
         assert_eq!(database.replication_status_timeout, Duration::from_secs(10));
         assert_eq!(etcd.endpoints, ["127.0.0.1:2379"]);

@@ -28,6 +28,17 @@ pub struct Options {
 }
 
 impl Options {
+    /// Whether the files that it names can be used, as far as that shows without a server.
+    ///
+    /// # Errors
+    /// The setting or file, and what is wrong with it.
+    pub fn check_files(&self) -> std::result::Result<(), String> {
+        if let Some(password) = &self.password {
+            password.reveal().map_err(|problem| format!("database.password_file: {problem}"))?;
+        }
+        self.tls.check_files()
+    }
+
     /// The password for a server, if there is one.
     ///
     /// # Errors

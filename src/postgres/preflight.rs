@@ -8,6 +8,7 @@ use super::client::failed;
 use super::quoting::quoted;
 use super::session::Session;
 use crate::error::{Result, Unmet};
+use crate::nearest;
 use crate::table_name::TableName;
 
 /// The oldest PostgreSQL that publishes.
@@ -86,10 +87,13 @@ impl Session {
         tables: &[TableName],
     ) -> Result<Vec<Unmet>> {
         let named = self.named(tables)?;
-        let missing = names(named.iter().filter(|table| table.oid.is_none()).map(|t| &t.name));
-        if !missing.is_empty() {
-            let problem =
-                format!("sync.tables names {missing}, and there is no such table in the database");
+        let mut missing = named.iter().filter(|table| table.oid.is_none()).map(|table| &table.name);
+        if let Some(first) = missing.clone().next() {
+            let hint = nearest::hint(&first.to_string(), self.table_names()?.iter().map(|n| &**n));
+            let missing = names(&mut missing);
+            let problem = format!(
+                "sync.tables names {missing}, and there is no such table in the database{hint}"
+            );
             return Ok(vec![Unmet::new(problem, "correct sync.tables, or make the table")]);
         }
         let role = self.role()?;
@@ -183,6 +187,18 @@ impl Session {
             schema_usable: row.get(4),
         };
         Ok(rows.iter().map(named).collect())
+    }
+
+    /// The names of all tables that can be published, as `sync.tables` has them.
+    fn table_names(&mut self) -> Result<Vec<String>> {
+        let sql = "SELECT n.nspname::text, c.relname::text FROM pg_class c \
+                     JOIN pg_namespace n ON n.oid = c.relnamespace \
+                    WHERE c.relkind IN ('r', 'p') AND c.relpersistence = 'p' \
+                      AND n.nspname NOT IN ('pg_catalog', 'information_schema') ORDER BY 1, 2";
+        let rows = self.client.query(sql, &[]);
+        let rows = rows.map_err(|error| failed("listing the tables", error))?;
+        let name = |row: &::postgres::Row| TableName { schema: row.get(0), name: row.get(1) };
+        Ok(rows.iter().map(|row| name(row).to_string()).collect())
     }
 
     fn role(&mut self) -> Result<Role> {

@@ -1,7 +1,7 @@
 //! When a connection is encrypted, and whom it takes for the server, as libpq has it (manual,
 //! "libpq - C Library", "SSL Support"). Both kinds of connection ask here.
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::sync::Arc;
 
 use ::postgres::config::SslMode as SessionMode;
@@ -107,7 +107,12 @@ impl Encryption {
         wait.until_readable(&stream)?;
         // Not a byte more than the answer: what follows in clear text is not to be believed.
         let mut answer = [0];
-        stream.read_exact(&mut answer).map_err(|error| wait.io_error(error))?;
+        stream.read_exact(&mut answer).map_err(|error| {
+            wait.io_error(match error.kind() {
+                ErrorKind::UnexpectedEof => closed(),
+                _ => error,
+            })
+        })?;
         match (answer[0], self, stream) {
             (b'S', _, Stream::Tcp(socket)) => {
                 TlsStream::connect(socket, config, &address.host, wait).map(Stream::Tls)
@@ -119,4 +124,9 @@ impl Encryption {
             (other, ..) => Err(wait.unexpected(other)),
         }
     }
+}
+
+/// The end of a connection, in words: the standard library's are about a buffer.
+pub(super) fn closed() -> io::Error {
+    io::Error::new(ErrorKind::UnexpectedEof, "the server closed the connection")
 }

@@ -46,6 +46,17 @@ pub struct TlsOptions {
 }
 
 impl TlsOptions {
+    /// Whether the files can be used.
+    ///
+    /// # Errors
+    /// The file, and what is wrong with it.
+    pub(super) fn check_files(&self) -> Result<(), String> {
+        match self.mode {
+            SslMode::Disable => Ok(()),
+            _ => self.tls()?.client_config().map(drop),
+        }
+    }
+
     /// # Errors
     /// The file that is missing.
     pub(super) fn tls(&self) -> Result<Tls, String> {

@@ -12,7 +12,6 @@ use std::thread::{self, Builder};
 use std::time::{Duration, Instant};
 
 use super::Status;
-use crate::error::{Error, Result};
 
 /// How many connections there may be at once.
 const MOST_CLIENTS: usize = 16;
@@ -29,17 +28,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// What a thread that answers needs, in bytes.
 const STACK_BYTES: usize = 256 << 10;
 
-/// Starts the thread that takes connections.
-pub(super) fn start(listener: TcpListener, status: Arc<Status>) -> Result<()> {
-    let named = Builder::new().name("http".to_owned());
-    let thread = named.spawn(move || serve(&listener, &status));
-    thread.map(drop).map_err(|source| Error::System {
-        doing: "starting the thread of status.listen".to_owned(),
-        source,
-    })
-}
-
-fn serve(listener: &TcpListener, status: &Arc<Status>) {
+/// Takes connections for ever.
+pub(super) fn serve(listener: &TcpListener, status: &Arc<Status>) {
     let mut clients = VecDeque::new();
     loop {
         if admit(listener, status, &mut clients).is_err() {
@@ -111,7 +101,7 @@ struct Response {
 fn read_request(
     mut client: &TcpStream,
     deadline: Instant,
-) -> io::Result<std::result::Result<HttpRequest, Response>> {
+) -> io::Result<Result<HttpRequest, Response>> {
     let mut bytes = Vec::new();
     let mut buffer = [0; 1024];
     loop {
@@ -135,7 +125,7 @@ fn read_request(
 }
 
 /// The request, once all of its head is there.
-fn parse(bytes: &[u8]) -> std::result::Result<Option<HttpRequest>, httparse::Error> {
+fn parse(bytes: &[u8]) -> Result<Option<HttpRequest>, httparse::Error> {
     let mut headers = [httparse::EMPTY_HEADER; HEADERS];
     let mut request = httparse::Request::new(&mut headers);
     if request.parse(bytes)?.is_partial() {

@@ -6,11 +6,11 @@
 
 mod health;
 mod http;
+mod listen;
 mod metrics;
 mod notify;
 mod pending;
 
-use std::net::TcpListener;
 use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -27,7 +27,7 @@ use self::pending::Pending;
 pub(crate) use self::pending::Transactions;
 use crate::config::{Settings, StatusSettings};
 use crate::core::ledger::Flushed;
-use crate::error::{Error, Result, Unmet};
+use crate::error::{Error, Result};
 use crate::lsn::Lsn;
 use crate::stop::Stop;
 
@@ -121,18 +121,7 @@ pub(crate) fn start(settings: &Settings, stop: &Stop) -> Result<Running> {
     let status = Arc::new(Status::new(settings)?);
     let StatusSettings { listen, .. } = &settings.status;
     if let Some(address) = listen {
-        let listener = TcpListener::bind(address).map_err(|error| {
-            Error::from(Unmet::new(
-                format!("cannot listen on {address} (status.listen): {error}"),
-                "choose an address of this machine and a port that is free",
-            ))
-        })?;
-        let address = listener.local_addr().map_err(|source| Error::System {
-            doing: "reading the address of status.listen".to_owned(),
-            source,
-        })?;
-        log::info!("Serving metrics and health: listen={address}");
-        http::start(listener, Arc::clone(&status))?;
+        listen::start(address, Arc::clone(&status))?;
     }
     if listen.is_some() || notify::is_wanted() {
         notify::start(Arc::clone(&status), stop)?;
@@ -233,7 +222,7 @@ impl Status {
 
     /// How long ago the oldest transaction committed that has been received and is not in etcd;
     /// zero if there is none.
-    fn lag(&self) -> Duration {
+    pub(crate) fn lag(&self) -> Duration {
         self.pending.age(self.position())
     }
 

@@ -334,7 +334,7 @@ impl<'a> Supervisor<'a> {
         // counts as a server that cannot be reached.
         let unreachable = !self.connected
             && matches!(error, Error::PostgresIo { .. } | Error::PostgresProtocol { .. });
-        if unreachable && self.retry.attempts() >= retries {
+        if unreachable && retries > 0 && self.retry.attempts() >= retries {
             let problem =
                 format!("{error}; given up after {retries} attempts (database.connection_retries)");
             let cure = "is the server up, and are database.host and database.port right?";

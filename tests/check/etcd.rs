@@ -138,7 +138,7 @@ fn members_without_a_leader() {
         let found = checked(&launch);
         let there =
             found.lines.iter().filter(|line| line.name == "endpoint" && line.status == "ok");
-        if there.count() == 3 { Ok(()) } else { Err(found.text()) }
+        if there.count() == 3 { Ok(()) } else { Err(found.text(false)) }
     });
     for member in &mut members.running[1..] {
         member.kill().unwrap();
@@ -146,7 +146,11 @@ fn members_without_a_leader() {
     }
     let found = wait_for("the last one to notice it", || {
         let found = checked(&launch);
-        if found.text().contains("knows no leader") { Ok(found) } else { Err(found.text()) }
+        if found.text(false).contains("knows no leader") {
+            Ok(found)
+        } else {
+            Err(found.text(false))
+        }
     });
     let [dead, alive] = [&endpoints[1], &endpoints[0]];
     found.warn("endpoint", dead, "start etcd there").warn("endpoint", alive, "most members");

@@ -110,14 +110,40 @@ impl Checked {
         self
     }
 
-    /// The lines as they are printed without `-j`.
-    fn text(&self) -> String {
-        let line = |Line { name, status, detail, cure }: &Line| {
+    /// The lines as they are printed without `-j`, with `-q` if `quiet`.
+    fn text(&self, quiet: bool) -> String {
+        let text = |Line { name, status, detail, cure }: &Line| {
             let status = if status == "fail" { "FAIL" } else { status };
-            let cure = cure.as_ref().map(|cure| format!("\n     {cure}")).unwrap_or_default();
-            format!("{status:<4} {name}: {detail}{cure}")
+            let cure = cure.as_ref().map(|cure| format!("     {cure}\n")).unwrap_or_default();
+            format!("{status:<4} {name}: {detail}\n{cure}")
         };
-        self.lines.iter().map(line).collect::<Vec<_>>().join("\n")
+        let mut parts = Vec::new();
+        for (statuses, more) in [(&["ok"][..], ""), (&["warn", "fail"], ": to do")] {
+            let sections =
+                [("Of PostgreSQL:", "PostgreSQL"), ("Of etcd:", "etcd"), ("Of both:", "Both")];
+            for (heading, section) in sections {
+                let names = documented(heading);
+                let of = |status: &&str| {
+                    let lines = self.lines.iter();
+                    let lines =
+                        lines.filter(|line| line.status == **status && names.contains(&line.name));
+                    lines.map(text).collect::<String>()
+                };
+                let lines: String = statuses.iter().map(of).collect();
+                if !(lines.is_empty() || quiet && more.is_empty()) {
+                    parts.push(format!("{section}{more}\n{lines}"));
+                }
+            }
+        }
+        if !quiet {
+            let count =
+                |status: &str| self.lines.iter().filter(|line| line.status == status).count();
+            let plural = |count| if count == 1 { "" } else { "s" };
+            let (ok, warn, fail) = (count("ok"), count("warn"), count("fail"));
+            let (warnings, failures) = (plural(warn), plural(fail));
+            parts.push(format!("{ok} ok, {warn} warning{warnings}, {fail} failure{failures}\n"));
+        }
+        parts.join("\n")
     }
 }
 

@@ -140,15 +140,18 @@ fn roles(servers: &Servers, launch: &Launch, checks: &mut Checks) {
     found.fail("publication", "role plain may not make a publication", "let a superuser run");
     found.ok("server", "answers").ok("wal_level", "").lacks("start").ok("position", "");
     // The text says the same.
-    let (exit, text) = plain.clone().argument("check").run();
-    assert_eq!((exit, text), (1, found.text()));
+    for (options, quiet) in [(&["check"][..], false), (&["check", "-q"], true)] {
+        let (exit, text, message) = plain.ask(options);
+        assert_eq!((exit, text, message), (1, found.text(quiet), String::new()));
+    }
 
     let guarded = launch.clone().set("database.user", "guarded");
     checks.run(&guarded).fail("server", "asks for the password", "set database.password");
     let wrong = guarded.clone().set("database.password", "hush");
     let wrong = checks.run(&wrong);
     wrong.fail("server", "28P01", "correct database.password").fail("primary", "", "");
-    assert!(!wrong.text().contains("hush"), "{wrong:?}");
+    assert!(!wrong.text(false).contains("hush"), "{wrong:?}");
+    unusable_files(servers, &guarded);
     checks.run(&guarded.set("database.password", "right")).ok("replication", "");
 
     servers.execute("CREATE PUBLICATION pg2etcd FOR TABLE account, part");
@@ -160,11 +163,35 @@ fn roles(servers: &Servers, launch: &Launch, checks: &mut Checks) {
     servers.execute("DROP PUBLICATION pg2etcd");
 }
 
+/// A file that cannot be used is the whole trouble: nothing is said of hosts.
+fn unusable_files(servers: &Servers, launch: &Launch) {
+    let broken = servers.folder.join("broken.pem").display().to_string();
+    std::fs::write(&broken, "nonsense").unwrap();
+    for (setting, path, detail, cure) in [
+        ("database.password_file", "/nowhere/password", "No such file", "make /nowhere/password"),
+        ("database.sslrootcert", "/nowhere/ca.crt", "No such file", "correct database.sslrootcert"),
+        ("database.sslrootcert", &broken, "no BEGIN CERTIFICATE", "mend that file"),
+        ("database.password_file", "/", "Is a directory", "a file that can be read"),
+    ] {
+        let found = checked(&launch.clone().set(setting, path));
+        found.fail("server", detail, cure).fail("server", path, "").lacks("primary");
+        let problems = found.lines.iter().filter(|line| line.status == "fail");
+        assert_eq!(problems.count(), 1, "{found:?}");
+        found.ok("endpoint", "");
+    }
+    let etcd = launch.clone().set("etcd.tls.trusted_ca_path", "/nowhere/etcd.crt");
+    let found = checked(&etcd);
+    found.fail("endpoint", "/nowhere/etcd.crt", "correct etcd.tls.trusted_ca_path").lacks("login");
+    assert_eq!(found.lines.iter().filter(|line| line.name == "endpoint").count(), 1, "{found:?}");
+}
+
 fn publications(servers: &Servers, launch: &Launch, checks: &mut Checks) {
     servers.execute("CREATE TABLE keyless (id int)");
     checks.run(launch).fail("publication", "cannot publish public.keyless", "primary key");
     let named = |tables: &str| launch.clone().set("sync.tables", tables);
     checks.run(&named("public.none")).fail("publication", "names public.none", "sync.tables");
+    let mistyped = checks.run(&named("public.acount"));
+    mistyped.fail("publication", "in the database, did you mean public.account?", "sync.tables");
     checks.run(&named("public.part")).ok("publication", "run makes it for 1 table");
     servers.execute("CREATE PUBLICATION none");
     let none = launch.clone().set("sync.publication", "none");

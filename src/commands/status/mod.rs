@@ -1,10 +1,12 @@
 //! `status`: how far etcd is, from what both ends say.
 
+mod rates;
 mod report;
+mod watch;
 
 use std::time::{Duration, Instant};
 
-use self::report::{Dump, Report};
+use self::report::{Dump, Fact, Report};
 use super::follower::Follower;
 use super::output::print;
 use crate::config::Settings;
@@ -25,11 +27,34 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// The longest of those rests that is waited for.
 const LONGEST_REST: Duration = Duration::from_secs(2);
 
-/// Prints the status, as JSON if `json`; true if a daemon is streaming in the sync phase.
+/// In which form the status is printed.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Form {
+    /// As JSON.
+    pub json: bool,
+    /// Anew each second, with the rates.
+    pub watch: bool,
+}
+
+/// Prints the status; true if a daemon is streaming in the sync phase.
 ///
 /// # Errors
 /// What trying again does not cure, after the rest was printed.
-pub fn run(settings: &Settings, json: bool) -> Result<bool> {
+pub fn run(settings: &Settings, form: Form) -> Result<bool> {
+    if form.watch {
+        return watch::run(settings, form);
+    }
+    let (report, failures) = look(settings, true);
+    print(&if form.json { report.to_json() } else { report.to_text() })?;
+    match failures.into_iter().find(|error| error.disposition() != Disposition::Retry) {
+        Some(error) => Err(error),
+        None => Ok(report.is_in_sync()),
+    }
+}
+
+/// Asks both ends, and says why one could not be asked. If `follow`, a position that is behind is
+/// watched for a moment to see whether it follows.
+fn look(settings: &Settings, follow: bool) -> (Report, Vec<Error>) {
     let database = Database::look(settings);
     let looked = Instant::now();
     let store = Store::look(settings);
@@ -45,16 +70,13 @@ pub fn run(settings: &Settings, json: bool) -> Result<bool> {
         report.add_store(store);
     }
     if let (Ok(database), Ok(store)) = (&database, &store) {
-        report.dump = dump(database, store);
-        report.lag_seconds = lag_seconds(settings, &report, database, looked);
+        report.dump = dump(database, store).into();
+        let patience = follow.then(|| settings.sync.idle_period.min(LONGEST_REST) + PATIENCE);
+        report.lag_seconds = lag_seconds(settings, &report, database, looked, patience).into();
     }
     let failures: Vec<Error> = [database.err(), store.err()].into_iter().flatten().collect();
     report.errors.extend(failures.iter().map(ToString::to_string));
-    print(&if json { report.to_json() } else { report.to_text() })?;
-    match failures.into_iter().find(|error| error.disposition() != Disposition::Retry) {
-        Some(error) => Err(error),
-        None => Ok(report.is_in_sync()),
-    }
+    (report, failures)
 }
 
 /// What PostgreSQL says.
@@ -109,10 +131,10 @@ impl Store {
 impl Report {
     fn add_database(&mut self, database: &Database) {
         let slot = database.slot.as_ref();
-        self.current_lsn = Some(database.current_lsn);
-        self.active_pid = slot.and_then(|slot| slot.active_pid);
-        self.confirmed_flush_lsn = slot.and_then(|slot| slot.confirmed_flush_lsn);
-        self.retained_bytes = database.retained_bytes;
+        self.current_lsn = Fact::Is(database.current_lsn);
+        self.active_pid = slot.and_then(|slot| slot.active_pid).into();
+        self.confirmed_flush_lsn = slot.and_then(|slot| slot.confirmed_flush_lsn).into();
+        self.retained_bytes = database.retained_bytes.into();
         let fault = match slot {
             None => Some("does not exist on this server".to_owned()),
             Some(slot) => slot.invalidated.as_ref().map(|reason| format!("is lost: {reason}")),
@@ -122,14 +144,15 @@ impl Report {
 
     fn add_store(&mut self, store: &Store) {
         let name = |stored: &StoredRecord| String::from_utf8_lossy(&stored.name).into_owned();
-        self.tables = Some(store.records.iter().map(name).collect());
-        if let Some(checkpoint) = &store.checkpoint {
-            self.phase = Some(checkpoint.phase);
-            self.position = Some(checkpoint.lsn);
-            self.committed_at = Some(checkpoint.committed_at.clone());
-            self.partial = checkpoint.partial;
-            let behind = |current: Lsn| current.0.saturating_sub(checkpoint.lsn.0);
-            self.lag_bytes = self.current_lsn.map(behind);
+        self.tables = Fact::Is(store.records.iter().map(name).collect());
+        let checkpoint = store.checkpoint.as_ref();
+        self.phase = checkpoint.map(|checkpoint| checkpoint.phase).into();
+        self.position = checkpoint.map(|checkpoint| checkpoint.lsn).into();
+        self.committed_at = checkpoint.map(|checkpoint| checkpoint.committed_at.clone()).into();
+        self.partial = checkpoint.and_then(|checkpoint| checkpoint.partial).into();
+        if let Fact::Is(current) = self.current_lsn {
+            let behind = |checkpoint: &Checkpoint| current.0.saturating_sub(checkpoint.lsn.0);
+            self.lag_bytes = checkpoint.map(behind).into();
         }
     }
 }
@@ -138,21 +161,22 @@ impl Report {
 ///
 /// The position alone does not say whether a commit is missing: WAL grows without one, too. So it
 /// is watched whether it gets to where the database was. If it does, nothing that had committed
-/// before is missing for longer than that took; if not, the last commit that etcd has tells.
+/// before is missing for longer than that took; if not, or without `patience` to watch it, the last
+/// commit that etcd has tells.
 fn lag_seconds(
     settings: &Settings,
     report: &Report,
     database: &Database,
     looked: Instant,
+    patience: Option<Duration>,
 ) -> Option<f64> {
-    let (lag_bytes, committed_at) = (report.lag_bytes?, report.committed_at.as_ref()?);
-    if lag_bytes == 0 && report.phase == Some(Phase::Sync) {
+    let (lag_bytes, committed_at) = (*report.lag_bytes.known()?, report.committed_at.known()?);
+    if lag_bytes == 0 && report.phase == Fact::Is(Phase::Sync) {
         return Some(0.0);
     }
-    let patience = settings.sync.idle_period.min(LONGEST_REST) + PATIENCE;
     let mut position = Follower::new(&settings.etcd);
-    let mut follows = || position.reach(database.current_lsn, patience).unwrap_or(false);
-    if report.is_in_sync() && follows() {
+    let mut follows = |patience| position.reach(database.current_lsn, patience).unwrap_or(false);
+    if report.is_in_sync() && patience.is_some_and(&mut follows) {
         return Some(looked.elapsed().as_millis() as f64 / 1e3);
     }
     let committed_at: PgTime = committed_at.parse().unwrap_or_default();

@@ -9,19 +9,19 @@ use std::collections::BTreeMap;
 use self::lookup::Scope;
 use self::progress::Progress;
 use self::recheck::{Difference, Recheck};
-use super::named_table;
 use super::output::{note, print};
+use super::stream::{Stream, stream};
+use super::tables::{self, Tables};
 use crate::config::Settings;
 use crate::error::{Error, Result, Unmet};
 use crate::etcd::Client;
-use crate::mapping::{CopiedTable, PublishedTables, name_in_keys};
+use crate::mapping::CopiedTable;
 use crate::postgres::Session;
 use crate::reconcile::{Finding, Rows, Stored, compare};
 use crate::state::checkpoint::Checkpoint;
 use crate::state::layout;
-use crate::state::records::{Name, Records, TableRecord};
+use crate::state::records::{Name, TableRecord};
 use crate::stop::Stop;
-use crate::table_name::TableName;
 
 /// The most keys that wait to be looked at again.
 const CHUNK: usize = 1000;
@@ -35,14 +35,22 @@ const READERS: usize = 2;
 /// [`Error::Setting`] for a name that is none; [`Error::Requirement`] for a table that is not
 /// copied, and for the copy of another database; those of both servers.
 pub fn run(settings: &Settings, tables: &[String]) -> Result<bool> {
-    let wanted = tables.iter().map(|name| named_table(name)).collect::<Result<Vec<_>>>()?;
+    let wanted = tables.iter().map(|name| tables::named(name)).collect::<Result<Vec<_>>>()?;
     let stop = Stop::never()?;
     let mut client = Client::connect(settings.etcd.client_options())?;
     let options = settings.database.connect_options();
     let (mut session, address) =
         Session::connect_to_primary(&options, &settings.database.hosts(), &stop)?;
     require_own_copy(settings, &mut session, &mut client)?;
-    let (copied, former) = tables_of(settings, &mut session, &client, &wanted)?;
+    let mut tables = Tables::read(settings, &mut session, &mut client)?;
+    tables.note_left_out();
+    if !wanted.is_empty() {
+        tables.require(&wanted)?;
+        tables.retain(&wanted);
+    }
+    let Tables { copied, former, .. } = tables;
+    let published: Vec<_> = copied.iter().map(|table| table.published.clone()).collect();
+    Unmet::none(&session.missing_grants(&published)?)?;
     let recheck =
         Recheck::new(settings, Session::connect(&options, &address, &stop)?, client.clone());
     let progress = Progress::new();
@@ -57,7 +65,7 @@ pub fn run(settings: &Settings, tables: &[String]) -> Result<bool> {
 }
 
 fn require_own_copy(settings: &Settings, session: &mut Session, client: &mut Client) -> Result<()> {
-    let Settings { database, etcd, sync, .. } = settings;
+    let Settings { database, etcd, .. } = settings;
     let key = layout::checkpoint(&etcd.state_path);
     let Some((checkpoint, _)) = Checkpoint::read(client, &key)? else {
         note(format!("{key} does not exist: no daemon has copied the database yet"));
@@ -68,53 +76,10 @@ fn require_own_copy(settings: &Settings, session: &mut Session, client: &mut Cli
         let problem = format!("{key} is the position of another copy: {what}");
         return Err(Unmet::new(problem, "run verify with the settings of that copy").into());
     }
-    if session.slot(&sync.slot)?.is_none_or(|slot| slot.active_pid.is_none()) {
-        let lsn = checkpoint.lsn;
-        note(format!("no daemon streams from slot {}: etcd stays at {lsn}", sync.slot));
+    if let Stream::None(reason) = stream(settings, session)? {
+        note(format!("{reason}: etcd stays at {}", checkpoint.lsn));
     }
     Ok(())
-}
-
-/// The tables to be compared: those that are copied, and the names of those that once were.
-fn tables_of(
-    settings: &Settings,
-    session: &mut Session,
-    client: &Client,
-    wanted: &[TableName],
-) -> Result<(Vec<CopiedTable>, BTreeMap<Name, TableRecord>)> {
-    let Settings { etcd, sync, .. } = settings;
-    if !session.has_publication(&sync.publication)? {
-        let problem =
-            format!("there is no publication {}, so no table to compare", sync.publication);
-        return Err(Unmet::new(problem, "correct sync.publication, or start the daemon").into());
-    }
-    let mut former = Records::new(&etcd.state_path, &etcd.path).read(&mut client.clone())?;
-    let PublishedTables { mut copied, left_out } =
-        PublishedTables::read(session, &sync.publication, &etcd.path)?;
-    for (table, reason) in left_out {
-        note(format!("table {} is left out: {reason}", table.name));
-    }
-    for table in &copied {
-        former.remove(&Records::name(&table.published));
-    }
-    if !wanted.is_empty() {
-        let unknown = wanted.iter().find(|table| {
-            !copied.iter().any(|copied| copied.published.name == **table)
-                && !former.contains_key(&name_in_keys(table))
-        });
-        if let Some(table) = unknown {
-            let publication = &sync.publication;
-            let problem = format!(
-                "{table} is no table that publication {publication} publishes and pg2etcd copies"
-            );
-            return Err(Unmet::new(problem, "name one that check lists").into());
-        }
-        copied.retain(|copied| wanted.contains(&copied.published.name));
-        former.retain(|name, _| wanted.iter().any(|table| name_in_keys(table) == *name));
-    }
-    let published: Vec<_> = copied.iter().map(|table| table.published.clone()).collect();
-    Unmet::none(&session.missing_grants(&published)?)?;
-    Ok((copied, former))
 }
 
 /// A comparison under way.

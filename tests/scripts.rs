@@ -1,0 +1,226 @@
+//! The scripts, as somebody meets them who asks for help or mistypes.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+/// What no script may call before it has understood its command line: each leaves a mark.
+const PROGRAMS: [&str; 19] = [
+    "apt-get",
+    "cargo",
+    "chroot",
+    "debootstrap",
+    "etcd",
+    "etcdctl",
+    "haproxy",
+    "install",
+    "mkdir",
+    "mktemp",
+    "npm",
+    "patroni",
+    "pgbench",
+    "pip",
+    "psql",
+    "python3",
+    "rm",
+    "rustup",
+    "useradd",
+];
+
+/// A copy of the scripts in a folder of its own, which is all that they know of the machine.
+struct Sandbox(PathBuf);
+
+impl Sandbox {
+    fn new(name: &str) -> Self {
+        let folder =
+            std::env::temp_dir().join(format!("pg2etcd-scripts-{name}-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&folder);
+        fs::create_dir_all(folder.join("bin")).unwrap();
+        fs::create_dir_all(folder.join("fuzz")).unwrap();
+        for copied in ["scripts", "test-env", "man", "fuzz/fuzz_targets"] {
+            let from = Path::new(env!("CARGO_MANIFEST_DIR")).join(copied);
+            let copy = Command::new("cp").arg("-R").arg(from).arg(folder.join(copied)).status();
+            assert!(copy.unwrap().success());
+        }
+        Self(folder)
+    }
+
+    /// Has programs in the place of those that change something.
+    fn with_traps(self) -> Self {
+        for program in PROGRAMS {
+            let path = self.0.join("bin").join(program);
+            fs::write(&path, "#!/bin/sh\necho \"$0 $*\" >>\"$SANDBOX/called\"\n").unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        }
+        self
+    }
+
+    fn run(&self, script: &str, arguments: &[&str], more: &[(&str, &str)]) -> Output {
+        let path = std::env::var("PATH").unwrap();
+        let folder = self.0.to_str().unwrap();
+        Command::new(self.0.join(script))
+            .args(arguments)
+            .env_clear()
+            .env("PATH", format!("{folder}/bin:{path}"))
+            .envs(
+                ["SANDBOX", "HOME", "TMPDIR", "XDG_CACHE_HOME", "DESTDIR"]
+                    .map(|name| (name, folder)),
+            )
+            .envs(more.iter().copied())
+            .stdin(Stdio::null())
+            .output()
+            .unwrap()
+    }
+
+    /// Each file, with its size and the time of its last change.
+    fn files(&self) -> BTreeMap<PathBuf, (u64, i64, i64)> {
+        let mut files = BTreeMap::new();
+        let mut folders = vec![self.0.clone()];
+        while let Some(folder) = folders.pop() {
+            for entry in fs::read_dir(folder).unwrap() {
+                let entry = entry.unwrap();
+                let metadata = entry.metadata().unwrap();
+                if metadata.is_dir() {
+                    folders.push(entry.path());
+                }
+                files.insert(
+                    entry.path(),
+                    (metadata.len(), metadata.mtime(), metadata.mtime_nsec()),
+                );
+            }
+        }
+        files
+    }
+}
+
+impl Drop for Sandbox {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// The scripts that somebody may run, by their first line.
+fn scripts() -> Vec<String> {
+    let mut found = Vec::new();
+    for folder in ["scripts", "test-env"] {
+        for entry in fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(folder)).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_file() && fs::read(&path).unwrap().starts_with(b"#!") {
+                found.push(format!("{folder}/{}", path.file_name().unwrap().to_str().unwrap()));
+            }
+        }
+    }
+    assert!(found.len() > 15, "{found:?}");
+    found
+}
+
+#[test]
+fn help_is_all_that_help_does_and_nonsense_does_nothing() {
+    let sandbox = Sandbox::new("help").with_traps();
+    let before = sandbox.files();
+    for script in scripts() {
+        for option in ["-h", "--help"] {
+            let Output { status, stdout, stderr } = sandbox.run(&script, &[option], &[]);
+            let [said, warned] = [stdout, stderr].map(|text| String::from_utf8(text).unwrap());
+            assert_eq!((status.code(), &warned[..]), (Some(0), ""), "{script} {option}: {said}");
+            let usage = said.lines().next().unwrap_or_default();
+            assert!(usage.starts_with("usage: ") && usage.contains(&script), "{script}: {said}");
+            assert_eq!(sandbox.files(), before, "{script} {option} changed something");
+        }
+        let mut mistyped = vec![vec!["--nonsense"], vec!["-Z"]];
+        if script == "test-env/cluster" {
+            mistyped.extend([vec!["nonsense"], vec!["up", "--nonsense"]]);
+        }
+        for arguments in mistyped {
+            let Output { status, stdout, stderr } = sandbox.run(&script, &arguments, &[]);
+            let warned = String::from_utf8(stderr).unwrap();
+            assert_eq!(status.code(), Some(2), "{script} {arguments:?}: {warned}");
+            assert!(stdout.is_empty() && !warned.is_empty(), "{script} {arguments:?}");
+            assert_eq!(sandbox.files(), before, "{script} {arguments:?} changed something");
+        }
+    }
+}
+
+#[test]
+fn install_looks_before_it_writes_and_uninstall_leaves_the_settings() {
+    let sandbox = Sandbox::new("install");
+    let root = sandbox.0.join("root");
+    fs::create_dir(&root).unwrap();
+    let at = |more: &[(&str, &str)]| {
+        let root = [("DESTDIR", root.to_str().unwrap())];
+        sandbox.run("scripts/install", &[], &[&root, more].concat())
+    };
+    let refused = |output: Output, part: &str| {
+        let warned = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{warned}");
+        assert!(warned.contains(part) && output.stdout.is_empty(), "{part}: {warned}");
+    };
+    let before = sandbox.files();
+    refused(at(&[]), "run cargo build --release first");
+    assert_eq!(sandbox.files(), before);
+    let program = ("PG2ETCD", "/bin/true");
+    // The last of the files, and a place that is taken.
+    fs::rename(sandbox.0.join("scripts/pg2etcd.toml"), sandbox.0.join("away")).unwrap();
+    refused(at(&[program]), "there is no scripts/pg2etcd.toml: nothing was installed");
+    fs::rename(sandbox.0.join("away"), sandbox.0.join("scripts/pg2etcd.toml")).unwrap();
+    fs::write(root.join("usr"), "").unwrap();
+    refused(at(&[program]), "usr cannot be written to: nothing was installed");
+    fs::remove_file(root.join("usr")).unwrap();
+    assert_eq!(fs::read_dir(&root).unwrap().count(), 0, "something was installed");
+
+    let output = at(&[program, ("PREFIX", "/opt/pg2etcd")]);
+    assert!(output.status.success(), "{output:?}");
+    let installed = String::from_utf8(output.stdout).unwrap();
+    for file in installed.lines() {
+        assert!(Path::new(file).is_file(), "{file}: {installed}");
+    }
+    assert!(installed.contains("/opt/pg2etcd/share/pg2etcd/pg2etcd-alerts.yml\n"), "{installed}");
+    let unit = root.join("opt/pg2etcd/lib/systemd/system/pg2etcd.service");
+    assert!(fs::read_to_string(unit).unwrap().contains("\nExecStart=/opt/pg2etcd/bin/pg2etcd\n"));
+    let settings = root.join("etc/pg2etcd.toml");
+    assert_eq!(fs::metadata(&settings).unwrap().mode() & 0o7777, 0o644);
+
+    let variables = [("DESTDIR", root.to_str().unwrap()), ("PREFIX", "/opt/pg2etcd")];
+    assert!(sandbox.run("scripts/uninstall", &[], &variables).status.success());
+    let left: Vec<_> = installed.lines().filter(|file| Path::new(file).exists()).collect();
+    assert_eq!(left, [settings.to_str().unwrap()]);
+}
+
+/// Both kinds of installation have the same files, and the settings of the same mode.
+#[test]
+fn the_package_has_what_install_has() {
+    let folder = env!("CARGO_MANIFEST_DIR");
+    let manifest = fs::read_to_string(format!("{folder}/Cargo.toml")).unwrap();
+    let install = fs::read_to_string(format!("{folder}/scripts/install")).unwrap();
+    let listed = install.lines().filter_map(|line| {
+        let line = line.trim_start_matches("    [ -e \"$settings\" ] || echo \"");
+        let mut words = line.trim_end_matches('"').split(' ');
+        let (mode, from) = (words.next()?, words.next()?);
+        (mode.parse::<u32>().is_ok() && from.contains('/')).then_some((mode, from))
+    });
+    let listed: Vec<_> = listed.collect();
+    assert_eq!(listed.len(), 6, "{listed:?}");
+    for (mode, from) in listed {
+        // A unit is an asset of another kind.
+        if from != "scripts/pg2etcd.service" {
+            let asset = manifest.lines().find(|line| line.contains(&format!("[\"{from}\"")));
+            let asset = asset.expect(from);
+            assert!(asset.ends_with(&format!("\"{mode}\"],")), "{mode}: {asset}");
+        }
+    }
+}
+
+/// What one start refuses, the next one may find put right while nobody looks.
+#[test]
+fn nothing_ends_the_unit_for_good() {
+    let unit = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/pg2etcd.service"))
+        .unwrap();
+    for line in ["Restart=always", "StartLimitIntervalSec=0", "TimeoutStartSec=infinity"] {
+        assert!(unit.lines().any(|found| found == line), "{line}");
+    }
+    for word in ["RestartPreventExitStatus", "StartLimitAction", "SuccessAction", "FailureAction"] {
+        assert!(!unit.contains(word), "{word}");
+    }
+}
