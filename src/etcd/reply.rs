@@ -2,8 +2,10 @@
 //! has a default; fields that are not read here are skipped.
 
 use std::borrow::Cow;
+use std::fmt;
 
 use serde::Deserialize;
+use serde::de::{Deserializer as _, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::error::{ErrorKind, Reason};
@@ -59,6 +61,8 @@ pub(super) struct RangeReply {
 /// ResponseHeader.
 #[derive(Debug, Default, Deserialize)]
 pub(super) struct Header {
+    /// The cluster's ID, an unsigned number of 64 bits.
+    pub(super) cluster_id: Option<String>,
     /// The store's revision.
     #[serde(default, deserialize_with = "json::int64")]
     pub(super) revision: i64,
@@ -142,30 +146,64 @@ pub(super) fn txn(reply: &[u8]) -> Result<TxnReply, ErrorKind> {
     Ok(TxnReply { succeeded, revision: header.revision, gets, deleted })
 }
 
+/// The ID of the cluster that answers; `None` if the answer names none.
+pub(super) fn cluster(reply: &[u8]) -> Option<u64> {
+    let mut found = None;
+    // What follows the header is not read: this ends in an error, and that of a page is long.
+    let _ = serde_json::Deserializer::from_slice(reply).deserialize_map(ClusterOf(&mut found));
+    found
+}
+
+/// Finds the cluster in an answer's header, which stands first.
+struct ClusterOf<'a>(&'a mut Option<u64>);
+
+impl<'de> Visitor<'de> for ClusterOf<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object with a header")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut reply: A) -> Result<(), A::Error> {
+        if reply.next_key::<Cow<'_, str>>()?.is_some_and(|name| name == "header") {
+            let Header { cluster_id, .. } = reply.next_value()?;
+            *self.0 = cluster_id.and_then(|text| text.parse().ok());
+        }
+        Ok(())
+    }
+}
+
 /// Reads what came with an HTTP `status` other than 200.
 pub(super) fn failure(status: u16, reply: &[u8]) -> ErrorKind {
     /// The most of a foreign answer that a message repeats, in bytes.
     const EXCERPT: usize = 120;
 
-    if let Ok(Failure { code, error, message }) = serde_json::from_slice(reply) {
-        let message = repeated(&message.or(error).unwrap_or_default());
-        return ErrorKind::Answer { reason: Reason::of(code, &message), code, message };
-    }
-    let excerpt = reply[..reply.len().min(EXCERPT)].trim_ascii().escape_ascii();
-    ErrorKind::NotEtcd { status, problem: format!("\"{excerpt}\"") }
-}
-
-/// Reads the line that an answer of many lines ends with when it fails.
-pub(super) fn stream_failure(line: &[u8]) -> ErrorKind {
-    /// The error of a gateway's stream.
+    /// The error of an answer of many lines.
     #[derive(Deserialize)]
     struct StreamFailure<'a> {
         #[serde(borrow)]
         error: &'a RawValue,
     }
 
-    let error = serde_json::from_slice(line).map(|StreamFailure { error }| error.get());
-    failure(200, error.map_or(line, str::as_bytes))
+    let nested: Result<StreamFailure<'_>, _> = serde_json::from_slice(reply);
+    let parsed = serde_json::from_slice(reply)
+        .or_else(|error| serde_json::from_str(nested.map_err(|_| error)?.error.get()));
+    if let Ok(Failure { code, error, message }) = parsed {
+        let message = repeated(&message.or(error).unwrap_or_default());
+        return ErrorKind::Answer { reason: Reason::of(code, &message), code, message };
+    }
+    let excerpt = reply[..reply.len().min(EXCERPT)].trim_ascii().escape_ascii().to_string();
+    let says = |text: &str| excerpt.contains(text);
+    match status {
+        400 if says("CommonName of client") => ErrorKind::Credentials(format!(
+            "\"{excerpt}\": etcd's gateway takes no certificate with a CommonName from a client \
+             while authentication is on: name one without a CommonName in \
+             etcd.tls.certificate_path, and log in with etcd.username"
+        )),
+        // What a proxy says of a server that speaks HTTP/2 alone.
+        _ if says("malformed HTTP") => ErrorKind::GrpcOnly,
+        status => ErrorKind::NotEtcd { status, problem: format!("\"{excerpt}\"") },
+    }
 }
 
 /// A server's text as a message repeats it: on one line, and not without end.

@@ -2,7 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 use std::time::Duration;
@@ -32,7 +32,7 @@ struct Fault {
 
 #[derive(Default)]
 struct Shared {
-    target: u16,
+    target: AtomicU16,
     fault: Mutex<Fault>,
     changed: Condvar,
     streams: Mutex<Vec<TcpStream>>,
@@ -46,7 +46,7 @@ impl Proxy {
     pub(crate) fn before(target: u16) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let port = listener.local_addr().unwrap().port();
-        let shared = Arc::new(Shared { target, ..Shared::default() });
+        let shared = Arc::new(Shared { target: target.into(), ..Shared::default() });
         let accepting = Arc::clone(&shared);
         // It ends with the tests' process.
         thread::spawn(move || {
@@ -55,6 +55,11 @@ impl Proxy {
             }
         });
         Self { port, shared }
+    }
+
+    /// Lets new connections lead to another port.
+    pub(crate) fn lead_to(&self, target: u16) {
+        self.shared.target.store(target, Ordering::SeqCst);
     }
 
     /// Closes all connections.
@@ -136,7 +141,8 @@ impl Shared {
         if self.fault.lock().unwrap().refuse {
             return;
         }
-        let Ok(server) = TcpStream::connect(("127.0.0.1", self.target)) else { return };
+        let target = self.target.load(Ordering::SeqCst);
+        let Ok(server) = TcpStream::connect(("127.0.0.1", target)) else { return };
         for stream in [&client, &server] {
             stream.set_nodelay(true).unwrap();
             self.streams.lock().unwrap().push(stream.try_clone().unwrap());
