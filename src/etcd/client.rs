@@ -126,8 +126,7 @@ impl Client {
             .iter()
             .map(|text| endpoint::parse(text, tls))
             .collect::<Result<Vec<_>>>()?;
-        let mut http = options.http(&cancel);
-        let found = endpoint::find(&mut http, &endpoints)?;
+        let (http, found) = endpoint::find(|| options.http(&cancel), &endpoints)?;
         let shared = Shared {
             order: Order::new(endpoints.len(), found.at),
             options,
@@ -156,7 +155,7 @@ impl Client {
     pub fn clusters(&self) -> Vec<(String, u64)> {
         let shared = &*self.shared;
         let ask = |endpoint: &Endpoint| {
-            let mut http = shared.options.http(&shared.cancel);
+            let mut http = shared.http();
             http.set_timeouts(shared.options.timeouts().short());
             let cluster = endpoint::cluster(&mut http, &endpoint.url, shared.prefix);
             cluster.ok().map(|cluster| (endpoint.name.clone(), cluster))
@@ -272,22 +271,20 @@ impl Client {
     }
 
     /// A page beside the gateway, of the endpoint that is asked first.
-    pub(super) fn page(&mut self, path: &str) -> Result<&[u8]> {
+    pub(super) fn page(&self, path: &str) -> Result<Vec<u8>> {
         let shared = &self.shared;
         let at = shared.order.first();
-        let url = format!("{}{path}", shared.endpoints[at].url);
-        self.http.set_timeouts(shared.options.timeouts());
-        self.http.get(&url).map_err(|kind| shared.error(at, "reading", kind))?;
-        Ok(self.http.reply())
+        // A connection of its own: nothing on it says which cluster it leads to.
+        let mut http = shared.http();
+        let page = http.get(&format!("{}{path}", shared.endpoints[at].url));
+        page.map_err(|kind| shared.error(at, "reading", kind))?;
+        Ok(http.reply().to_vec())
     }
 }
 
 impl Clone for Client {
     fn clone(&self) -> Self {
-        Self {
-            http: self.shared.options.http(&self.shared.cancel),
-            shared: Arc::clone(&self.shared),
-        }
+        Self { http: self.shared.http(), shared: Arc::clone(&self.shared) }
     }
 }
 
@@ -304,6 +301,11 @@ impl Options {
 }
 
 impl Shared {
+    /// Connections that are not made yet.
+    pub(super) fn http(&self) -> Http {
+        self.options.http(&self.cancel)
+    }
+
     pub(super) fn url(&self, at: usize, path: &str) -> String {
         format!("{}{}{path}", self.endpoints[at].url, self.prefix)
     }

@@ -19,19 +19,21 @@ pub(super) struct Found {
     pub(super) cluster: u64,
 }
 
-/// The first endpoint that answers.
-pub(super) fn find(http: &mut Http, endpoints: &[Endpoint]) -> Result<Found> {
+/// The first endpoint that answers, and the connection to it. `connect` gives one that is not made
+/// yet: none is kept to an endpoint that failed.
+pub(super) fn find(connect: impl Fn() -> Http, endpoints: &[Endpoint]) -> Result<(Http, Found)> {
     let mut earlier = Vec::new();
     for (at, Endpoint { name, url }) in endpoints.iter().enumerate() {
-        let answer = version(http, url)
-            .and_then(|prefix| Ok(Found { at, prefix, cluster: cluster(http, url, prefix)? }))
+        let mut http = connect();
+        let answer = version(&mut http, url)
+            .and_then(|prefix| Ok(Found { at, prefix, cluster: cluster(&mut http, url, prefix)? }))
             .map_err(|kind| explained(kind, name, url));
         match answer {
             Ok(found) => {
                 for error in earlier {
                     log::warn!("etcd: {error}; {name} answered instead");
                 }
-                return Ok(found);
+                return Ok((http, found));
             }
             Err(kind) => {
                 let error = Error::at_start(name.clone(), kind);

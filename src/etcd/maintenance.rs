@@ -71,7 +71,7 @@ impl Client {
         if status.quota_bytes.is_none() {
             // Members before 3.6 tell it there, and only if their metrics may be read.
             let metrics = self.page("/metrics").unwrap_or_default();
-            status.quota_bytes = quota(&String::from_utf8_lossy(metrics));
+            status.quota_bytes = quota(&String::from_utf8_lossy(&metrics));
         }
         Ok(status)
     }

@@ -1,5 +1,10 @@
 //! What the gateway answers. Fields with a zero value are left out of a reply, so each one here
 //! has a default; fields that are not read here are skipped.
+//!
+//! There are two gateways. The first (grpc-gateway 1: etcd 3.4 and upstream's 3.5) writes errors as
+//! `{error, message, code}`, and a watch's as `{"error":{grpc_code, http_code, message}}`; the
+//! second (grpc-gateway 2: from 3.6 on, and Debian's 3.5.16) as `{code, message, details}`, and a
+//! watch's as `{"error":{code, message, details}}`.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -107,7 +112,7 @@ pub(super) struct Version<'a> {
     pub(super) etcdserver: Cow<'a, str>,
 }
 
-/// An error: `error`, `code` and, from 3.4 on, `message`; from 3.6 on without `error`.
+/// An error of either gateway.
 #[derive(Deserialize)]
 struct Failure<'a> {
     #[serde(alias = "grpc_code")]
@@ -253,6 +258,23 @@ mod tests {
     }
 
     #[test]
+    fn the_cluster_is_read_without_the_rest() {
+        for (reply, expected) in [
+            (
+                r#"{"header":{"cluster_id":"18446744073709551615","revision":"5"},"kvs":[]}"#,
+                Some(u64::MAX),
+            ),
+            (r#"{ "header" : {"cluster_id": "7"}, "kvs": [ this is not read"#, Some(7)),
+            (r#"{"header":{"revision":"5"}}"#, None),
+            (r#"{"header":{"cluster_id":"many"}}"#, None),
+            ("{}", None),
+            ("<html>", None),
+        ] {
+            assert_eq!(cluster(reply.as_bytes()), expected, "{reply}");
+        }
+    }
+
+    #[test]
     fn hostile_replies_are_errors() {
         let deep = "[".repeat(100_000);
         for reply in [
@@ -314,6 +336,29 @@ mod tests {
             ),
             (r#"{"code":3,"message":"etcdserver: key is not provided"}"#, Reason::Other),
             (r#"{"code":3}"#, Reason::Other),
+            // Before 3.6, and from 3.6 on.
+            (
+                r#"{"error":"etcdserver: rpc not supported for learner","message":"etcdserver: rpc not supported for learner","code":14}"#,
+                Reason::Learner,
+            ),
+            (
+                r#"{"code":9,"message":"etcdserver: rpc not supported for learner","details":[]}"#,
+                Reason::Learner,
+            ),
+            (
+                r#"{"error":"etcdserver: not capable","message":"etcdserver: not capable","code":14}"#,
+                Reason::Unavailable,
+            ),
+            (r#"{"code":9,"message":"etcdserver: not capable"}"#, Reason::Unavailable),
+            // A watch's first message, which has a status of its own.
+            (
+                r#"{"error":{"code":16,"message":"etcdserver: invalid auth token","details":[]}}"#,
+                Reason::Token,
+            ),
+            (
+                r#"{"error":{"grpc_code":14,"http_code":503,"message":"etcdserver: no leader","http_status":"Service Unavailable"}}"#,
+                Reason::Unavailable,
+            ),
         ] {
             let ErrorKind::Answer { reason, .. } = failure(400, reply.as_bytes()) else {
                 panic!("{reply}");

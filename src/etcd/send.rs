@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::client::{Client, Request};
+use super::client::{Client, Request, Shared};
 use super::endpoint;
 use super::error::{Error, ErrorKind, Result};
 use super::http::{Lines, Over, Sent};
@@ -83,9 +83,17 @@ impl Client {
         let url = self.shared.url(at, request.path);
         for over in CONNECTIONS {
             let sent = self.http.post(&url, token, request.body, over);
-            match sent.map_err(|kind| self.shared.error(at, request.doing, kind))? {
-                Sent::Answered(()) => return self.compare_cluster(at, request.doing),
-                Sent::NotSent => self.identify(at, request.doing)?,
+            let sent = sent.and_then(|sent| match reply::cluster(self.http.reply()) {
+                Some(found) if matches!(sent, Sent::Answered(())) => {
+                    self.shared.accept(found).map(|()| sent)
+                }
+                // A few answers do not say it.
+                _ => Ok(sent),
+            });
+            match sent {
+                Ok(Sent::Answered(())) => return Ok(()),
+                Ok(Sent::NotSent) => self.identify(at, request.doing)?,
+                Err(kind) => return Err(self.failed(at, request.doing, kind)),
             }
         }
         Err(self.shared.error(at, request.doing, no_connection()))
@@ -93,21 +101,31 @@ impl Client {
 
     /// Makes a connection, and has the member say that it belongs to the accepted cluster.
     fn identify(&mut self, at: usize, doing: &'static str) -> Result<()> {
-        let shared = &self.shared;
+        let shared = Arc::clone(&self.shared);
         endpoint::cluster(&mut self.http, &shared.endpoints[at].url, shared.prefix)
-            .map_err(|kind| shared.error(at, doing, kind))?;
-        self.compare_cluster(at, doing)
+            .and_then(|found| shared.accept(found))
+            .map_err(|kind| {
+                // The next request would go over it without a question.
+                self.http = shared.http();
+                shared.error(at, doing, kind)
+            })
     }
 
-    /// Whether the last answer came from the accepted cluster. A few answers do not say.
-    fn compare_cluster(&self, at: usize, doing: &'static str) -> Result<()> {
-        let accepted = self.shared.cluster;
-        match reply::cluster(self.http.reply()) {
-            Some(found) if found != accepted => {
-                Err(self.shared.error(at, doing, ErrorKind::OtherCluster { found, accepted }))
-            }
-            _ => Ok(()),
+    /// The error of a request that failed so. A connection on which something else than a member of
+    /// the accepted cluster answers is not kept.
+    fn failed(&mut self, at: usize, doing: &'static str, kind: ErrorKind) -> Error {
+        if !matches!(kind, ErrorKind::Answer { .. }) {
+            self.http = self.shared.http();
         }
+        self.shared.error(at, doing, kind)
+    }
+}
+
+impl Shared {
+    /// Refuses an answer of another cluster than the accepted one.
+    fn accept(&self, found: u64) -> std::result::Result<(), ErrorKind> {
+        let accepted = self.cluster;
+        if found == accepted { Ok(()) } else { Err(ErrorKind::OtherCluster { found, accepted }) }
     }
 }
 

@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 use pg2etcd::disposition::Disposition;
 use pg2etcd::etcd::{Client, ErrorKind, Options, Reason, Txn};
 use pg2etcd::stop::Stop;
-use rustix::process::{Pid, Signal, kill_process};
 
 use super::{Etcd, options};
 use crate::members::Members;
@@ -98,14 +97,14 @@ fn a_stop_ends_every_wait() {
     let proxy = Proxy::before(etcd.servers.etcd_port);
     let silent = format!("127.0.0.1:{}", proxy.port);
     let stop = Stop::new().unwrap();
-    let mut client = Client::connect_until(options(&[&silent; 5]), &stop).unwrap();
+    let mut client = Client::connect_until(options(&[silent.as_str(); 5]), &stop).unwrap();
     client.txn(&mut put(b"k")).unwrap();
     proxy.hold(true);
     stop.request().unwrap();
     let begun = Instant::now();
     let error = client.get(b"k").unwrap_err();
     assert_eq!(error.kind, ErrorKind::Stopped);
-    let error = Client::connect_until(options(&[&silent; 5]), &stop).err().unwrap();
+    let error = Client::connect_until(options(&[silent.as_str(); 5]), &stop).err().unwrap();
     assert_eq!(error.kind, ErrorKind::Stopped);
     assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
 }

@@ -101,6 +101,20 @@ impl Servers {
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }
 
+    /// Whether this etcd knows an option; if not, a part of the test is left out, and the test says so.
+    #[must_use]
+    pub(crate) fn etcd_has(&self, option: &str) -> bool {
+        let program = std::env::var("ETCD_BIN").unwrap_or_else(|_| "etcd".to_owned());
+        let help = Command::new(program).arg("--help").output().expect("etcd");
+        let has = [help.stdout, help.stderr]
+            .iter()
+            .any(|text| String::from_utf8_lossy(text).contains(option));
+        if !has {
+            println!("left out: {option}: a later etcd");
+        }
+        has
+    }
+
     /// Runs etcdctl with these arguments.
     pub(crate) fn etcdctl(&self) -> Command {
         let mut command = Command::new("etcdctl");

@@ -18,6 +18,8 @@ pub(crate) struct Proxy {
 struct Fault {
     /// New connections are closed at once.
     refuse: bool,
+    /// Each request is given this answer, and goes no further.
+    answer: Option<String>,
     /// Nothing is forwarded, and nothing is closed.
     hold: bool,
     /// Nothing is forwarded to the server.
@@ -81,6 +83,17 @@ impl Proxy {
         self.set(|fault| fault.refuse = false);
     }
 
+    /// Answers itself, as a proxy does before a server that is away, until `None`.
+    pub(crate) fn answer(&self, status_and_body: Option<(&str, &str)>) {
+        self.set(|fault| {
+            fault.answer = status_and_body.map(|(status, body)| {
+                let length = body.len();
+                format!("HTTP/1.1 {status}\r\nContent-Length: {length}\r\n\r\n{body}")
+            });
+        });
+        self.cut();
+    }
+
     /// Stops forwarding and closes nothing, or goes on.
     pub(crate) fn hold(&self, hold: bool) {
         self.set(|fault| fault.hold = hold);
@@ -137,8 +150,19 @@ impl Drop for Proxy {
 }
 
 impl Shared {
-    fn serve(self: &Arc<Self>, client: TcpStream) {
-        if self.fault.lock().unwrap().refuse {
+    fn serve(self: &Arc<Self>, mut client: TcpStream) {
+        let fault = self.fault.lock().unwrap().clone();
+        if fault.refuse {
+            return;
+        }
+        if let Some(answer) = fault.answer {
+            self.streams.lock().unwrap().push(client.try_clone().unwrap());
+            thread::spawn(move || {
+                let mut request = vec![0; 64 << 10];
+                while let Ok(1..) = client.read(&mut request) {
+                    let _ = client.write_all(answer.as_bytes());
+                }
+            });
             return;
         }
         let target = self.target.load(Ordering::SeqCst);
