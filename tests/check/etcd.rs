@@ -85,11 +85,16 @@ fn endpoints(servers: &Servers, launch: &Launch, checks: &mut Checks) {
 }
 
 fn space(servers: &Servers, launch: &Launch, checks: &mut Checks) {
-    let status = servers.etcdctl().args(["endpoint", "status", "-w", "json"]).output().unwrap();
-    let status: serde_json::Value = serde_json::from_slice(&status.stdout).unwrap();
-    let size = status[0]["Status"]["dbSize"].as_u64().expect("a size");
-    // Nearly reached is four fifths. etcd 3.6 takes a page more for its start.
-    let quota = format!("--quota-backend-bytes={}", size * 10 / 9 + 4096);
+    servers.put("k", &"x".repeat(100_000));
+    // It counts when the file has it.
+    let size = wait_for("the size", || {
+        let status = servers.etcdctl().args(["endpoint", "status", "-w", "json"]).output().unwrap();
+        let status: serde_json::Value = serde_json::from_slice(&status.stdout).unwrap();
+        let size = status[0]["Status"]["dbSize"].as_u64().expect("a size");
+        if size > 100_000 { Ok(size) } else { Err(size.to_string()) }
+    });
+    // Less than 64 operations may take, and a page more than etcd 3.6 takes for its start.
+    let quota = format!("--quota-backend-bytes={}", size + 5000);
     servers.restart(Part::Etcd, &["--etcd-arg", &quota]);
     let nearly_full = checks.run(launch);
     nearly_full.warn("space", "which is nearly reached", "--quota-backend-bytes");

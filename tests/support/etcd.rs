@@ -31,7 +31,17 @@ pub(crate) struct Position {
     pub(crate) path: String,
     pub(crate) committed_at: String,
     #[serde(default)]
+    pub(crate) last_commit: Option<LastCommit>,
+    #[serde(default)]
     pub(crate) partial: Option<String>,
+}
+
+/// The last transaction that etcd holds.
+#[derive(Clone, Debug, Deserialize, PartialEq)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct LastCommit {
+    pub(crate) lsn: String,
+    pub(crate) xid: u32,
 }
 
 impl Position {
