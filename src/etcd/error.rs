@@ -55,6 +55,9 @@ pub enum ErrorKind {
         /// What is wrong with the answer.
         problem: String,
     },
+    /// The gateway takes no client certificate with a CommonName while authentication is on: it
+    /// would be a user's name (etcd source, `embed/serve.go`).
+    NamedCertificate,
     /// The port speaks gRPC and has no gateway.
     GrpcOnly,
     /// The endpoint belongs to another cluster than the one that was accepted.
@@ -128,12 +131,9 @@ impl Error {
         if !self.endpoint_failed() {
             return own;
         }
-        let hope = |disposition: &Disposition| match disposition {
-            Disposition::Retry => 2,
-            Disposition::Refused => 1,
-            Disposition::Redump | Disposition::Fatal => 0,
-        };
-        self.earlier.iter().map(Self::own_disposition).chain([own]).max_by_key(hope).unwrap_or(own)
+        let all = || self.earlier.iter().map(Self::own_disposition).chain([own]);
+        let hopeful = [Disposition::Retry, Disposition::Refused];
+        hopeful.into_iter().find(|hope| all().any(|one| one == *hope)).unwrap_or(own)
     }
 
     fn own_disposition(&self) -> Disposition {
@@ -145,7 +145,7 @@ impl Error {
             | ErrorKind::OtherCluster { .. }
             | ErrorKind::Stopped => Disposition::Retry,
             ErrorKind::Answer { reason, .. } => reason.disposition(),
-            ErrorKind::Credentials(_) => Disposition::Refused,
+            ErrorKind::Credentials(_) | ErrorKind::NamedCertificate => Disposition::Refused,
             // At the start no gateway, TLS asked for in clear text, and a name that the server does
             // not go by are settings. Another status may be a proxy's, in front of an etcd that
             // restarts; once there was an etcd, any may be.
@@ -168,6 +168,7 @@ impl Error {
             ErrorKind::NotSent(_)
             | ErrorKind::TooOld(_)
             | ErrorKind::Credentials(_)
+            | ErrorKind::NamedCertificate
             | ErrorKind::GrpcOnly
             // If at all, then elsewhere.
             | ErrorKind::OtherCluster { .. }
@@ -217,6 +218,7 @@ impl Error {
             | ErrorKind::Closed
             | ErrorKind::TimedOut(_)
             | ErrorKind::Credentials(_)
+            | ErrorKind::NamedCertificate
             | ErrorKind::GrpcOnly
             | ErrorKind::OtherCluster { .. }
             | ErrorKind::NotEtcd { .. } => true,
@@ -359,6 +361,11 @@ impl fmt::Display for ErrorKind {
             Self::ReplyTooLarge(limit) => {
                 write!(f, "the answer is larger than the {limit} bytes that are read at most")
             }
+            Self::NamedCertificate => f.write_str(
+                "etcd's gateway refuses a client certificate with a CommonName while authentication \
+                 is on: name one without a CommonName in etcd.tls.certificate_path, and log in with \
+                 etcd.username",
+            ),
             Self::GrpcOnly => f.write_str(
                 "this port speaks gRPC alone: name the server's --listen-client-http-urls in \
                  etcd.endpoints",

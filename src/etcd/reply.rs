@@ -200,11 +200,7 @@ pub(super) fn failure(status: u16, reply: &[u8]) -> ErrorKind {
     let excerpt = reply[..reply.len().min(EXCERPT)].trim_ascii().escape_ascii().to_string();
     let says = |text: &str| excerpt.contains(text);
     match status {
-        400 if says("CommonName of client") => ErrorKind::Credentials(format!(
-            "\"{excerpt}\": etcd's gateway takes no certificate with a CommonName from a client \
-             while authentication is on: name one without a CommonName in \
-             etcd.tls.certificate_path, and log in with etcd.username"
-        )),
+        400 if says("CommonName of client") => ErrorKind::NamedCertificate,
         // What a proxy says of a server that speaks HTTP/2 alone.
         _ if says("malformed HTTP") => ErrorKind::GrpcOnly,
         status => ErrorKind::NotEtcd { status, problem: format!("\"{excerpt}\"") },

@@ -109,6 +109,8 @@ pub(super) fn of_etcd(error: &etcd::Error, otherwise: &str) -> Unmet {
         }
         (
             etcd::ErrorKind::NotEtcd { .. }
+            | etcd::ErrorKind::GrpcOnly
+            | etcd::ErrorKind::NamedCertificate
             | etcd::ErrorKind::TooOld(_)
             | etcd::ErrorKind::Endpoint(_),
             _,

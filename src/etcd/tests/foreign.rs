@@ -132,7 +132,7 @@ fn a_start_names_what_is_no_etcd() {
     assert!(error.to_string().contains("does it speak TLS? Then write https://"), "{error}");
     assert!(error.to_string().contains("Or gRPC alone?"), "{error}");
     assert_eq!(error.disposition(), Disposition::Retry);
-    // Of Go's reverse proxies and of etcd's access control.
+    // What etcd's access control says.
     let name = "CommonName of client sending a request against gateway will be ignored and not \
                 used as expected\n";
     let error = start(http("400 Bad Request", name));
