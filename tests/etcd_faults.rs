@@ -1,5 +1,7 @@
 //! etcd stops, starts again, or loses answers: nothing is lost, and nothing is done twice.
 
+use std::time::{Duration, Instant};
+
 use rustix::process::Signal;
 
 use crate::support::{
@@ -119,6 +121,120 @@ fn lost_answers_during_a_start_and_a_dump() {
         servers
             .execute("UPDATE part SET price = price + 1; DELETE FROM part WHERE number % 10 = 3");
     }
+}
+
+#[test]
+fn what_answers_in_place_of_etcd_is_waited_out() {
+    let servers = Servers::start();
+    servers.execute(SCHEMA);
+    let proxy = Proxy::before(servers.etcd_port);
+    let behind_proxy = format!("127.0.0.1:{}", proxy.port);
+    let launch = servers.daemon().set("etcd.endpoints", &behind_proxy);
+    // At the start it is a mistake in the settings.
+    proxy.answer(Some(("404 Not Found", "404 page not found")));
+    let (status, log) = launch.run();
+    assert_eq!(status, 2, "{log}");
+    assert!(log.contains(&behind_proxy) && log.contains("--enable-grpc-gateway"), "{log}");
+    proxy.answer(None);
+    let mut daemon = launch.start();
+    daemon.await_line("Dump finished");
+    for (count, (status, body)) in [
+        ("404 Not Found", "404 page not found"),
+        ("400 Bad Request", "<html>"),
+        ("405 Method Not Allowed", ""),
+        ("413 Content Too Large", "<html>too large</html>"),
+        ("421 Misdirected Request", ""),
+        ("502 Bad Gateway", "<html>"),
+        ("200 OK", "<html>maintenance</html>"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        proxy.answer(Some((status, body)));
+        servers.execute("UPDATE account SET version = version + 1");
+        let code = &status[..3];
+        let line = daemon.await_line(&format!("(HTTP status {code})"));
+        assert_eq!(line.contains("etcd.max_request_bytes"), code == "413", "{line}");
+        proxy.answer(None);
+        daemon.await_lines("Works again", count + 1);
+        caught_up(&servers);
+    }
+    assert_equal(&servers, &TABLES);
+    servers.history("/copy/", 1).assert_every_version_once("/copy/account/", "version");
+    daemon.stop();
+}
+
+#[test]
+fn another_cluster_behind_the_same_name_is_not_written() {
+    let servers = Servers::start();
+    let other = Servers::with(&["--only", "etcd"]);
+    servers.execute(SCHEMA);
+    let proxy = Proxy::before(servers.etcd_port);
+    let launch = servers.daemon().set("etcd.endpoints", format!("127.0.0.1:{}", proxy.port));
+    let mut daemon = launch.start();
+    daemon.await_line("Dump finished");
+    caught_up(&servers);
+    proxy.lead_to(other.etcd_port);
+    proxy.cut();
+    servers.execute("UPDATE account SET version = version + 1");
+    daemon.await_line("belongs to etcd cluster");
+    let before = servers.revision();
+    assert_eq!(other.revision(), 1, "{}", daemon.output());
+    proxy.lead_to(servers.etcd_port);
+    proxy.cut();
+    wait_until("the copy to go on", || servers.revision() > before);
+    assert_equal(&servers, &TABLES);
+    assert_eq!(other.revision(), 1, "{}", daemon.output());
+    assert_eq!(daemon.count("Redumping"), 0, "{}", daemon.output());
+    daemon.stop();
+
+    // At the start both are named, whichever answers first.
+    let endpoints = format!("127.0.0.1:{},127.0.0.1:{}", servers.etcd_port, other.etcd_port);
+    let (status, log) = launch.set("etcd.endpoints", endpoints).run();
+    assert_eq!(status, 2, "{log}");
+    for part in [servers.etcd_port, other.etcd_port].map(|port| format!("127.0.0.1:{port} to ")) {
+        assert!(log.contains(&part) && log.contains("several clusters"), "{log}");
+    }
+}
+
+#[test]
+fn silent_endpoints_do_not_hold_up_a_stop() {
+    let servers = Servers::start();
+    servers.execute(SCHEMA);
+    let proxies: Vec<_> = (0..5).map(|_| Proxy::before(servers.etcd_port)).collect();
+    let endpoints: Vec<_> =
+        proxies.iter().map(|proxy| format!("127.0.0.1:{}", proxy.port)).collect();
+    let launch = servers.daemon().set("etcd.endpoints", endpoints.join(","));
+    let hold = |hold: bool| proxies.iter().for_each(|proxy| proxy.hold(hold));
+    let from_client = || proxies.iter().map(Proxy::bytes_from_client).sum::<u64>();
+    let stops = |daemon: crate::support::Daemon, when: &str| {
+        let begun = Instant::now();
+        let log = daemon.stop();
+        assert!(begun.elapsed() < Duration::from_secs(5), "{when}: {:?}: {log}", begun.elapsed());
+    };
+    hold(true);
+    let daemon = launch.start();
+    wait_until("a question", || from_client() > 0);
+    stops(daemon, "at the start");
+    hold(false);
+    let mut daemon = launch.start();
+    daemon.await_line("Dump finished");
+    caught_up(&servers);
+    hold(true);
+    let before = from_client();
+    servers.execute("UPDATE account SET version = version + 1");
+    wait_until("a txn", || from_client() > before);
+    stops(daemon, "in the stream");
+    hold(false);
+    servers.execute("INSERT INTO part SELECT n, 'many', 1.0 FROM generate_series(1, 20000) n");
+    servers.execute("SELECT pg_drop_replication_slot('pg2etcd')");
+    proxies.iter().for_each(|proxy| proxy.throttle(200_000));
+    let mut daemon = launch.start();
+    daemon.await_line("Redumping");
+    let before = from_client();
+    wait_until("some rows", || from_client() > before + 100_000);
+    hold(true);
+    stops(daemon, "in a dump");
 }
 
 #[test]

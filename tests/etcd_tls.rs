@@ -136,3 +136,41 @@ fn a_copy_with_tls_at_both_ends() {
     let log = fs::read_to_string(servers.folder.join("postgres.log")).unwrap();
     assert!(!log.contains("could not receive data from client"), "without a farewell: {log}");
 }
+
+#[test]
+fn a_certificate_with_a_common_name_is_refused_by_the_gateway() {
+    let servers = Servers::start();
+    servers.execute(SCHEMA);
+    for arguments in [
+        &["user", "add", "root:secret"][..],
+        &["user", "grant-role", "root", "root"],
+        &["auth", "enable"],
+    ] {
+        servers.run_etcdctl(arguments);
+    }
+    let authority = Authority::new(&servers.folder, "ca");
+    let ca = authority.certificate.to_str().unwrap();
+    restart_etcd(&servers, &authority, &authority.issue("etcd", "", ETCD_EXTENSIONS, 2));
+    let [named, nameless] = ["root", ""].map(|name| {
+        authority.issue(&format!("client{name}"), name, "extendedKeyUsage=clientAuth", 2)
+    });
+    let launch = |issued: &Issued| {
+        servers
+            .daemon()
+            .set("etcd.tls.trusted_ca_path", ca)
+            .set("etcd.tls.certificate_path", issued.certificate())
+            .set("etcd.tls.key_path", issued.key())
+            .set("etcd.username", "root")
+            .set("etcd.password", "secret")
+    };
+    for (command, status) in [("run", 2), ("check", 1)] {
+        let (exit, log) = launch(&named).argument(command).run();
+        assert_eq!(exit, status, "{log}");
+        assert!(log.contains("name one without a CommonName in etcd.tls"), "{log}");
+        // That is the cure, and no other.
+        assert!(!log.contains("start etcd there"), "{log}");
+    }
+    let mut daemon = launch(&nameless).start();
+    daemon.await_line("Dump finished");
+    daemon.stop();
+}

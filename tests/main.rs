@@ -22,6 +22,7 @@ mod truncate;
 mod versions;
 
 mod disasters;
+mod etcd_client;
 mod etcd_faults;
 mod failover;
 mod fence;

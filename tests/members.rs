@@ -34,12 +34,30 @@ impl Members {
         members
     }
 
+    /// Adds a fourth member, which learns, and returns its endpoint.
+    pub(crate) fn add_learner(&mut self, servers: &Servers) -> String {
+        let free = || TcpListener::bind("127.0.0.1:0").unwrap();
+        let taken = (free(), free());
+        let port = |listener: &TcpListener| listener.local_addr().unwrap().port();
+        self.ports.push((port(&taken.0), port(&taken.1)));
+        drop(taken);
+        let (client, peer) = self.ports[3];
+        let peer = format!("--peer-urls=http://127.0.0.1:{peer}");
+        // The members look for each other's health first.
+        wait_until("the members to take a fourth one", || {
+            let add = ["member", "add", "member3", "--learner", &peer];
+            servers.etcdctl().args(add).output().unwrap().status.success()
+        });
+        self.running.push(self.launch(3));
+        format!("127.0.0.1:{client}")
+    }
+
     fn launch(&self, member: usize) -> Child {
         let url = |port: u16| format!("http://127.0.0.1:{port}");
         let name = |member: usize| format!("member{member}");
         let folder = self.folder.join(name(member));
         fs::create_dir_all(&folder).unwrap();
-        let cluster: Vec<_> = (0..3)
+        let cluster: Vec<_> = (0..self.ports.len())
             .map(|member| format!("{}={}", name(member), url(self.ports[member].1)))
             .collect();
         let (client, peer) = self.ports[member];
@@ -50,6 +68,7 @@ impl Members {
             .args(["--listen-client-urls", &url(client), "--advertise-client-urls", &url(client)])
             .args(["--listen-peer-urls", &url(peer), "--initial-advertise-peer-urls", &url(peer)])
             .args(["--initial-cluster", &cluster.join(",")])
+            .args(["--initial-cluster-state", if member < 3 { "new" } else { "existing" }])
             .args(["--heartbeat-interval", "50", "--election-timeout", "500"])
             .current_dir(&folder)
             .stdin(Stdio::null())

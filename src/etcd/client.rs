@@ -1,20 +1,23 @@
 //! The client: which endpoint is asked, as which user, and what is done when that fails.
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
+use super::cancel::Cancel;
 use super::endpoint::{self, Endpoint};
-use super::error::{Error, ErrorKind, Reason, Result};
-use super::http::{Http, Lines};
+use super::error::{Error, ErrorKind, MAINTAINING, Result};
+use super::http::{Http, Timeouts};
 use super::json;
+use super::order::Order;
 use super::range::Pages;
-use super::reply::{self, KeyValue, Login, RangeReply, TxnReply};
+use super::reply::{self, KeyValue, RangeReply, TxnReply};
 use super::txn::{Txn, prefix_end};
-use crate::secret::{Password, Secret};
+use crate::secret::Password;
+use crate::stop::Stop;
 use crate::tls::{Identity, NameCheck, Tls, Trust};
 
 /// What a [`Client`] is made from.
@@ -40,40 +43,53 @@ pub struct Options {
 /// A connection to etcd, kept alive between requests.
 ///
 /// A clone has a connection of its own, for a thread of its own. What clones share: the login, and
-/// which endpoint answered last, so that one thread's failure spares the others theirs.
+/// which endpoints answer, so that one thread's failure spares the others theirs.
+///
+/// It stays with the cluster whose member answered first. Nothing is sent on a connection before
+/// that member has said that it belongs to it.
 pub struct Client {
-    http: Http,
-    shared: Arc<Shared>,
+    pub(super) http: Http,
+    pub(super) shared: Arc<Shared>,
 }
 
-struct Shared {
-    options: Options,
+pub(super) struct Shared {
+    pub(super) options: Options,
     /// The endpoints, in the order of the options.
-    endpoints: Vec<Endpoint>,
+    pub(super) endpoints: Vec<Endpoint>,
     /// The gateway's path, such as `/v3`.
-    prefix: &'static str,
-    /// The index of the endpoint to ask first.
-    preferred: AtomicUsize,
+    pub(super) prefix: &'static str,
+    /// The cluster's ID.
+    pub(super) cluster: u64,
+    pub(super) order: Order,
     token: Mutex<Option<Arc<str>>>,
+    cancel: Arc<Cancel>,
 }
 
 /// What is asked of etcd.
 pub(super) struct Request<'a> {
-    doing: &'static str,
+    pub(super) doing: &'static str,
     /// The path below the prefix.
-    path: &'static str,
-    body: &'a [u8],
+    pub(super) path: &'static str,
+    pub(super) body: &'a [u8],
     /// Whether doing it twice is the same as doing it once.
-    repeatable: bool,
+    pub(super) repeatable: bool,
 }
 
 impl<'a> Request<'a> {
     pub(super) fn reading(path: &'static str, body: &'a [u8]) -> Self {
-        Self { doing: "reading", path, body, repeatable: true }
+        Self::repeatable("reading", path, body)
     }
 
     pub(super) fn watching(body: &'a [u8]) -> Self {
-        Self { doing: "watching", path: "/watch", body, repeatable: true }
+        Self::repeatable("watching", "/watch", body)
+    }
+
+    pub(super) fn maintaining(path: &'static str, body: &'a [u8]) -> Self {
+        Self::repeatable(MAINTAINING, path, body)
+    }
+
+    pub(super) fn repeatable(doing: &'static str, path: &'static str, body: &'a [u8]) -> Self {
+        Self { doing, path, body, repeatable: true }
     }
 
     fn writing(path: &'static str, body: &'a [u8]) -> Self {
@@ -82,32 +98,76 @@ impl<'a> Request<'a> {
 }
 
 impl Client {
-    /// Looks for an endpoint that answers, asks for its version and logs in if there is a user.
+    /// Looks for an endpoint that answers, asks for its version and its cluster, and logs in if
+    /// there is a user.
     ///
     /// # Errors
-    /// The last endpoint's error if none answers. An etcd before 3.3, a text that is no endpoint
-    /// and a refused login are errors that trying again does not cure.
+    /// What each endpoint failed with if none answers. An etcd before 3.3, a text that is no
+    /// endpoint and a refused login are errors that trying again does not cure.
     pub fn connect(options: Options) -> Result<Self> {
+        Self::connect_with(options, Arc::default())
+    }
+
+    /// The same, with a client of which each request, a clone's too, ends soon after `stop`.
+    ///
+    /// # Errors
+    /// As [`Self::connect`]; [`ErrorKind::Stopped`] too.
+    pub fn connect_until(options: Options, stop: &Stop) -> Result<Self> {
+        let cancel = Cancel::with(stop).map_err(|error| {
+            Error::at_start("etcd".to_owned(), ErrorKind::NotSent(error.to_string()))
+        })?;
+        Self::connect_with(options, Arc::new(cancel))
+    }
+
+    fn connect_with(options: Options, cancel: Arc<Cancel>) -> Result<Self> {
         let tls = options.trusted_ca.is_some() || options.identity.is_some();
         let endpoints = options
             .endpoints
             .iter()
             .map(|text| endpoint::parse(text, tls))
             .collect::<Result<Vec<_>>>()?;
-        let mut http = options.http();
-        let (preferred, prefix) = endpoint::find(&mut http, &endpoints)?;
+        let (http, found) = endpoint::find(|| options.http(&cancel), &endpoints)?;
         let shared = Shared {
+            order: Order::new(endpoints.len(), found.at),
             options,
             endpoints,
-            prefix,
-            preferred: AtomicUsize::new(preferred),
+            prefix: found.prefix,
+            cluster: found.cluster,
             token: Mutex::new(None),
+            cancel,
         };
         let mut client = Self { http, shared: Arc::new(shared) };
         if client.shared.options.username.is_some() {
-            client.renew_token(preferred, None)?;
+            client.renew_token(found.at, None)?;
         }
         Ok(client)
+    }
+
+    /// The ID of the cluster that this client stays with.
+    #[must_use]
+    pub fn cluster_id(&self) -> u64 {
+        self.shared.cluster
+    }
+
+    /// Asks all endpoints at once which cluster they belong to. One that does not answer soon is
+    /// left out: it is asked again before anything else is sent to it.
+    #[must_use]
+    pub fn clusters(&self) -> Vec<(String, u64)> {
+        let shared = &*self.shared;
+        let ask = |endpoint: &Endpoint| {
+            let mut http = shared.http();
+            http.set_timeouts(shared.options.timeouts().short());
+            let cluster = endpoint::cluster(&mut http, &endpoint.url, shared.prefix);
+            cluster.ok().map(|cluster| (endpoint.name.clone(), cluster))
+        };
+        thread::scope(|scope| {
+            let asked: Vec<_> = shared
+                .endpoints
+                .iter()
+                .map(|endpoint| scope.spawn(move || ask(endpoint)))
+                .collect();
+            asked.into_iter().filter_map(|thread| thread.join().ok().flatten()).collect()
+        })
     }
 
     /// Reads a key; `None` if it does not exist. The answer is no older than the question: the
@@ -154,7 +214,7 @@ impl Client {
             // The callers pair what is found with the keys, by position.
             Ok(reply) if reply.gets.len() != keys.len() => {
                 let problem = format!("{} answers to {} gets", reply.gets.len(), keys.len());
-                let at = self.shared.preferred.load(Ordering::Relaxed);
+                let at = self.shared.order.first();
                 Err(self.shared.error(at, "reading", ErrorKind::NotEtcd { status: 200, problem }))
             }
             Ok(reply) => Ok(reply.gets),
@@ -212,23 +272,6 @@ impl Client {
         reply::parse(self.http.reply()).map_err(|kind| self.shared.error(at, request.doing, kind))
     }
 
-    /// Sends a request to the endpoint that answered last, and reads the answer a line at a time,
-    /// for at most `timeout`.
-    pub(super) fn stream<T>(
-        &mut self,
-        request: &Request<'_>,
-        timeout: Duration,
-        read: impl FnOnce(Lines) -> std::result::Result<T, ErrorKind>,
-    ) -> Result<T> {
-        let shared = &self.shared;
-        let at = shared.preferred.load(Ordering::Relaxed);
-        let (url, token) = (shared.url(at, request.path), shared.token().clone());
-        self.http
-            .post_for_lines(&url, token.as_deref(), request.body, timeout)
-            .and_then(read)
-            .map_err(|kind| self.shared.error(at, request.doing, kind))
-    }
-
     /// The size of the last answer, in bytes.
     pub(super) fn reply_bytes(&self) -> usize {
         self.http.reply().len()
@@ -239,143 +282,52 @@ impl Client {
         reply::txn(self.http.reply()).map_err(|kind| self.shared.error(at, request.doing, kind))
     }
 
-    /// Sends a request to one endpoint after the other until one answers, and says which. One
-    /// that may have been carried out and must not be twice goes to no second endpoint.
-    fn send(&mut self, request: &Request<'_>) -> Result<usize> {
-        let first = self.shared.preferred.load(Ordering::Relaxed);
-        let mut at = first;
-        let mut earlier: Option<Error> = None;
-        loop {
-            let Err(error) = self.send_as_user(at, request) else {
-                if let Some(earlier) = earlier {
-                    log::warn!(
-                        "etcd: {earlier}; {} answered instead",
-                        self.shared.endpoints[at].name
-                    );
-                }
-                return Ok(at);
-            };
-            if !error.endpoint_failed() {
-                return Err(error);
-            }
-            let next = self.shared.move_on(at);
-            if next == first || (error.outcome_open() && !request.repeatable) {
-                return Err(error);
-            }
-            at = next;
-            earlier = Some(error);
-        }
-    }
-
-    /// Sends a request, and once more after a new login if the token is no longer good: tokens
-    /// expire, and a restart or a change of users makes etcd forget them.
-    fn send_as_user(&mut self, at: usize, request: &Request<'_>) -> Result<()> {
-        let token = self.shared.token().clone();
-        match self.post(at, request, token.as_deref()) {
-            Err(error)
-                if error.reason() == Some(Reason::Token)
-                    && self.shared.options.username.is_some() =>
-            {
-                let token = self.renew_token(at, token.as_deref())?;
-                self.post(at, request, Some(&token))
-            }
-            sent => sent,
-        }
-    }
-
-    /// Logs in, unless another clone has done so since `stale` was the token. The others wait
-    /// for this login rather than each log in on its own.
-    fn renew_token(&mut self, at: usize, stale: Option<&str>) -> Result<Arc<str>> {
-        let shared = Arc::clone(&self.shared);
-        let mut token = shared.token();
-        if let Some(token) = &*token
-            && Some(&**token) != stale
-        {
-            return Ok(Arc::clone(token));
-        }
-        let new = self.log_in(at)?;
-        *token = Some(Arc::clone(&new));
-        Ok(new)
-    }
-
-    fn log_in(&mut self, at: usize) -> Result<Arc<str>> {
-        #[derive(Serialize)]
-        struct Credentials<'a> {
-            name: &'a str,
-            password: &'a str,
-        }
-
-        const DOING: &str = "logging in";
-        let options = &self.shared.options;
-        let password = options.password.as_ref().map(Password::reveal).transpose();
-        let password = password.map_err(|problem| {
-            let problem = format!("etcd.password_file: {problem}");
-            self.shared.error(at, DOING, ErrorKind::Credentials(problem))
-        })?;
-        let credentials = Credentials {
-            name: options.username.as_deref().unwrap_or_default(),
-            password: password.as_ref().map_or("", Secret::reveal),
-        };
-        // Two strings always have a JSON form.
-        let body = serde_json::to_vec(&credentials).unwrap_or_default();
-        let request =
-            Request { doing: DOING, path: "/auth/authenticate", body: &body, repeatable: true };
-        self.post(at, &request, None)?;
-        let login: Login<'_> =
-            reply::parse(self.http.reply()).map_err(|kind| self.shared.error(at, DOING, kind))?;
-        log::debug!("etcd: Logged in at {}", self.shared.endpoints[at].name);
-        Ok(login.token.into())
-    }
-
     /// A page beside the gateway, of the endpoint that is asked first.
-    pub(super) fn page(&mut self, path: &str) -> Result<&[u8]> {
+    pub(super) fn page(&self, path: &str) -> Result<Vec<u8>> {
         let shared = &self.shared;
-        let at = shared.preferred.load(Ordering::Relaxed);
-        let url = format!("{}{path}", shared.endpoints[at].url);
-        self.http.get(&url).map_err(|kind| shared.error(at, "reading", kind))?;
-        Ok(self.http.reply())
-    }
-
-    fn post(&mut self, at: usize, request: &Request<'_>, token: Option<&str>) -> Result<()> {
-        let shared = &self.shared;
-        self.http
-            .post(&shared.url(at, request.path), token, request.body)
-            .map_err(|kind| shared.error(at, request.doing, kind))
+        let at = shared.order.first();
+        // A connection of its own: nothing on it says which cluster it leads to.
+        let mut http = shared.http();
+        let page = http.get(&format!("{}{path}", shared.endpoints[at].url));
+        page.map_err(|kind| shared.error(at, "reading", kind))?;
+        Ok(http.reply().to_vec())
     }
 }
 
 impl Clone for Client {
     fn clone(&self) -> Self {
-        Self { http: self.shared.options.http(), shared: Arc::clone(&self.shared) }
+        Self { http: self.shared.http(), shared: Arc::clone(&self.shared) }
     }
 }
 
 impl Options {
-    fn http(&self) -> Http {
+    fn http(&self, cancel: &Arc<Cancel>) -> Http {
         let trust = self.trusted_ca.clone().map_or(Trust::System, Trust::File);
         let (name, identity) = (NameCheck::AlternativeName, self.identity.clone());
-        Http::new(self.dial_timeout, self.request_timeout, Tls { trust, name, identity })
+        Http::new(self.timeouts(), Tls { trust, name, identity }, Arc::clone(cancel))
+    }
+
+    pub(super) fn timeouts(&self) -> Timeouts {
+        Timeouts { dial: self.dial_timeout, request: self.request_timeout }
     }
 }
 
 impl Shared {
-    fn url(&self, at: usize, path: &str) -> String {
+    /// Connections that are not made yet.
+    pub(super) fn http(&self) -> Http {
+        self.options.http(&self.cancel)
+    }
+
+    pub(super) fn url(&self, at: usize, path: &str) -> String {
         format!("{}{}{path}", self.endpoints[at].url, self.prefix)
     }
 
-    fn error(&self, at: usize, doing: &'static str, kind: ErrorKind) -> Error {
-        Error { doing, endpoint: self.endpoints[at].name.clone(), kind }
+    pub(super) fn error(&self, at: usize, doing: &'static str, kind: ErrorKind) -> Error {
+        let endpoint = self.endpoints[at].name.clone();
+        Error { doing, endpoint, kind, earlier: Vec::new(), accepted: true }
     }
 
-    /// Lets requests begin with the endpoint after the one `at` fault, unless another clone has
-    /// done so, and says which one follows.
-    fn move_on(&self, at: usize) -> usize {
-        let next = (at + 1) % self.endpoints.len();
-        let _ = self.preferred.compare_exchange(at, next, Ordering::Relaxed, Ordering::Relaxed);
-        next
-    }
-
-    fn token(&self) -> MutexGuard<'_, Option<Arc<str>>> {
+    pub(super) fn token(&self) -> MutexGuard<'_, Option<Arc<str>>> {
         // The token is replaced in one assignment: a thread that panicked left it whole.
         self.token.lock().unwrap_or_else(PoisonError::into_inner)
     }

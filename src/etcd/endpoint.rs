@@ -1,32 +1,95 @@
-//! Which endpoint answers, and under which path its gateway is.
+//! Which endpoint answers, under which path its gateway is, and which cluster it belongs to.
 
 use super::error::{Error, ErrorKind, Result};
-use super::http::Http;
+use super::http::{Http, Over};
 use super::reply::{self, Version};
 
-/// The index of the first endpoint that answers, and its gateway's path.
-pub(super) fn find(http: &mut Http, endpoints: &[Endpoint]) -> Result<(usize, &'static str)> {
-    let mut last = None;
+/// A txn of nothing: every member but a learner answers it by itself, whoever asks, and its
+/// answer names the cluster.
+const NOTHING: &[u8] = b"{}";
+
+/// What answers at an endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Found {
+    /// The endpoint's index.
+    pub(super) at: usize,
+    /// The gateway's path, such as `/v3`.
+    pub(super) prefix: &'static str,
+    /// The cluster's ID.
+    pub(super) cluster: u64,
+}
+
+/// The first endpoint that answers, and the connection to it. `connect` gives one that is not made
+/// yet: none is kept to an endpoint that failed.
+pub(super) fn find(connect: impl Fn() -> Http, endpoints: &[Endpoint]) -> Result<(Http, Found)> {
+    let mut earlier = Vec::new();
     for (at, Endpoint { name, url }) in endpoints.iter().enumerate() {
-        let version = http.get(&format!("{url}/version"));
-        let prefix = version.and_then(|()| prefix(http.reply())).map_err(|kind| match kind {
-            // So a server with TLS ends a request in clear text.
-            ErrorKind::Broken(cause) if url.starts_with("http://") => {
-                ErrorKind::Broken(format!("{cause}: does it speak TLS? Then write https://{name}"))
+        let mut http = connect();
+        let answer = version(&mut http, url)
+            .and_then(|prefix| Ok(Found { at, prefix, cluster: cluster(&mut http, url, prefix)? }))
+            .map_err(|kind| explained(kind, name, url));
+        match answer {
+            Ok(found) => {
+                for error in earlier {
+                    log::warn!("etcd: {error}; {name} answered instead");
+                }
+                return Ok((http, found));
             }
-            kind => kind,
-        });
-        match prefix.map_err(|kind| Error { doing: "connecting", endpoint: name.clone(), kind }) {
-            Ok(prefix) => return Ok((at, prefix)),
-            Err(error) if error.endpoint_failed() => last = Some(error),
-            Err(error) => return Err(error),
+            Err(kind) => {
+                let error = Error::at_start(name.clone(), kind);
+                if !error.endpoint_failed() {
+                    return Err(error.after(earlier));
+                }
+                earlier.push(error);
+            }
         }
     }
-    Err(last.unwrap_or(Error {
-        doing: "connecting",
-        endpoint: "etcd.endpoints".to_owned(),
-        kind: ErrorKind::Endpoint("there is none"),
-    }))
+    let none = || {
+        let rule = ErrorKind::Endpoint("there is none");
+        Error::at_start("etcd.endpoints".to_owned(), rule)
+    };
+    Err(earlier.pop().map_or_else(none, |last| last.after(earlier)))
+}
+
+fn version(http: &mut Http, url: &str) -> std::result::Result<&'static str, ErrorKind> {
+    http.get(&format!("{url}/version"))?;
+    prefix(http.reply())
+}
+
+/// The cluster of the member at `url`.
+pub(super) fn cluster(
+    http: &mut Http,
+    url: &str,
+    prefix: &str,
+) -> std::result::Result<u64, ErrorKind> {
+    http.post(&format!("{url}{prefix}/kv/txn"), None, NOTHING, Over::Any)?;
+    reply::txn(http.reply())?;
+    reply::cluster(http.reply()).ok_or_else(|| ErrorKind::NotEtcd {
+        status: 200,
+        problem: "it names no cluster".to_owned(),
+    })
+}
+
+/// Says more of a server that does not speak the gateway's language.
+fn explained(kind: ErrorKind, name: &str, url: &str) -> ErrorKind {
+    let is_plain = url.starts_with("http://");
+    let hint = match is_plain {
+        true => format!(
+            "does it speak TLS? Then write https://{name}. Or gRPC alone? Then name the server's \
+             --listen-client-http-urls"
+        ),
+        false => {
+            "does it speak gRPC alone? Then name the server's --listen-client-http-urls".to_owned()
+        }
+    };
+    match kind {
+        ErrorKind::Closed => {
+            ErrorKind::Broken(format!("the server closed it without an answer: {hint}"))
+        }
+        // So a server with TLS ends a request in clear text.
+        ErrorKind::Broken(cause) if is_plain => ErrorKind::Broken(format!("{cause}: {hint}")),
+        kind => kind,
+    }
 }
 
 /// The gateway's path (etcd manual, "gRPC gateway": "Notes").
@@ -51,11 +114,11 @@ pub(super) struct Endpoint {
 
 /// An endpoint given as its name or as a URL; `tls` says whether a name alone stands for TLS.
 pub(super) fn parse(text: &str, tls: bool) -> Result<Endpoint> {
-    let fault = |rule| Error {
-        doing: "reading etcd.endpoints",
+    let fault = |rule| {
         // What stands before an @ may be a password.
-        endpoint: text.rsplit('@').next().unwrap_or_default().to_owned(),
-        kind: ErrorKind::Endpoint(rule),
+        let endpoint = text.rsplit('@').next().unwrap_or_default().to_owned();
+        let doing = "reading etcd.endpoints";
+        Error { doing, ..Error::at_start(endpoint, ErrorKind::Endpoint(rule)) }
     };
     let (scheme, name) = match text.split_once("://") {
         Some((scheme @ ("http" | "https"), name)) => (scheme, name),

@@ -5,6 +5,9 @@ use std::time::Duration;
 
 use crate::disposition::Disposition;
 
+/// What is done when a member is asked how it is.
+pub(super) const MAINTAINING: &str = "asking how the member is";
+
 /// The result of a request to etcd.
 pub type Result<T> = std::result::Result<T, Error>;
 
@@ -17,6 +20,10 @@ pub struct Error {
     pub endpoint: String,
     /// What happened.
     pub kind: ErrorKind,
+    /// What happened at the endpoints that were asked before.
+    pub(super) earlier: Vec<Error>,
+    /// Whether etcd had answered this client before.
+    pub(super) accepted: bool,
 }
 
 /// What happened to a request.
@@ -26,6 +33,8 @@ pub enum ErrorKind {
     NotSent(String),
     /// The connection broke before the whole answer was there; the text is the cause.
     Broken(String),
+    /// The connection ended without a byte of an answer.
+    Closed,
     /// No answer came in this time, `etcd.request_timeout`.
     TimedOut(Duration),
     /// etcd answered with an error.
@@ -46,6 +55,20 @@ pub enum ErrorKind {
         /// What is wrong with the answer.
         problem: String,
     },
+    /// The gateway takes no client certificate with a CommonName while authentication is on: it
+    /// would be a user's name (etcd source, `embed/serve.go`).
+    NamedCertificate,
+    /// The port speaks gRPC and has no gateway.
+    GrpcOnly,
+    /// The endpoint belongs to another cluster than the one that was accepted.
+    OtherCluster {
+        /// Its cluster's ID.
+        found: u64,
+        /// The accepted cluster's ID.
+        accepted: u64,
+    },
+    /// It was left because a stop was asked for.
+    Stopped,
     /// An etcd of this version, which has no v3 gateway that can be used.
     TooOld(String),
     /// A password, a key or a certificate that cannot be used, or that one side does not accept
@@ -60,6 +83,8 @@ pub enum ErrorKind {
 pub enum Reason {
     /// No leader, a leader that changed, a request that took etcd too long, a member that stops.
     Unavailable,
+    /// The member is a learner, which takes no part yet.
+    Learner,
     /// etcd is behind with its work and did not take the request.
     TooManyRequests,
     /// The store has reached `--quota-backend-bytes`.
@@ -88,22 +113,51 @@ pub enum Reason {
 }
 
 impl Error {
-    /// What follows from it.
+    /// An error of an endpoint that is asked for the first time.
+    pub(crate) fn at_start(endpoint: String, kind: ErrorKind) -> Self {
+        Self { doing: "connecting", endpoint, kind, earlier: Vec::new(), accepted: false }
+    }
+
+    /// The same after the failures of other endpoints.
+    pub(super) fn after(mut self, earlier: Vec<Self>) -> Self {
+        self.earlier = earlier;
+        self
+    }
+
+    /// What follows from it. If endpoints failed one after the other, the most hopeful counts.
     #[must_use]
     pub fn disposition(&self) -> Disposition {
+        let own = self.own_disposition();
+        if !self.endpoint_failed() {
+            return own;
+        }
+        let all = || self.earlier.iter().map(Self::own_disposition).chain([own]);
+        let hopeful = [Disposition::Retry, Disposition::Refused];
+        hopeful.into_iter().find(|hope| all().any(|one| one == *hope)).unwrap_or(own)
+    }
+
+    fn own_disposition(&self) -> Disposition {
         match &self.kind {
-            ErrorKind::NotSent(_) | ErrorKind::Broken(_) | ErrorKind::TimedOut(_) => {
-                Disposition::Retry
-            }
+            ErrorKind::NotSent(_)
+            | ErrorKind::Broken(_)
+            | ErrorKind::Closed
+            | ErrorKind::TimedOut(_)
+            | ErrorKind::OtherCluster { .. }
+            | ErrorKind::Stopped => Disposition::Retry,
             ErrorKind::Answer { reason, .. } => reason.disposition(),
-            ErrorKind::Credentials(_) => Disposition::Refused,
-            // TLS asked for in clear text, no gateway, a name that the server does not go by: all
-            // are settings. Another status may be a proxy's, in front of an etcd that restarts.
-            ErrorKind::NotEtcd { status: 400 | 404 | 421, .. }
-            | ErrorKind::ReplyTooLarge(_)
-            | ErrorKind::TooOld(_)
-            | ErrorKind::Endpoint(_) => Disposition::Fatal,
-            ErrorKind::NotEtcd { .. } => Disposition::Retry,
+            ErrorKind::Credentials(_) | ErrorKind::NamedCertificate => Disposition::Refused,
+            // At the start no gateway, TLS asked for in clear text, and a name that the server does
+            // not go by are settings. Another status may be a proxy's, in front of an etcd that
+            // restarts; once there was an etcd, any may be.
+            ErrorKind::GrpcOnly | ErrorKind::NotEtcd { status: 400 | 404 | 405 | 421, .. }
+                if !self.accepted =>
+            {
+                Disposition::Fatal
+            }
+            ErrorKind::GrpcOnly | ErrorKind::NotEtcd { .. } => Disposition::Retry,
+            ErrorKind::ReplyTooLarge(_) | ErrorKind::TooOld(_) | ErrorKind::Endpoint(_) => {
+                Disposition::Fatal
+            }
         }
     }
 
@@ -114,10 +168,16 @@ impl Error {
             ErrorKind::NotSent(_)
             | ErrorKind::TooOld(_)
             | ErrorKind::Credentials(_)
+            | ErrorKind::NamedCertificate
+            | ErrorKind::GrpcOnly
+            // If at all, then elsewhere.
+            | ErrorKind::OtherCluster { .. }
             | ErrorKind::Endpoint(_) => false,
             ErrorKind::Broken(_)
+            | ErrorKind::Closed
             | ErrorKind::TimedOut(_)
             | ErrorKind::ReplyTooLarge(_)
+            | ErrorKind::Stopped
             | ErrorKind::NotEtcd { .. } => true,
             ErrorKind::Answer { reason, code, .. } => reason.outcome_open(*code),
         }
@@ -141,8 +201,28 @@ impl Error {
     /// What to do about it, if it is more than to try again.
     #[must_use]
     pub fn cure(&self) -> Option<&'static str> {
-        match self.kind {
+        match &self.kind {
+            // Not to be had below a path.
+            ErrorKind::Answer { reason: Reason::PermissionDenied, .. }
+                if self.doing == MAINTAINING =>
+            {
+                Some("let a user with the role root ask")
+            }
             ErrorKind::Answer { reason, .. } => reason.cure(),
+            ErrorKind::NamedCertificate => Some(
+                "name one without a CommonName in etcd.tls.certificate_path, and log in with \
+                 etcd.username",
+            ),
+            ErrorKind::GrpcOnly => {
+                Some("name the server's --listen-client-http-urls in etcd.endpoints")
+            }
+            ErrorKind::OtherCluster { .. } => Some(
+                "correct etcd.endpoints, or restart pg2etcd if this cluster has taken the other's \
+                 place",
+            ),
+            ErrorKind::NotEtcd { status: 413, .. } => {
+                Some("raise that proxy's own limit, or lower etcd.max_request_bytes")
+            }
             ErrorKind::NotEtcd { .. } => {
                 Some("look at etcd.endpoints, and at the server's --enable-grpc-gateway")
             }
@@ -150,7 +230,9 @@ impl Error {
             ErrorKind::Endpoint(_) => Some("correct etcd.endpoints"),
             ErrorKind::NotSent(_)
             | ErrorKind::Broken(_)
+            | ErrorKind::Closed
             | ErrorKind::TimedOut(_)
+            | ErrorKind::Stopped
             | ErrorKind::ReplyTooLarge(_)
             | ErrorKind::Credentials(_) => None,
         }
@@ -167,11 +249,20 @@ impl Error {
         match &self.kind {
             ErrorKind::NotSent(_)
             | ErrorKind::Broken(_)
+            | ErrorKind::Closed
             | ErrorKind::TimedOut(_)
             | ErrorKind::Credentials(_)
+            | ErrorKind::NamedCertificate
+            | ErrorKind::GrpcOnly
+            | ErrorKind::OtherCluster { .. }
             | ErrorKind::NotEtcd { .. } => true,
-            ErrorKind::Answer { reason, .. } => *reason == Reason::Unavailable,
-            ErrorKind::ReplyTooLarge(_) | ErrorKind::TooOld(_) | ErrorKind::Endpoint(_) => false,
+            ErrorKind::Answer { reason, .. } => {
+                matches!(reason, Reason::Unavailable | Reason::Learner)
+            }
+            ErrorKind::ReplyTooLarge(_)
+            | ErrorKind::Stopped
+            | ErrorKind::TooOld(_)
+            | ErrorKind::Endpoint(_) => false,
         }
     }
 }
@@ -180,7 +271,7 @@ impl Reason {
     /// What an answer with this gRPC code and message is about. One code stands for many errors,
     /// so the message has to tell them apart.
     pub(super) fn of(code: u32, message: &str) -> Self {
-        const BY_MESSAGE: [(u32, &str, Reason); 11] = [
+        const BY_MESSAGE: [(u32, &str, Reason); 14] = [
             (3, "request is too large", Reason::RequestTooLarge),
             (3, "too many operations", Reason::TooManyOperations),
             (3, "duplicate key", Reason::DuplicateKey),
@@ -191,22 +282,28 @@ impl Reason {
             (8, "database space exceeded", Reason::NoSpace),
             (8, "message larger than max", Reason::MessageTooLarge),
             (9, "authentication is not enabled", Reason::AuthDisabled),
+            // Code 14 before 3.6.
+            (9, "not supported for learner", Reason::Learner),
+            (14, "not supported for learner", Reason::Learner),
+            (9, "not capable", Reason::Unavailable),
             (11, "has been compacted", Reason::Compacted),
         ];
-        match code {
+        let by_message = BY_MESSAGE
+            .iter()
+            .find(|(of_code, text, _)| *of_code == code && message.contains(text))
+            .map(|(_, _, reason)| *reason);
+        by_message.unwrap_or(match code {
             7 => Self::PermissionDenied,
             14 => Self::Unavailable,
             16 => Self::Token,
-            _ => BY_MESSAGE
-                .iter()
-                .find(|(of_code, text, _)| *of_code == code && message.contains(text))
-                .map_or(Self::Other, |(_, _, reason)| *reason),
-        }
+            _ => Self::Other,
+        })
     }
 
     fn disposition(self) -> Disposition {
         match self {
             Self::Unavailable
+            | Self::Learner
             | Self::TooManyRequests
             | Self::NoSpace
             | Self::Compacted
@@ -228,7 +325,8 @@ impl Reason {
             // These codes say that the request was looked at and turned down: invalid argument,
             // not found, already exists, failed precondition, out of range, unimplemented.
             Self::Other => !matches!(code, 3 | 5 | 6 | 9 | 11 | 12),
-            Self::TooManyRequests
+            Self::Learner
+            | Self::TooManyRequests
             | Self::NoSpace
             | Self::RequestTooLarge
             | Self::TooManyOperations
@@ -246,6 +344,9 @@ impl Reason {
         Some(match self {
             Self::Unavailable | Self::TooManyRequests | Self::Compacted | Self::Other => {
                 return None;
+            }
+            Self::Learner => {
+                "promote it (etcdctl member promote), or leave it out of etcd.endpoints until then"
             }
             Self::NoSpace => {
                 "compact and defragment etcd or raise its --quota-backend-bytes, then disarm \
@@ -275,6 +376,9 @@ impl Reason {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for earlier in &self.earlier {
+            write!(f, "{earlier}; ")?;
+        }
         f.write_str(&self.problem())?;
         self.cure().map_or(Ok(()), |cure| write!(f, ": {cure}"))
     }
@@ -286,6 +390,7 @@ impl fmt::Display for ErrorKind {
         match self {
             Self::NotSent(cause) => write!(f, "no connection: {cause}"),
             Self::Broken(cause) => write!(f, "the connection broke: {cause}"),
+            Self::Closed => f.write_str("the server closed the connection without an answer"),
             Self::TimedOut(timeout) => {
                 write!(f, "no answer within {timeout:?} (etcd.request_timeout)")
             }
@@ -293,6 +398,21 @@ impl fmt::Display for ErrorKind {
             Self::ReplyTooLarge(limit) => {
                 write!(f, "the answer is larger than the {limit} bytes that are read at most")
             }
+            Self::NamedCertificate => f.write_str(
+                "etcd's gateway refuses a client certificate with a CommonName while authentication \
+                 is on",
+            ),
+            Self::GrpcOnly => f.write_str("this port speaks gRPC alone"),
+            Self::OtherCluster { found, accepted } => write!(
+                f,
+                "it belongs to etcd cluster {found:x} and the copy is in {accepted:x}"
+            ),
+            Self::Stopped => f.write_str("left, since a stop was asked for"),
+            Self::NotEtcd { status: 413, problem } => write!(
+                f,
+                "the request is larger than what stands before etcd takes (HTTP status 413): \
+                 {problem}"
+            ),
             Self::NotEtcd { status, problem } => write!(
                 f,
                 "this is no answer of etcd's v3 gateway (HTTP status {status}): {problem}"

@@ -23,6 +23,7 @@ pub fn reply(input: &[u8]) {
     }
     reply::parse::<Login<'_>>(input).map_or_else(|kind| assert_one_line(&kind), drop);
     endpoint::prefix(input).map_or_else(|kind| assert_one_line(&kind), |_| ());
+    let _ = reply::cluster(input);
     assert_one_line(&reply::failure(500, input));
 }
 

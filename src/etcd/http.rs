@@ -1,25 +1,21 @@
-//! One kept-alive HTTP connection. This file alone knows ureq.
+//! HTTP requests on a kept connection.
 //!
 //! Before ureq takes a kept connection it looks whether the server has closed it or it has been
-//! idle for 15 seconds, and if so makes a new one. It sets TCP_NODELAY.
+//! idle for 15 seconds, and if so wants a new one.
 
-use std::fmt;
 use std::io::{BufRead, BufReader, ErrorKind as IoErrorKind, Read};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use ureq::config::Config;
-use ureq::http::Uri;
 use ureq::typestate::WithBody;
-use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
-use ureq::unversioned::transport::{
-    ConnectionDetails, Connector, DefaultConnector, NextTimeout, Transport,
-};
 use ureq::{Agent, Body, BodyReader, RequestBuilder};
 
+use super::cancel::Cancel;
+use super::dial::{Dial, NoConnection, Unresolved};
 use super::error::ErrorKind;
-use super::one_write::OneWrite;
-use super::reply;
-use super::tls::{self, TlsTransport, Unusable};
+use super::one_write::Misfit;
+use super::{reply, tls};
 use crate::tls::{Tls, refusal};
 
 /// The most that is read of an answer, in bytes: what a server sends must not fill the memory.
@@ -28,15 +24,51 @@ const REPLY_LIMIT: usize = 32 << 20;
 /// The size of the buffer that a request leaves through, in bytes: a txn of 128 rows fits.
 const OUTPUT_BUFFER: usize = 256 << 10;
 
-/// A connection, made when it is first needed and whenever the one before has broken.
+/// A connection to each endpoint, kept from one request to the next.
 pub(super) struct Http {
     agent: Agent,
-    request_timeout: Duration,
+    timeouts: Timeouts,
+    cancel: Arc<Cancel>,
+    may_connect: Arc<AtomicBool>,
     reply: Vec<u8>,
 }
 
+/// How long a server may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Timeouts {
+    /// To take a connection.
+    pub(super) dial: Duration,
+    /// To answer a request, from its first byte to the answer's last.
+    pub(super) request: Duration,
+}
+
+impl Timeouts {
+    /// Those of an endpoint of which little is hoped.
+    pub(super) fn short(self) -> Self {
+        let request = self.request / 4;
+        Self { dial: self.dial.min(request), request }
+    }
+}
+
+/// The connection that a request is sent on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Over {
+    /// One that was kept, of which is known where it leads.
+    Kept,
+    /// The same, or a new one.
+    Any,
+}
+
+/// What became of a request that may go over a kept connection only.
+pub(super) enum Sent<T> {
+    /// It was answered.
+    Answered(T),
+    /// There was no such connection.
+    NotSent,
+}
+
 impl Http {
-    pub(super) fn new(dial_timeout: Duration, request_timeout: Duration, tls: Tls) -> Self {
+    pub(super) fn new(timeouts: Timeouts, tls: Tls, cancel: Arc<Cancel>) -> Self {
         let config = Agent::config_builder()
             // An error of etcd's is told in the body of a status such as 400.
             .http_status_as_error(false)
@@ -45,17 +77,17 @@ impl Http {
             .max_redirects(0)
             .max_redirects_will_error(false)
             .user_agent(concat!("pg2etcd/", env!("CARGO_PKG_VERSION")))
-            .timeout_connect(Some(dial_timeout))
-            .timeout_global(Some(request_timeout))
             .output_buffer_size(OUTPUT_BUFFER)
             .build();
-        let dial = Dial {
-            connector: DefaultConnector::default(),
-            resolver: DefaultResolver::default(),
-            tls,
-        };
+        let may_connect = Arc::new(AtomicBool::new(true));
+        let dial = Dial { tls, cancel: Arc::clone(&cancel), allowed: Arc::clone(&may_connect) };
         let agent = Agent::with_parts(config, dial, Unresolved);
-        Self { agent, request_timeout, reply: Vec::new() }
+        Self { agent, timeouts, cancel, may_connect, reply: Vec::new() }
+    }
+
+    /// How long a server may take from now on.
+    pub(super) fn set_timeouts(&mut self, timeouts: Timeouts) {
+        self.timeouts = timeouts;
     }
 
     /// The last answer.
@@ -65,8 +97,13 @@ impl Http {
 
     /// Asks for a page; the answer is in [`Self::reply`].
     pub(super) fn get(&mut self, url: &str) -> Result<(), ErrorKind> {
-        let sent = self.agent.get(url).call();
-        self.receive(sent)
+        self.may_connect.store(true, Ordering::Relaxed);
+        let request = self.agent.get(url).config();
+        let request = request
+            .timeout_connect(Some(self.timeouts.dial))
+            .timeout_global(Some(self.timeouts.request))
+            .build();
+        self.receive(request.call()).map(drop)
     }
 
     /// Posts a JSON body; the answer is in [`Self::reply`].
@@ -75,9 +112,10 @@ impl Http {
         url: &str,
         token: Option<&str>,
         body: &[u8],
-    ) -> Result<(), ErrorKind> {
-        let sent = self.request(url, token).send(body);
-        self.receive(sent)
+        over: Over,
+    ) -> Result<Sent<()>, ErrorKind> {
+        let request = self.request(url, token, over, self.timeouts.request);
+        self.receive(request.send(body))
     }
 
     /// Posts a JSON body; the answer comes a line at a time, for at most `timeout` from now on.
@@ -86,22 +124,34 @@ impl Http {
         url: &str,
         token: Option<&str>,
         body: &[u8],
+        over: Over,
         timeout: Duration,
-    ) -> Result<Lines, ErrorKind> {
-        let request = self.request(url, token);
-        let sent = request.config().timeout_global(Some(timeout)).build().send(body);
-        let response = sent.map_err(|error| failure(error, timeout))?;
+    ) -> Result<Sent<Lines>, ErrorKind> {
+        let response = match self.request(url, token, over, timeout).send(body) {
+            Err(error) if wants_a_connection(&error) => return Ok(Sent::NotSent),
+            sent => sent.map_err(|error| failure(error, timeout, &self.cancel))?,
+        };
         let status = response.status().as_u16();
         let body = BufReader::new(response.into_body().into_reader());
-        let mut lines = Lines { body, line: Vec::new(), timeout };
+        let cancel = Arc::clone(&self.cancel);
+        let mut lines = Lines { body, line: Vec::new(), timeout, cancel };
         match status {
-            200 => Ok(lines),
+            200 => Ok(Sent::Answered(lines)),
             status => Err(reply::failure(status, lines.next()?.unwrap_or_default())),
         }
     }
 
-    fn request(&self, url: &str, token: Option<&str>) -> RequestBuilder<WithBody> {
-        let request = self.agent.post(url).content_type("application/json");
+    fn request(
+        &self,
+        url: &str,
+        token: Option<&str>,
+        over: Over,
+        timeout: Duration,
+    ) -> RequestBuilder<WithBody> {
+        self.may_connect.store(over == Over::Any, Ordering::Relaxed);
+        let request = self.agent.post(url).content_type("application/json").config();
+        let request =
+            request.timeout_connect(Some(self.timeouts.dial)).timeout_global(Some(timeout)).build();
         match token {
             Some(token) => request.header("Authorization", token),
             None => request,
@@ -111,18 +161,22 @@ impl Http {
     fn receive(
         &mut self,
         sent: Result<ureq::http::Response<Body>, ureq::Error>,
-    ) -> Result<(), ErrorKind> {
+    ) -> Result<Sent<()>, ErrorKind> {
         self.reply.clear();
-        let mut response = sent.map_err(|error| failure(error, self.request_timeout))?;
+        let timeout = self.timeouts.request;
+        let mut response = match sent {
+            Err(error) if wants_a_connection(&error) => return Ok(Sent::NotSent),
+            sent => sent.map_err(|error| failure(error, timeout, &self.cancel))?,
+        };
         // One byte more than the limit tells an answer that is too large from one that just fits.
         let mut reader = response.body_mut().as_reader().take(REPLY_LIMIT as u64 + 1);
         let read = reader.read_to_end(&mut self.reply);
-        read.map_err(|error| failure(error.into(), self.request_timeout))?;
+        read.map_err(|error| failure(error.into(), timeout, &self.cancel))?;
         if self.reply.len() > REPLY_LIMIT {
             return Err(ErrorKind::ReplyTooLarge(REPLY_LIMIT));
         }
         match response.status().as_u16() {
-            200 => Ok(()),
+            200 => Ok(Sent::Answered(())),
             status => Err(reply::failure(status, &self.reply)),
         }
     }
@@ -133,6 +187,7 @@ pub(super) struct Lines {
     body: BufReader<BodyReader<'static>>,
     line: Vec<u8>,
     timeout: Duration,
+    cancel: Arc<Cancel>,
 }
 
 impl Lines {
@@ -144,7 +199,7 @@ impl Lines {
         self.line.clear();
         let mut body = (&mut self.body).take(REPLY_LIMIT as u64);
         let read = body.read_until(b'\n', &mut self.line);
-        match read.map_err(|error| failure(error.into(), self.timeout))? {
+        match read.map_err(|error| failure(error.into(), self.timeout, &self.cancel))? {
             0 => Ok(None),
             REPLY_LIMIT => Err(ErrorKind::ReplyTooLarge(REPLY_LIMIT)),
             _ => Ok(Some(&self.line)),
@@ -152,7 +207,20 @@ impl Lines {
     }
 }
 
-fn failure(error: ureq::Error, timeout: Duration) -> ErrorKind {
+fn wants_a_connection(error: &ureq::Error) -> bool {
+    match error {
+        ureq::Error::Other(cause) => {
+            matches!(cause.downcast_ref(), Some(NoConnection::NotAllowed))
+        }
+        _ => false,
+    }
+}
+
+fn failure(error: ureq::Error, timeout: Duration, cancel: &Cancel) -> ErrorKind {
+    // Whatever else may be wrong, nothing is to be done about it any more.
+    if cancel.is_over() {
+        return ErrorKind::Stopped;
+    }
     match error {
         ureq::Error::Other(cause) => match cause.downcast::<NoConnection>() {
             Ok(cause) => cause.kind(),
@@ -162,106 +230,12 @@ fn failure(error: ureq::Error, timeout: Duration) -> ErrorKind {
         ureq::Error::Io(error) if error.kind() == IoErrorKind::UnexpectedEof => {
             ErrorKind::Broken("the server closed it".to_owned())
         }
-        ureq::Error::Io(error) => match refusal(&error, &tls::NAMES) {
-            Some(reason) => ErrorKind::Credentials(reason),
-            None => ErrorKind::Broken(error.to_string()),
+        ureq::Error::Io(error) => match (Misfit::of(&error), refusal(&error, &tls::NAMES)) {
+            (Some(Misfit::Nothing), _) => ErrorKind::Closed,
+            (Some(Misfit::Http2), _) => ErrorKind::GrpcOnly,
+            (None, Some(reason)) => ErrorKind::Credentials(reason),
+            (None, None) => ErrorKind::Broken(error.to_string()),
         },
         error => ErrorKind::Broken(error.to_string()),
     }
 }
-
-/// Makes connections. It looks the host's name up itself, since ureq does so for each request, in
-/// a thread of its own, and it marks a failure as one before anything was sent.
-#[derive(Debug)]
-struct Dial {
-    connector: DefaultConnector,
-    resolver: DefaultResolver,
-    tls: Tls,
-}
-
-impl Connector for Dial {
-    type Out = Box<dyn Transport>;
-
-    fn connect(
-        &self,
-        details: &ConnectionDetails<'_>,
-        chained: Option<()>,
-    ) -> Result<Option<Self::Out>, ureq::Error> {
-        self.resolver
-            .resolve(details.uri, details.config, details.timeout)
-            .and_then(|addrs| self.connector.connect(&with_addrs(details, addrs), chained))
-            .and_then(|transport| match transport {
-                Some(transport) if details.needs_tls() => {
-                    let transport = TlsTransport::begin(&self.tls, transport, details)?;
-                    Ok(Some(Box::new(transport) as Self::Out))
-                }
-                transport => Ok(transport),
-            })
-            .map(|made| made.map(|inner| Box::new(OneWrite::new(inner)) as Self::Out))
-            .map_err(|error| ureq::Error::Other(Box::new(NoConnection(error))))
-    }
-}
-
-fn with_addrs<'a>(
-    details: &ConnectionDetails<'a>,
-    addrs: ResolvedSocketAddrs,
-) -> ConnectionDetails<'a> {
-    ConnectionDetails {
-        uri: details.uri,
-        addrs,
-        config: details.config,
-        request_level: details.request_level,
-        resolver: details.resolver,
-        now: details.now,
-        timeout: details.timeout,
-        current_time: details.current_time.clone(),
-        run_connector: details.run_connector.clone(),
-        register_shutdown: details.register_shutdown.clone(),
-    }
-}
-
-/// Leaves the looking up to [`Dial`].
-#[derive(Debug)]
-struct Unresolved;
-
-impl Resolver for Unresolved {
-    fn resolve(
-        &self,
-        _: &Uri,
-        _: &Config,
-        _: NextTimeout,
-    ) -> Result<ResolvedSocketAddrs, ureq::Error> {
-        Ok(self.empty())
-    }
-}
-
-/// Why there is no connection.
-#[derive(Debug)]
-struct NoConnection(ureq::Error);
-
-impl NoConnection {
-    fn kind(&self) -> ErrorKind {
-        match &self.0 {
-            ureq::Error::Other(cause) if cause.is::<Unusable>() => {
-                ErrorKind::Credentials(cause.to_string())
-            }
-            ureq::Error::Io(error) => match refusal(error, &tls::NAMES) {
-                Some(reason) => ErrorKind::Credentials(reason),
-                None => ErrorKind::NotSent(self.to_string()),
-            },
-            _ => ErrorKind::NotSent(self.to_string()),
-        }
-    }
-}
-
-impl fmt::Display for NoConnection {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.0 {
-            ureq::Error::Timeout(_) => f.write_str("it was not made within etcd.dial_timeout"),
-            ureq::Error::Io(error) => error.fmt(f),
-            error => error.fmt(f),
-        }
-    }
-}
-
-impl std::error::Error for NoConnection {}

@@ -59,7 +59,8 @@ impl Client {
     /// # Errors
     /// When no endpoint answers it.
     pub fn member_status(&mut self) -> Result<MemberStatus> {
-        let reply: StatusReply<'_> = self.ask(&Request::reading("/maintenance/status", b"{}"))?;
+        let reply: StatusReply<'_> =
+            self.ask(&Request::maintaining("/maintenance/status", b"{}"))?;
         let mut status = MemberStatus {
             version: reply.version.into_owned(),
             has_leader: reply.leader.is_some_and(|leader| leader != "0"),
@@ -70,7 +71,7 @@ impl Client {
         if status.quota_bytes.is_none() {
             // Members before 3.6 tell it there, and only if their metrics may be read.
             let metrics = self.page("/metrics").unwrap_or_default();
-            status.quota_bytes = quota(&String::from_utf8_lossy(metrics));
+            status.quota_bytes = quota(&String::from_utf8_lossy(&metrics));
         }
         Ok(status)
     }
@@ -81,7 +82,7 @@ impl Client {
     /// When no endpoint answers it.
     pub fn alarms(&mut self) -> Result<Vec<String>> {
         let body = b"{\"action\":\"GET\"}";
-        let reply: AlarmReply = self.ask(&Request::reading("/maintenance/alarm", body))?;
+        let reply: AlarmReply = self.ask(&Request::maintaining("/maintenance/alarm", body))?;
         Ok(reply.alarms.into_iter().map(|member| member.alarm).collect())
     }
 

@@ -1,8 +1,11 @@
 //! A connection on which a request leaves in one write.
 //!
 //! ureq writes the header of a request and then its body, for which the server would wake up
-//! twice.
+//! twice. It does not tell either whether a connection ended before the first byte of an answer,
+//! nor what a server that does not speak HTTP/1.1 says.
 
+use std::fmt;
+use std::io::{self, ErrorKind};
 use std::mem::take;
 
 use ureq::Error;
@@ -19,15 +22,35 @@ pub(super) struct OneWrite {
     inner: Box<dyn Transport>,
     buffers: LazyBuffers,
     held: Vec<u8>,
+    /// Whether anything has come since the last request left.
+    answered: bool,
+    /// Whether anything has ever come.
+    greeted: bool,
+}
+
+/// What is wrong with an answer before it is one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Misfit {
+    /// The connection ended without a byte of it.
+    Nothing,
+    /// It begins as HTTP/2 does: the server speaks gRPC, and nothing else.
+    Http2,
 }
 
 impl OneWrite {
     pub(super) fn new(inner: Box<dyn Transport>) -> Self {
-        Self { inner, buffers: LazyBuffers::new(INPUT_BUFFER, HELD), held: Vec::new() }
+        Self {
+            inner,
+            buffers: LazyBuffers::new(INPUT_BUFFER, HELD),
+            held: Vec::new(),
+            answered: false,
+            greeted: false,
+        }
     }
 
     fn flush(&mut self, timeout: NextTimeout) -> Result<(), Error> {
         let held = take(&mut self.held);
+        self.answered &= held.is_empty();
         let mut rest = &held[..];
         while !rest.is_empty() {
             let output = self.inner.buffers().output();
@@ -54,9 +77,20 @@ impl Transport for OneWrite {
 
     fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, Error> {
         self.flush(timeout)?;
-        if !self.inner.maybe_await_input(timeout)? {
-            return Ok(false);
+        match self.inner.maybe_await_input(timeout) {
+            Ok(true) => {}
+            Ok(false) if self.answered => return Ok(false),
+            Ok(false) => return Err(Misfit::Nothing.into()),
+            Err(Error::Io(error)) if is_reset(&error) && !self.answered => {
+                return Err(Misfit::Nothing.into());
+            }
+            Err(error) => return Err(error),
         }
+        self.answered = true;
+        if !self.greeted && begins_with_settings(self.inner.buffers().input()) {
+            return Err(Misfit::Http2.into());
+        }
+        self.greeted = true;
         let (input, room) = (self.inner.buffers().input(), self.buffers.input_append_buf());
         let amount = input.len().min(room.len());
         room[..amount].copy_from_slice(&input[..amount]);
@@ -71,5 +105,63 @@ impl Transport for OneWrite {
 
     fn is_tls(&self) -> bool {
         self.inner.is_tls()
+    }
+}
+
+impl Misfit {
+    /// The misfit that an error is about.
+    pub(super) fn of(error: &io::Error) -> Option<Self> {
+        error.get_ref()?.downcast_ref().copied()
+    }
+}
+
+impl From<Misfit> for Error {
+    fn from(misfit: Misfit) -> Self {
+        Self::Io(io::Error::new(ErrorKind::InvalidData, misfit))
+    }
+}
+
+impl fmt::Display for Misfit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Nothing => "the server closed the connection without an answer",
+            Self::Http2 => "the server speaks HTTP/2 alone",
+        })
+    }
+}
+
+impl std::error::Error for Misfit {}
+
+fn is_reset(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe)
+}
+
+/// Whether bytes begin with a SETTINGS frame (RFC 9113, 4.1 and 6.5), which is what an HTTP/2
+/// server sends first, whatever it is asked.
+fn begins_with_settings(bytes: &[u8]) -> bool {
+    match bytes.first_chunk::<9>() {
+        // Length, type 4, no flags, stream 0.
+        Some([0, high, low, 4, 0, 0, 0, 0, 0]) => u16::from_be_bytes([*high, *low]) % 6 == 0,
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_settings_frame_is_no_answer() {
+        for (bytes, expected) in [
+            // What a port for gRPC alone of etcd 3.5.16 sends: MAX_FRAME_SIZE.
+            (&b"\0\0\x06\x04\0\0\0\0\0\0\x05\0\0\x40\0"[..], true),
+            (b"\0\0\0\x04\0\0\0\0\0", true),
+            (b"\0\0\x06\x04\0\0\0\0", false),
+            (b"\0\0\x05\x04\0\0\0\0\0", false),
+            (b"HTTP/1.1 200 OK\r\n", false),
+            (b"", false),
+        ] {
+            assert_eq!(begins_with_settings(bytes), expected, "{bytes:?}");
+        }
     }
 }

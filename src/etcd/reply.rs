@@ -1,9 +1,16 @@
 //! What the gateway answers. Fields with a zero value are left out of a reply, so each one here
 //! has a default; fields that are not read here are skipped.
+//!
+//! There are two gateways. The first (grpc-gateway 1: etcd 3.4 and upstream's 3.5) writes errors as
+//! `{error, message, code}`, and a watch's as `{"error":{grpc_code, http_code, message}}`; the
+//! second (grpc-gateway 2: from 3.6 on, and Debian's 3.5.16) as `{code, message, details}`, and a
+//! watch's as `{"error":{code, message, details}}`.
 
 use std::borrow::Cow;
+use std::fmt;
 
 use serde::Deserialize;
+use serde::de::{Deserializer as _, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::error::{ErrorKind, Reason};
@@ -59,6 +66,8 @@ pub(super) struct RangeReply {
 /// ResponseHeader.
 #[derive(Debug, Default, Deserialize)]
 pub(super) struct Header {
+    /// The cluster's ID, an unsigned number of 64 bits.
+    pub(super) cluster_id: Option<String>,
     /// The store's revision.
     #[serde(default, deserialize_with = "json::int64")]
     pub(super) revision: i64,
@@ -103,7 +112,7 @@ pub(super) struct Version<'a> {
     pub(super) etcdserver: Cow<'a, str>,
 }
 
-/// An error: `error`, `code` and, from 3.4 on, `message`; from 3.6 on without `error`.
+/// An error of either gateway.
 #[derive(Deserialize)]
 struct Failure<'a> {
     #[serde(alias = "grpc_code")]
@@ -142,30 +151,60 @@ pub(super) fn txn(reply: &[u8]) -> Result<TxnReply, ErrorKind> {
     Ok(TxnReply { succeeded, revision: header.revision, gets, deleted })
 }
 
+/// The ID of the cluster that answers; `None` if the answer names none.
+pub(super) fn cluster(reply: &[u8]) -> Option<u64> {
+    let mut found = None;
+    // What follows the header is not read: this ends in an error, and that of a page is long.
+    let _ = serde_json::Deserializer::from_slice(reply).deserialize_map(ClusterOf(&mut found));
+    found
+}
+
+/// Finds the cluster in an answer's header, which stands first.
+struct ClusterOf<'a>(&'a mut Option<u64>);
+
+impl<'de> Visitor<'de> for ClusterOf<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object with a header")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut reply: A) -> Result<(), A::Error> {
+        if reply.next_key::<Cow<'_, str>>()?.is_some_and(|name| name == "header") {
+            let Header { cluster_id, .. } = reply.next_value()?;
+            *self.0 = cluster_id.and_then(|text| text.parse().ok());
+        }
+        Ok(())
+    }
+}
+
 /// Reads what came with an HTTP `status` other than 200.
 pub(super) fn failure(status: u16, reply: &[u8]) -> ErrorKind {
     /// The most of a foreign answer that a message repeats, in bytes.
     const EXCERPT: usize = 120;
 
-    if let Ok(Failure { code, error, message }) = serde_json::from_slice(reply) {
-        let message = repeated(&message.or(error).unwrap_or_default());
-        return ErrorKind::Answer { reason: Reason::of(code, &message), code, message };
-    }
-    let excerpt = reply[..reply.len().min(EXCERPT)].trim_ascii().escape_ascii();
-    ErrorKind::NotEtcd { status, problem: format!("\"{excerpt}\"") }
-}
-
-/// Reads the line that an answer of many lines ends with when it fails.
-pub(super) fn stream_failure(line: &[u8]) -> ErrorKind {
-    /// The error of a gateway's stream.
+    /// The error of an answer of many lines.
     #[derive(Deserialize)]
     struct StreamFailure<'a> {
         #[serde(borrow)]
         error: &'a RawValue,
     }
 
-    let error = serde_json::from_slice(line).map(|StreamFailure { error }| error.get());
-    failure(200, error.map_or(line, str::as_bytes))
+    let nested: Result<StreamFailure<'_>, _> = serde_json::from_slice(reply);
+    let parsed = serde_json::from_slice(reply)
+        .or_else(|error| serde_json::from_str(nested.map_err(|_| error)?.error.get()));
+    if let Ok(Failure { code, error, message }) = parsed {
+        let message = repeated(&message.or(error).unwrap_or_default());
+        return ErrorKind::Answer { reason: Reason::of(code, &message), code, message };
+    }
+    let excerpt = reply[..reply.len().min(EXCERPT)].trim_ascii().escape_ascii().to_string();
+    let says = |text: &str| excerpt.contains(text);
+    match status {
+        400 if says("CommonName of client") => ErrorKind::NamedCertificate,
+        // What a proxy says of a server that speaks HTTP/2 alone.
+        _ if says("malformed HTTP") => ErrorKind::GrpcOnly,
+        status => ErrorKind::NotEtcd { status, problem: format!("\"{excerpt}\"") },
+    }
 }
 
 /// A server's text as a message repeats it: on one line, and not without end.
@@ -212,6 +251,23 @@ mod tests {
         let deletes = br#"{"succeeded":true,"responses":[{"response_delete_range":{"deleted":"7"}},
             {"response_delete_range":{}},{"response_delete_range":{"deleted":1}}]}"#;
         assert_eq!(txn(deletes).map(|reply| reply.deleted), Ok(8));
+    }
+
+    #[test]
+    fn the_cluster_is_read_without_the_rest() {
+        for (reply, expected) in [
+            (
+                r#"{"header":{"cluster_id":"18446744073709551615","revision":"5"},"kvs":[]}"#,
+                Some(u64::MAX),
+            ),
+            (r#"{ "header" : {"cluster_id": "7"}, "kvs": [ this is not read"#, Some(7)),
+            (r#"{"header":{"revision":"5"}}"#, None),
+            (r#"{"header":{"cluster_id":"many"}}"#, None),
+            ("{}", None),
+            ("<html>", None),
+        ] {
+            assert_eq!(cluster(reply.as_bytes()), expected, "{reply}");
+        }
     }
 
     #[test]
@@ -276,6 +332,29 @@ mod tests {
             ),
             (r#"{"code":3,"message":"etcdserver: key is not provided"}"#, Reason::Other),
             (r#"{"code":3}"#, Reason::Other),
+            // Before 3.6, and from 3.6 on.
+            (
+                r#"{"error":"etcdserver: rpc not supported for learner","message":"etcdserver: rpc not supported for learner","code":14}"#,
+                Reason::Learner,
+            ),
+            (
+                r#"{"code":9,"message":"etcdserver: rpc not supported for learner","details":[]}"#,
+                Reason::Learner,
+            ),
+            (
+                r#"{"error":"etcdserver: not capable","message":"etcdserver: not capable","code":14}"#,
+                Reason::Unavailable,
+            ),
+            (r#"{"code":9,"message":"etcdserver: not capable"}"#, Reason::Unavailable),
+            // A watch's first message, which has a status of its own.
+            (
+                r#"{"error":{"code":16,"message":"etcdserver: invalid auth token","details":[]}}"#,
+                Reason::Token,
+            ),
+            (
+                r#"{"error":{"grpc_code":14,"http_code":503,"message":"etcdserver: no leader","http_status":"Service Unavailable"}}"#,
+                Reason::Unavailable,
+            ),
         ] {
             let ErrorKind::Answer { reason, .. } = failure(400, reply.as_bytes()) else {
                 panic!("{reply}");

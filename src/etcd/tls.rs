@@ -31,22 +31,22 @@ pub(super) struct TlsTransport {
 pub(super) struct Unusable(pub(super) String);
 
 impl TlsTransport {
-    /// Begins a session over a connection. The files are read anew, so that renewed ones are used.
+    /// Begins a session with `host` over a connection. The files are read anew, so that renewed ones are used.
     pub(super) fn begin(
         tls: &Tls,
         transport: Box<dyn Transport>,
         details: &ConnectionDetails<'_>,
+        host: &str,
+        timeout: NextTimeout,
     ) -> Result<Self, ureq::Error> {
         let unusable = |problem| ureq::Error::Other(Box::new(Unusable(problem)));
-        let host = details.uri.host().unwrap_or_default();
-        let bare = host.trim_start_matches('[').trim_end_matches(']');
-        let name = ServerName::try_from(bare.to_owned())
+        let name = ServerName::try_from(host.to_owned())
             .map_err(|_| unusable(format!("{host} is no name that TLS can be used with")))?;
         let config = Arc::new(tls.client_config().map_err(unusable)?);
         let mut session =
             ClientConnection::new(config, name).map_err(|error| unusable(error.to_string()))?;
         let mut socket = TransportAdapter::new(transport, Arc::clone(&details.current_time));
-        socket.set_timeout(details.timeout);
+        socket.set_timeout(timeout);
         session.complete_io(&mut socket).map_err(|error| match error.kind() {
             kind @ (ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset) => io::Error::new(
                 kind,

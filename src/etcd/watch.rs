@@ -105,7 +105,7 @@ fn events(line: &[u8]) -> std::result::Result<Vec<Event>, ErrorKind> {
         Some(WatchResponse { cancel_reason, .. }) => {
             Err(ErrorKind::Broken(format!("etcd ended the watch: {cancel_reason}")))
         }
-        None => Err(reply::stream_failure(line)),
+        None => Err(reply::failure(200, line)),
     }
 }
 

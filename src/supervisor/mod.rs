@@ -310,8 +310,9 @@ impl<'a> Supervisor<'a> {
             return Ok(client.clone());
         }
         let etcd = &self.settings.etcd;
-        let mut client = Client::connect(etcd.client_options())?;
-        permission::require(&mut client, etcd)?;
+        let mut client = Client::connect_until(etcd.client_options(), self.stop)?;
+        permission::require_one_cluster(&client)?;
+        permission::require_grants(&mut client, etcd)?;
         Ok(self.client.insert(client).clone())
     }
 

@@ -1,12 +1,35 @@
-//! What a user of etcd has to be allowed.
+//! What has to be right at etcd before anything is written: one cluster, and a user who may.
 
 use crate::config::EtcdSettings;
 use crate::error::{Error, Result, Unmet};
 use crate::etcd::{Client, Reason};
 
+/// Refuses endpoints of several clusters: whichever answers first would get the copy. One that does
+/// not answer now is asked again before it is used.
+pub(super) fn require_one_cluster(client: &Client) -> Result<()> {
+    let ours = client.cluster_id();
+    let found = client.clusters();
+    let others: Vec<_> = found
+        .iter()
+        .filter(|(_, cluster)| *cluster != ours)
+        .map(|(endpoint, cluster)| format!("{endpoint} to {cluster:x}"))
+        .collect();
+    if others.is_empty() {
+        return Ok(());
+    }
+    let of_ours = found.iter().filter(|(_, cluster)| *cluster == ours);
+    let of_ours: Vec<_> = of_ours.map(|(endpoint, _)| endpoint.as_str()).collect();
+    let problem = format!(
+        "etcd: the endpoints belong to several clusters, {} to {ours:x}, {}",
+        of_ours.join(" and "),
+        others.join(", ")
+    );
+    Err(Unmet::new(problem, "leave those of one in etcd.endpoints").into())
+}
+
 /// Refuses a user who may not read and write all keys of the rows and of the position. A dump
 /// would find that out only at its first row, and then wait for the permission.
-pub(super) fn require(client: &mut Client, etcd: &EtcdSettings) -> Result<()> {
+pub(super) fn require_grants(client: &mut Client, etcd: &EtcdSettings) -> Result<()> {
     for (key, path) in [("etcd.path", &etcd.path), ("etcd.state_path", &etcd.state_path)] {
         client.probe(format!("/{path}/").as_bytes()).map_err(|error| match error.reason() {
             Some(Reason::PermissionDenied) => Unmet::new(

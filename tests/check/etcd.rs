@@ -1,10 +1,15 @@
 //! What is said of etcd.
 
+use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
 use super::{Checks, checked};
 use crate::members::Members;
 use crate::support::{CHECKPOINT, Launch, Part, Proxy, Servers, wait_for};
+
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
 
 /// Runs etcdctl, which has to succeed.
 #[track_caller]
@@ -60,6 +65,17 @@ fn endpoints(servers: &Servers, launch: &Launch, checks: &mut Checks) {
     one_is_down.ok("max_txn_ops", "");
     let none = checks.run(&list("127.0.0.1:1".to_owned()));
     none.fail("endpoint", "no connection", "correct etcd.endpoints").lacks("login");
+    let other = Servers::with(&["--only", "etcd"]);
+    let two = format!("127.0.0.1:{port},127.0.0.1:{}", other.etcd_port);
+    let two = checks.run(&list(two));
+    two.fail("endpoint", "belongs to cluster ", "members of one cluster").ok("endpoint", "is etcd");
+    if servers.etcd_has("--listen-client-http-urls") {
+        let grpc = Servers::with(&["--only", "etcd"]);
+        let http = format!("--listen-client-http-urls=http://127.0.0.1:{}", free_port());
+        grpc.restart(Part::Etcd, &["--etcd-arg", &http]);
+        let grpc = checks.run(&list(format!("127.0.0.1:{}", grpc.etcd_port)));
+        grpc.fail("endpoint", "gRPC alone", "--listen-client-http-urls");
+    }
     let silent = Proxy::before(port);
     silent.hold(true);
     let begin = Instant::now();
@@ -69,10 +85,16 @@ fn endpoints(servers: &Servers, launch: &Launch, checks: &mut Checks) {
 }
 
 fn space(servers: &Servers, launch: &Launch, checks: &mut Checks) {
-    let status = servers.etcdctl().args(["endpoint", "status", "-w", "json"]).output().unwrap();
-    let status: serde_json::Value = serde_json::from_slice(&status.stdout).unwrap();
-    let size = status[0]["Status"]["dbSize"].as_u64().expect("a size");
-    let quota = format!("--quota-backend-bytes={}", size * 10 / 9);
+    servers.put("k", &"x".repeat(100_000));
+    // It counts when the file has it.
+    let size = wait_for("the size", || {
+        let status = servers.etcdctl().args(["endpoint", "status", "-w", "json"]).output().unwrap();
+        let status: serde_json::Value = serde_json::from_slice(&status.stdout).unwrap();
+        let size = status[0]["Status"]["dbSize"].as_u64().expect("a size");
+        if size > 100_000 { Ok(size) } else { Err(size.to_string()) }
+    });
+    // Less than 64 operations may take, and a page more than etcd 3.6 takes for its start.
+    let quota = format!("--quota-backend-bytes={}", size + 5000);
     servers.restart(Part::Etcd, &["--etcd-arg", &quota]);
     let nearly_full = checks.run(launch);
     nearly_full.warn("space", "which is nearly reached", "--quota-backend-bytes");
@@ -110,6 +132,10 @@ fn users(servers: &Servers, launch: &Launch, checks: &mut Checks) {
     let user = user.set("etcd.password", "secret");
     let denied = checks.run(&user);
     denied.ok("login", "as user limited").ok("quorum", "");
+    // 3.4 and 3.5 tell everybody of alarms.
+    if denied.lines.iter().any(|line| line.name == "alarms" && line.status != "ok") {
+        denied.warn("alarms", "only to a user with the role root", "as such a user");
+    }
     let grant = "grant-permission ROLE --prefix=true readwrite ";
     denied.fail("path", "may not write below /copy/", &format!("{grant}/copy/"));
     let state = "may not read and write below /.pg2etcd/pg2etcd/";
@@ -140,6 +166,20 @@ fn members_without_a_leader() {
             found.lines.iter().filter(|line| line.name == "endpoint" && line.status == "ok");
         if there.count() == 3 { Ok(()) } else { Err(found.text(false)) }
     });
+    servers.etcdctl_with("ETCDCTL_ENDPOINTS", &endpoints[0]);
+    let learner = members.add_learner(&servers);
+    let with_learner = launch.clone().set("etcd.endpoints", format!("{learner},{}", endpoints[0]));
+    wait_for("the learner", || {
+        let found = checked(&with_learner);
+        if found.text(false).contains(&format!("{learner} is a learner")) {
+            Ok(())
+        } else {
+            Err(found.text(false))
+        }
+    });
+    let mut daemon = with_learner.start();
+    daemon.await_line("Dump finished");
+    daemon.stop();
     for member in &mut members.running[1..] {
         member.kill().unwrap();
         member.wait().unwrap();

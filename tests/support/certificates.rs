@@ -27,7 +27,7 @@ impl Authority {
         Self { folder: folder.to_owned(), certificate, key }
     }
 
-    /// Signs a certificate for `common_name`, good for so many days. Without extensions it is one of X.509's first version.
+    /// Signs a certificate for `common_name`, without one if that is empty, good for so many days. Without extensions it is one of X.509's first version.
     pub(crate) fn issue(
         &self,
         name: &str,
@@ -80,7 +80,9 @@ fn paths(folder: &Path, name: &str) -> Issued {
 fn request_for(common_name: &str, key: &Path) -> Command {
     let mut command = Command::new("openssl");
     command.args(["req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]);
-    command.args(["-subj", &format!("/CN={common_name}")]).arg("-keyout").arg(key);
+    let subject =
+        if common_name.is_empty() { "/O=none".to_owned() } else { format!("/CN={common_name}") };
+    command.args(["-subj", &subject]).arg("-keyout").arg(key);
     command
 }
 

@@ -31,19 +31,7 @@ pub(crate) struct Position {
     pub(crate) path: String,
     pub(crate) committed_at: String,
     #[serde(default)]
-    pub(crate) last_commit: Option<LastCommit>,
-    #[serde(default)]
-    pub(crate) writer: String,
-    #[serde(default)]
     pub(crate) partial: Option<String>,
-}
-
-/// The last transaction that etcd has.
-#[derive(Clone, Debug, Deserialize, PartialEq)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct LastCommit {
-    pub(crate) lsn: String,
-    pub(crate) xid: u32,
 }
 
 impl Position {
@@ -111,6 +99,20 @@ impl Servers {
     fn change(&self, arguments: &[&str]) {
         let output = self.etcdctl().args(arguments).output().expect("etcdctl");
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+
+    /// Whether this etcd knows an option; if not, a part of the test is left out, and the test says so.
+    #[must_use]
+    pub(crate) fn etcd_has(&self, option: &str) -> bool {
+        let program = std::env::var("ETCD_BIN").unwrap_or_else(|_| "etcd".to_owned());
+        let help = Command::new(program).arg("--help").output().expect("etcd");
+        let has = [help.stdout, help.stderr]
+            .iter()
+            .any(|text| String::from_utf8_lossy(text).contains(option));
+        if !has {
+            println!("left out: {option}: a later etcd");
+        }
+        has
     }
 
     /// Runs etcdctl with these arguments.

@@ -2,7 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 use std::time::Duration;
@@ -18,6 +18,8 @@ pub(crate) struct Proxy {
 struct Fault {
     /// New connections are closed at once.
     refuse: bool,
+    /// Each request is given this answer, and goes no further.
+    answer: Option<String>,
     /// Nothing is forwarded, and nothing is closed.
     hold: bool,
     /// Nothing is forwarded to the server.
@@ -32,7 +34,7 @@ struct Fault {
 
 #[derive(Default)]
 struct Shared {
-    target: u16,
+    target: AtomicU16,
     fault: Mutex<Fault>,
     changed: Condvar,
     streams: Mutex<Vec<TcpStream>>,
@@ -46,7 +48,7 @@ impl Proxy {
     pub(crate) fn before(target: u16) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let port = listener.local_addr().unwrap().port();
-        let shared = Arc::new(Shared { target, ..Shared::default() });
+        let shared = Arc::new(Shared { target: target.into(), ..Shared::default() });
         let accepting = Arc::clone(&shared);
         // It ends with the tests' process.
         thread::spawn(move || {
@@ -55,6 +57,11 @@ impl Proxy {
             }
         });
         Self { port, shared }
+    }
+
+    /// Lets new connections lead to another port.
+    pub(crate) fn lead_to(&self, target: u16) {
+        self.shared.target.store(target, Ordering::SeqCst);
     }
 
     /// Closes all connections.
@@ -74,6 +81,17 @@ impl Proxy {
     /// Takes connections again.
     pub(crate) fn accept(&self) {
         self.set(|fault| fault.refuse = false);
+    }
+
+    /// Answers itself, as a proxy does before a server that is away, until `None`.
+    pub(crate) fn answer(&self, status_and_body: Option<(&str, &str)>) {
+        self.set(|fault| {
+            fault.answer = status_and_body.map(|(status, body)| {
+                let length = body.len();
+                format!("HTTP/1.1 {status}\r\nContent-Length: {length}\r\n\r\n{body}")
+            });
+        });
+        self.cut();
     }
 
     /// Stops forwarding and closes nothing, or goes on.
@@ -132,11 +150,23 @@ impl Drop for Proxy {
 }
 
 impl Shared {
-    fn serve(self: &Arc<Self>, client: TcpStream) {
-        if self.fault.lock().unwrap().refuse {
+    fn serve(self: &Arc<Self>, mut client: TcpStream) {
+        let fault = self.fault.lock().unwrap().clone();
+        if fault.refuse {
             return;
         }
-        let Ok(server) = TcpStream::connect(("127.0.0.1", self.target)) else { return };
+        if let Some(answer) = fault.answer {
+            self.streams.lock().unwrap().push(client.try_clone().unwrap());
+            thread::spawn(move || {
+                let mut request = vec![0; 64 << 10];
+                while let Ok(1..) = client.read(&mut request) {
+                    let _ = client.write_all(answer.as_bytes());
+                }
+            });
+            return;
+        }
+        let target = self.target.load(Ordering::SeqCst);
+        let Ok(server) = TcpStream::connect(("127.0.0.1", target)) else { return };
         for stream in [&client, &server] {
             stream.set_nodelay(true).unwrap();
             self.streams.lock().unwrap().push(stream.try_clone().unwrap());

@@ -49,13 +49,20 @@ fn endpoints(settings: &EtcdSettings, report: &mut Report) -> Option<Members> {
             let request_timeout = options.request_timeout.min(options.dial_timeout);
             let endpoints = vec![endpoint.clone()];
             let one = Options { endpoints, request_timeout, ..options.clone() };
-            let status = Client::connect(one).and_then(|mut client| client.member_status());
-            (endpoint, status)
+            let connected = Client::connect(one);
+            let cluster = connected.as_ref().ok().map(Client::cluster_id);
+            (endpoint, cluster, connected.and_then(|mut client| client.member_status()))
         })
         .collect();
     let mut members = Members { reached: Vec::new(), statuses: Vec::new() };
-    let any = found.iter().any(|(_, status)| status.as_ref().map_or_else(is_there, |_| true));
-    for (endpoint, status) in found {
+    // The copy stays with the cluster that answers first.
+    let ours = found.iter().find_map(|(_, cluster, _)| *cluster);
+    let any = found.iter().any(|(_, _, status)| status.as_ref().map_or_else(is_there, |_| true));
+    for (endpoint, cluster, status) in found {
+        if cluster.is_some() && cluster != ours {
+            report.fail("endpoint", of_another_cluster(endpoint, cluster, ours));
+            continue;
+        }
         match status {
             Ok(status) => {
                 members.reached.push(endpoint.clone());
@@ -73,12 +80,30 @@ fn endpoints(settings: &EtcdSettings, report: &mut Report) -> Option<Members> {
                 members.reached.push(endpoint.clone());
                 report.ok("endpoint", format!("{endpoint} answers"));
             }
+            Err(error) if error.reason() == Some(Reason::Learner) => {
+                let unmet = Unmet::new(
+                    format!("{endpoint} is a learner, which answers no requests yet"),
+                    error.cure().unwrap_or_default(),
+                );
+                match any {
+                    true => report.warn("endpoint", unmet),
+                    false => report.fail("endpoint", unmet),
+                }
+            }
             // The copy goes on with the others.
             Err(error) if any => report.warn("endpoint", of_etcd(&error, UNREACHABLE)),
             Err(error) => report.fail("endpoint", of_etcd(&error, UNREACHABLE)),
         }
     }
     any.then_some(members)
+}
+
+fn of_another_cluster(endpoint: &str, cluster: Option<u64>, ours: Option<u64>) -> Unmet {
+    let [cluster, ours] = [cluster, ours].map(Option::unwrap_or_default);
+    Unmet::new(
+        format!("{endpoint} belongs to cluster {cluster:x}, and one before it to {ours:x}"),
+        "leave the members of one cluster in etcd.endpoints",
+    )
 }
 
 /// Whether an error is the answer of an etcd that can be used, to the right user.
@@ -173,6 +198,13 @@ fn alarms(client: &mut Client, report: &mut Report) {
         Ok(alarms) => {
             report.fail("alarms", Unmet::new(format!("raised: {}", alarms.join(", ")), cure));
         }
+        Err(error) if error.reason() == Some(Reason::PermissionDenied) => report.warn(
+            "alarms",
+            Unmet::new(
+                "not known: etcd tells them only to a user with the role root",
+                "look at etcdctl alarm list as such a user",
+            ),
+        ),
         Err(error) => report.warn("alarms", of_etcd(&error, "look at etcdctl alarm list")),
     }
 }

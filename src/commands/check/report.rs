@@ -270,11 +270,8 @@ mod tests {
         let two = Error::Requirement(vec![Unmet::new("a", "b"), Unmet::new("c: d", "e")]);
         assert_eq!(unmet(&two, "nothing"), Unmet::new("a; c: d", "b; e"));
         assert_eq!(two.to_string(), "a: b; c: d: e");
-        let endpoint = etcd::Error {
-            doing: "connecting",
-            endpoint: "etcd:2379".to_owned(),
-            kind: etcd::ErrorKind::Endpoint("write it as host:port"),
-        };
+        let kind = etcd::ErrorKind::Endpoint("write it as host:port");
+        let endpoint = etcd::Error::at_start("etcd:2379".to_owned(), kind);
         let problem = "etcd:2379: connecting: not an endpoint: write it as host:port";
         assert_eq!(of_etcd(&endpoint, "nothing"), Unmet::new(problem, "correct etcd.endpoints"));
     }

@@ -5,7 +5,7 @@ use std::net::TcpStream;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::server::{free_port, options};
+use super::{free_port, identity, options};
 use crate::disposition::Disposition::{self, Fatal, Retry};
 use crate::etcd::{Client, Error, Txn};
 
@@ -119,12 +119,6 @@ fn error_of(answer: String, again: &'static str) -> Error {
     let listener = free_port();
     let endpoint = listener.local_addr().unwrap().to_string();
     thread::spawn(move || {
-        let version = "{\"etcdserver\":\"3.5.0\"}";
-        let first = format!(
-            "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{version}",
-            version.len()
-        );
-        respond(&mut listener.accept().unwrap().0, &first, "");
         respond(&mut listener.accept().unwrap().0, &answer, again);
     });
     let mut client =
@@ -135,9 +129,14 @@ fn error_of(answer: String, again: &'static str) -> Error {
     client.txn(&mut txn).unwrap_err()
 }
 
-/// Answers, and stays until the client has gone.
+/// Says who it is as often as it is asked, then answers, and stays until the client has gone.
 fn respond(connection: &mut TcpStream, answer: &str, again: &str) {
-    let _ = connection.read(&mut [0; 4096]);
+    let mut request = [0; 4096];
+    while let Ok(length @ 1..) = connection.read(&mut request)
+        && let Some(identity) = identity(&request[..length])
+    {
+        connection.write_all(identity.as_bytes()).unwrap();
+    }
     let mut sent = connection.write_all(answer.as_bytes());
     if !again.is_empty() {
         let many = again.repeat(1000);

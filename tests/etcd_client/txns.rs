@@ -1,6 +1,8 @@
-use super::server::Etcd;
-use crate::disposition::Disposition;
-use crate::etcd::{Client, Reason, Txn, prefix_end};
+//! Txns: what etcd makes of them, and of those that it refuses.
+
+use super::Etcd;
+use pg2etcd::disposition::Disposition;
+use pg2etcd::etcd::{Client, Reason, Txn, prefix_end};
 
 fn value(client: &mut Client, key: &[u8]) -> Option<Vec<u8>> {
     client.get(key).unwrap().map(|found| found.value)

@@ -1,10 +1,12 @@
+//! Users: a login is renewed when it is no longer good.
+
 use std::ops::ControlFlow;
 use std::time::Duration;
 
-use super::server::{Etcd, options};
-use crate::disposition::Disposition;
-use crate::etcd::{Client, Error, Options, Reason, Txn};
-use crate::secret::{Password, Secret};
+use super::{Etcd, options};
+use pg2etcd::disposition::Disposition;
+use pg2etcd::etcd::{Client, Error, Options, Reason, Txn};
+use pg2etcd::secret::{Password, Secret};
 
 fn user(etcd: &Etcd, name: &str, password: &str) -> Options {
     Options {
@@ -49,7 +51,7 @@ fn refused(error: &Error, reason: Reason) {
 #[test]
 fn a_login_is_renewed_when_it_is_no_longer_good() {
     const ROOT: &str = "root:s3cret \"\\";
-    let mut etcd = Etcd::start();
+    let etcd = Etcd::start();
     let error = Client::connect(user(&etcd, "root", "s3cret")).err().unwrap();
     refused(&error, Reason::AuthDisabled);
 

@@ -1,5 +1,7 @@
-use super::server::Etcd;
-use crate::etcd::{Client, KeyValue, Pages, Reason, Txn, prefix_end};
+//! Ranges, page by page.
+
+use super::Etcd;
+use pg2etcd::etcd::{Client, KeyValue, Pages, Reason, Txn, prefix_end};
 
 const KEYS: usize = 12_000;
 
