@@ -10,8 +10,6 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use signal_hook::consts::{SIGINT, SIGTERM};
 
-use crate::error::{Error, Result};
-
 /// Says whether the process was asked to stop.
 ///
 /// It is a descriptor, so that a thread can wait for it and for a socket with one `poll`; nothing
@@ -53,13 +51,12 @@ impl Stop {
         Ok(Self { requested, writer, signal: Arc::default() })
     }
 
-    /// Never readable: a command has no stop of its own, a signal ends it.
+    /// Never readable: for what nobody stops.
     ///
     /// # Errors
-    /// [`Error::System`] when the system refuses a socket pair.
-    pub fn never() -> Result<Self> {
+    /// When the system refuses a socket pair.
+    pub fn never() -> io::Result<Self> {
         Self::new()
-            .map_err(|source| Error::System { doing: "making a socket pair".to_owned(), source })
     }
 
     /// Another handle of the same stop, for a thread that may outlive this one.

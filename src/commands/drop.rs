@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::no_stop;
 use super::output::{note, print};
 use crate::config::Settings;
 use crate::error::{Error, Result, Unmet};
@@ -13,7 +14,6 @@ use crate::postgres::{Session, SlotFacts};
 use crate::state::checkpoint::{Checkpoint, Phase};
 use crate::state::layout;
 use crate::state::records::Records;
-use crate::stop::Stop;
 
 /// How long a daemon that comes back again and again is worked against.
 const STRUGGLE: Duration = Duration::from_secs(10);
@@ -43,7 +43,7 @@ pub fn run(settings: &Settings, Extent { force, keys, dry_run }: Extent) -> Resu
     let mut client = Client::connect(settings.etcd.client_options())?;
     let options = settings.database.connect_options();
     let hosts = settings.database.hosts();
-    let (session, _) = Session::connect_to_primary(&options, &hosts, &Stop::never()?)?;
+    let (session, _) = Session::connect_to_primary(&options, &hosts, &no_stop()?)?;
     let key = layout::checkpoint(&settings.etcd.state_path);
     let found = Checkpoint::read(&mut client, &key)?;
     let (checkpoint, mod_revision) = found.unzip();

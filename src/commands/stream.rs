@@ -1,9 +1,9 @@
 //! Whether a daemon streams.
 
+use super::no_stop;
 use crate::config::Settings;
 use crate::error::Result;
 use crate::postgres::Session;
-use crate::stop::Stop;
 
 /// What the slot says of a daemon.
 pub(super) enum Stream {
@@ -35,6 +35,6 @@ pub(super) fn described(settings: &Settings) -> String {
 pub(super) fn connect(settings: &Settings) -> Result<Session> {
     let database = &settings.database;
     let (options, hosts) = (database.connect_options(), database.hosts());
-    let connected = Session::connect_to_primary(&options, &hosts, &Stop::never()?);
+    let connected = Session::connect_to_primary(&options, &hosts, &no_stop()?);
     connected.map(|(session, _)| session)
 }

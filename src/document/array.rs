@@ -2,17 +2,13 @@
 
 use std::borrow::Cow;
 
-use super::casts::Casts;
-use super::value::write_value;
-use crate::kind::Kind;
-
-/// Writes an array as JSON; false, with anything written, if the text is not an array.
+/// Writes an array as JSON, each element by `write`; false, with anything written, if the text is not an
+/// array.
 pub(super) fn write_array(
     out: &mut Vec<u8>,
-    element: &Kind,
     delimiter: u8,
     text: &[u8],
-    casts: &mut Casts,
+    mut write: impl FnMut(&mut Vec<u8>, &[u8]),
 ) -> bool {
     let mut rest = without_bounds(text);
     let mut depth = 0_usize;
@@ -46,7 +42,7 @@ pub(super) fn write_array(
             _ if expects_element => {
                 let Some((value, after)) = next_element(rest, delimiter) else { return false };
                 match value {
-                    Some(value) => write_value(out, element, &value, casts),
+                    Some(value) => write(out, &value),
                     None => out.extend_from_slice(b"null"),
                 }
                 expects_element = false;
@@ -63,9 +59,8 @@ pub(super) fn write_array(
 /// Writes an `int2vector` or an `oidvector` as JSON.
 pub(super) fn write_vector(
     out: &mut Vec<u8>,
-    element: &Kind,
     text: &[u8],
-    casts: &mut Casts,
+    mut write: impl FnMut(&mut Vec<u8>, &[u8]),
 ) -> bool {
     out.push(b'[');
     for (position, number) in text.split(|&byte| byte == b' ').enumerate() {
@@ -75,7 +70,7 @@ pub(super) fn write_vector(
         if position > 0 {
             out.push(b',');
         }
-        write_value(out, element, number, casts);
+        write(out, number);
     }
     out.push(b']');
     true

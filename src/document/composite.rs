@@ -2,17 +2,15 @@
 
 use std::borrow::Cow;
 
-use super::casts::Casts;
-use super::value::write_value;
 use crate::kind::Kind;
 
-/// Writes a composite value as a JSON object; false, with anything written, if the text is not a
-/// row with these attributes.
+/// Writes a composite value as a JSON object, each attribute by `write`; false, with anything written, if
+/// the text is not a row with these attributes.
 pub(super) fn write_composite(
     out: &mut Vec<u8>,
     attributes: &[(Vec<u8>, Kind)],
     text: &[u8],
-    casts: &mut Casts,
+    mut write: impl FnMut(&mut Vec<u8>, &Kind, &[u8]),
 ) -> bool {
     let Some(mut rest) = text.strip_prefix(b"(") else { return false };
     out.push(b'{');
@@ -26,7 +24,7 @@ pub(super) fn write_composite(
         out.push(b':');
         let Some((value, after)) = next_attribute(rest) else { return false };
         match value {
-            Some(value) => write_value(out, kind, &value, casts),
+            Some(value) => write(out, kind, &value),
             None => out.extend_from_slice(b"null"),
         }
         rest = after;

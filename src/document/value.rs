@@ -22,9 +22,16 @@ pub fn write_value(out: &mut Vec<u8>, kind: &Kind, text: &[u8], casts: &mut Cast
         Kind::Boolean => write_boolean(out, text),
         Kind::Timestamp => write_timestamp(out, text),
         Kind::TimestampWithZone => write_timestamp_with_zone(out, text),
-        Kind::Array { element, delimiter } => write_array(out, element, *delimiter, text, casts),
-        Kind::Vector(element) => write_vector(out, element, text, casts),
-        Kind::Composite(attributes) => write_composite(out, attributes, text, casts),
+        Kind::Array { element, delimiter } => {
+            let write = |out: &mut Vec<u8>, text: &[u8]| write_value(out, element, text, casts);
+            write_array(out, *delimiter, text, write)
+        }
+        Kind::Vector(element) => {
+            write_vector(out, text, |out, text| write_value(out, element, text, casts))
+        }
+        Kind::Composite(attributes) => write_composite(out, attributes, text, |out, kind, text| {
+            write_value(out, kind, text, casts);
+        }),
         Kind::Text => false,
     };
     if !well_formed {

@@ -13,7 +13,6 @@ use super::error::{Error, ErrorKind, MAINTAINING, Result};
 use super::http::{Http, Timeouts};
 use super::json;
 use super::order::Order;
-use super::range::Pages;
 use super::reply::{self, KeyValue, RangeReply, TxnReply};
 use super::txn::{Txn, prefix_end};
 use crate::secret::Password;
@@ -248,22 +247,6 @@ impl Client {
         txn.get_range(prefix, &prefix_end(prefix));
         txn.compare_mod_revision(prefix, -1);
         self.ask_txn(&Request::reading("/kv/txn", txn.body())).map(drop)
-    }
-
-    /// The keys from `key` up to, but not including, `range_end`, page by page; `keys_only` leaves
-    /// the values out. Nothing is sent before the first page is asked for.
-    #[must_use]
-    pub fn pages(&mut self, key: &[u8], range_end: &[u8], keys_only: bool) -> Pages<'_> {
-        Pages::new(self, key, range_end, keys_only)
-    }
-
-    /// Whether there is a key from `key` up to, but not including, `range_end`.
-    ///
-    /// # Errors
-    /// When no endpoint answers it.
-    pub fn has_any(&mut self, key: &[u8], range_end: &[u8]) -> Result<bool> {
-        let first = self.pages(key, range_end, true).at_most(1).next_page()?;
-        Ok(first.is_some())
     }
 
     /// Sends a request and reads the answer.

@@ -39,6 +39,24 @@ pub struct Pages<'c> {
 /// Some keys of a range, in their order.
 pub type Page = Vec<KeyValue>;
 
+impl Client {
+    /// The keys from `key` up to, but not including, `range_end`, page by page; `keys_only` leaves
+    /// the values out. Nothing is sent before the first page is asked for.
+    #[must_use]
+    pub fn pages(&mut self, key: &[u8], range_end: &[u8], keys_only: bool) -> Pages<'_> {
+        Pages::new(self, key, range_end, keys_only)
+    }
+
+    /// Whether there is a key from `key` up to, but not including, `range_end`.
+    ///
+    /// # Errors
+    /// When no endpoint answers it.
+    pub fn has_any(&mut self, key: &[u8], range_end: &[u8]) -> Result<bool> {
+        let first = self.pages(key, range_end, true).at_most(1).next_page()?;
+        Ok(first.is_some())
+    }
+}
+
 impl<'c> Pages<'c> {
     pub(super) fn new(
         client: &'c mut Client,

@@ -4,8 +4,7 @@ use std::thread::Scope;
 
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 
-use super::write::{Ending, Job, PartWriter, Writer};
-use crate::core::Lane;
+use super::write::{Acknowledged, Ending, Job, PartWriter, Writer};
 use crate::core::ledger::{Ledger, PartLedger, Step};
 use crate::core::packer::LANE_DEPTH;
 use crate::error::{Error, Result};
@@ -35,16 +34,6 @@ pub(crate) struct Writers<'w, 'env, E> {
     pub(crate) status: &'env Status,
     /// Says when the thread of this name has to end.
     pub(crate) ending: E,
-}
-
-/// What etcd has of a lane.
-pub(crate) struct Acknowledged {
-    /// The lane, whose oldest txn it is.
-    pub(crate) lane: Lane,
-    /// The txn, to be used again.
-    pub(crate) txn: Txn,
-    /// The revision that it made, or a later one.
-    pub(crate) revision: i64,
 }
 
 impl Lanes {

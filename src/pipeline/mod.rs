@@ -16,15 +16,18 @@
 //! after it has failed.
 
 mod channel;
+pub(crate) mod dump;
 mod feedback;
-pub(crate) mod lanes;
+mod lanes;
+mod loader;
 mod pack;
+mod progress;
 mod read;
 mod receive;
+mod start;
 mod watch;
-pub(crate) mod write;
+mod write;
 
-use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::thread;
@@ -38,19 +41,15 @@ use self::lanes::{Lanes, Writers};
 use self::pack::Pack;
 use self::read::Read;
 use self::receive::{Receive, Translation};
+pub(crate) use self::start::Start;
+use self::start::{limits, new_writer};
 use self::watch::{RunningQuery, Watch};
 use self::write::Ending;
-use crate::config::{EtcdSettings, Oversized, Settings};
+use crate::config::{Oversized, Settings};
 use crate::core::Rules;
-use crate::core::batch::Limits;
 use crate::core::history::History;
-use crate::core::ledger::{Ledger, Replay};
+use crate::core::ledger::Ledger;
 use crate::error::Result;
-use crate::etcd::{Client, Txn};
-use crate::lsn::Lsn;
-use crate::postgres::{FrameReader, HostPort, Options, Session, StatusWriter};
-use crate::state::checkpoint::Checkpoint;
-use crate::state::last_commit::LastCommit;
 use crate::state::layout;
 use crate::status::{Activity, Pulse, Status};
 use crate::stop::Stop;
@@ -60,34 +59,6 @@ use crate::threads::Failure;
 const BACKLOG_BYTES: usize = 4 << 20;
 /// How long the server's last word is waited for at a stop.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
-
-/// What a sync starts from.
-pub(crate) struct Start {
-    /// The stream.
-    pub(crate) frames: FrameReader,
-    /// The way back.
-    pub(crate) statuses: StatusWriter,
-    /// For the stream's questions to the catalog.
-    pub(crate) session: Session,
-    /// For connections of the watch's own, to the same server.
-    pub(crate) options: Options,
-    /// That server.
-    pub(crate) address: HostPort,
-    /// The etcd that is written.
-    pub(crate) client: Client,
-    /// The position, as it stands in etcd.
-    pub(crate) checkpoint: Checkpoint,
-    /// Its `mod_revision`.
-    pub(crate) mod_revision: i64,
-    /// The note of the last transaction that etcd has.
-    pub(crate) last_commit: Option<LastCommit>,
-    /// The transaction that a former life has begun to write.
-    pub(crate) replay: Option<Replay>,
-    /// The slot's `confirmed_flush_lsn`, where the stream begins: at the position or before it.
-    pub(crate) confirmed: Lsn,
-    /// The longest time between two standby statuses.
-    pub(crate) status_interval: Duration,
-}
 
 /// Follows the stream until a stop is requested or something fails.
 ///
@@ -231,12 +202,6 @@ pub(crate) fn run(
     frames.map_or(Ok(()), |frames| frames.drain(DRAIN_TIMEOUT))
 }
 
-/// A text that no other life of a daemon has.
-pub(crate) fn new_writer() -> String {
-    // Each RandomState has keys of its own: what it makes of nothing is a random number.
-    format!("{:016x}", RandomState::new().hash_one(()))
-}
-
 fn rules(settings: &Settings) -> Rules {
     let sync = &settings.sync;
     Rules {
@@ -246,18 +211,5 @@ fn rules(settings: &Settings) -> Rules {
         coalesce: sync.coalesce,
         idle_period: sync.idle_period,
         skip_oversized: sync.oversized == Oversized::Skip,
-    }
-}
-
-/// What a txn may hold beside the position and the compare on it.
-pub(crate) fn limits(etcd: &EtcdSettings) -> Limits {
-    /// What the position may take, in bytes, beside the names in it: they are short, since
-    /// PostgreSQL's are at most 63 bytes.
-    const POSITION_BYTES: usize = 2048;
-    let names = 8 * (etcd.path.len() + etcd.state_path.len());
-    let taken = Txn::new().request_bytes() + POSITION_BYTES + names;
-    Limits {
-        operations: etcd.max_txn_ops.saturating_sub(1),
-        bytes: etcd.max_request_bytes.saturating_sub(taken),
     }
 }

@@ -5,9 +5,10 @@ use std::time::Instant;
 use crossbeam_channel::{Receiver, Select, Sender, never};
 
 use super::channel::ChunkReceiver;
-use super::lanes::{Acknowledged, Lanes};
+use super::lanes::Lanes;
 use super::read::{Asked, Documents};
 use super::watch::Poke;
+use super::write::Acknowledged;
 use crate::core::ledger::Replay;
 use crate::core::{Answer, Input, Output, Packer, Request, Rules};
 use crate::error::{Error, Result};

@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, TryRecvError};
 
-use super::lanes::Acknowledged;
 use crate::core::Lane;
 use crate::core::ledger::{Ledger, PartLedger, Step};
 use crate::error::{Error, Result};
@@ -20,6 +19,16 @@ pub(super) struct Job {
     pub(super) txn: Txn,
     /// What it does to the position.
     pub(super) step: Step,
+}
+
+/// What etcd has of a lane.
+pub(crate) struct Acknowledged {
+    /// The lane, whose oldest txn it is.
+    pub(crate) lane: Lane,
+    /// The txn, to be used again.
+    pub(crate) txn: Txn,
+    /// The revision that it made, or a later one.
+    pub(crate) revision: i64,
 }
 
 /// Posts the ordered lane's txns.

@@ -299,3 +299,8 @@ impl<'a> FromSql<'a> for LossyText {
         <String as FromSql>::accepts(ty)
     }
 }
+
+/// The texts themselves.
+pub(super) fn texts(texts: Vec<LossyText>) -> Vec<String> {
+    texts.into_iter().map(|text| text.0).collect()
+}

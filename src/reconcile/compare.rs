@@ -9,37 +9,12 @@ use std::thread::{self, Builder};
 
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 
+use super::finding::Finding;
 use super::rows::Rows;
 use super::stored::Stored;
 use super::stretch::{Findings, Stretch, Stretches};
 use crate::error::{Error, Result};
 use crate::etcd::prefix_end;
-
-/// What was found under one key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Finding<'a> {
-    /// Row and value are the same.
-    Same,
-    /// There is a row, and etcd has nothing.
-    Missing {
-        /// The row's key.
-        key: &'a [u8],
-        /// Its document.
-        document: &'a [u8],
-    },
-    /// There is a row, and etcd has another value.
-    Differs {
-        /// The row's key.
-        key: &'a [u8],
-        /// Its document.
-        document: &'a [u8],
-    },
-    /// etcd has a value, and there is no row.
-    Stale {
-        /// The key.
-        key: &'a [u8],
-    },
-}
 
 /// Compares the rows, in the order of their keys, which begin with `prefix`, with what is stored,
 /// and tells `sink` of each key, in this order. So many `readers` read what is stored.

@@ -2,13 +2,12 @@
 
 mod compare;
 mod copy_text;
-pub(crate) mod dump;
-mod loader;
-mod progress;
+mod finding;
 mod rows;
 mod stored;
 mod stretch;
 
-pub(crate) use compare::{Finding, compare};
+pub(crate) use compare::compare;
+pub(crate) use finding::Finding;
 pub(crate) use rows::Rows;
 pub(crate) use stored::Stored;

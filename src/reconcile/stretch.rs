@@ -4,7 +4,7 @@
 use std::cmp::Ordering;
 use std::mem::take;
 
-use super::compare::Finding;
+use super::finding::Finding;
 use super::rows::Rows;
 use super::stored::{Stored, after};
 use crate::error::Result;

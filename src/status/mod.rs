@@ -342,7 +342,8 @@ mod tests {
             let flushed = Flushed::at(Lsn(position));
             *status.stream() = Stream { received, flushed };
         };
-        status.stream_begins(Flushed::at(Lsn(5000)), Arc::default(), Duration::from_secs(1000));
+        let received = Arc::new(AtomicU64::new(5000));
+        status.stream_begins(Flushed::at(Lsn(5000)), received, Duration::from_secs(1000));
         status.look(at(0));
         assert_eq!(status.unready(at(9_999)), None, "an idle database");
         status.look(at(100));
@@ -385,7 +386,8 @@ mod tests {
         let begin = Instant::now();
         let at = |seconds| begin + Duration::from_secs(seconds);
         status.enter(Activity::Syncing);
-        status.stream_begins(Flushed::at(Lsn(1)), Arc::default(), Duration::from_secs(10));
+        let received = Arc::new(AtomicU64::new(1));
+        status.stream_begins(Flushed::at(Lsn(1)), received, Duration::from_secs(10));
         let receive = status.pulse("receive");
         receive.wait();
         status.look(at(0));

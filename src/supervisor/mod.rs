@@ -13,11 +13,10 @@ use crate::disposition::Disposition;
 use crate::error::{Error, Result, Unmet};
 use crate::etcd::Client;
 use crate::lsn::Lsn;
-use crate::pipeline::{self, Start};
+use crate::pipeline::{self, Start, dump};
 use crate::postgres::{
     self, Connection, Session, SlotKind, SystemIdentity, find_primary, preflight,
 };
-use crate::reconcile::dump;
 use crate::retry::Retry;
 use crate::state::checkpoint::{Checkpoint, Phase, VERSION};
 use crate::state::last_commit::LastCommit;

@@ -8,7 +8,7 @@ pub(crate) use self::tables::{Description, Tables};
 use crate::cell::Cell;
 use crate::core::change::Chunk;
 use crate::document::{Casts, RowKey, want_casts, write_document};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::position::Commit;
 use crate::postgres::pgoutput::{Message, OldTuple};
 use crate::valid_text::{repaired, with_repaired};
@@ -169,10 +169,6 @@ fn truncate(relations: &[u32], tables: &Tables, chunk: &mut Chunk) -> Result<Nee
         chunk.truncate(plan.keyspace());
     }
     Ok(Need::Nothing)
-}
-
-fn protocol_error(problem: String) -> Error {
-    Error::PostgresProtocol { doing: "reading the stream".to_owned(), problem }
 }
 
 #[cfg(test)]

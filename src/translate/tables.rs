@@ -3,8 +3,7 @@
 use std::collections::HashMap;
 use std::mem::take;
 
-use super::protocol_error;
-use crate::error::{Result, Unmet};
+use crate::error::{Error, Result, Unmet};
 use crate::kind::Kind;
 use crate::mapping::Plan;
 use crate::postgres::pgoutput::{Relation, ReplicaIdentity};
@@ -176,4 +175,8 @@ fn guess_key(relation: &Relation, key: Option<&[String]>) -> Option<Vec<String>>
         _ => places.map(|name| name.cloned()).collect(),
     };
     guess
+}
+
+fn protocol_error(problem: String) -> Error {
+    Error::PostgresProtocol { doing: "reading the stream".to_owned(), problem }
 }

@@ -13,10 +13,10 @@ use std::io::{self, IsTerminal};
 
 pub use self::report::{Line, Report, Section, Status};
 
+use super::no_stop;
 use super::output::print;
 use crate::config::Settings;
 use crate::error::Result;
-use crate::stop::Stop;
 
 /// In which form the report is printed.
 #[derive(Clone, Copy, Debug, Default)]
@@ -47,7 +47,7 @@ pub fn run(settings: &Settings, Form { json, quiet }: Form) -> Result<bool> {
 
 /// Looks at both ends. One that fails does not keep the other from being looked at.
 fn look(settings: &Settings) -> Result<Report> {
-    let stop = Stop::never()?;
+    let stop = no_stop()?;
     let mut report = Report::new(Section::PostgreSql);
     let mut primary = match files::of_database(&settings.database, &mut report) {
         true => servers::primary(&settings.database, &stop, &mut report),

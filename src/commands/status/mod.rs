@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use self::report::{Dump, Fact, Report};
 use super::follower::Follower;
+use super::no_stop;
 use super::output::print;
 use crate::config::Settings;
 use crate::disposition::Disposition;
@@ -18,7 +19,6 @@ use crate::postgres::{PublishedTable, Session, SlotFacts};
 use crate::state::checkpoint::{Checkpoint, Phase};
 use crate::state::layout;
 use crate::state::records::{Records, StoredRecord};
-use crate::stop::Stop;
 use crate::time::PgTime;
 
 /// The longest time that the position is watched to see how far behind it is, beside what it may
@@ -95,7 +95,7 @@ impl Database {
         let Settings { database, sync, .. } = settings;
         let options = database.connect_options();
         let (mut session, _) =
-            Session::connect_to_primary(&options, &database.hosts(), &Stop::never()?)?;
+            Session::connect_to_primary(&options, &database.hosts(), &no_stop()?)?;
         Ok(Self {
             current_lsn: session.current_lsn()?,
             clock: session.clock()?,

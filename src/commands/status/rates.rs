@@ -3,24 +3,11 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use serde::Serialize;
-
-use super::report::{Fact, Report};
+use super::report::{Fact, Rates, Report};
 use crate::lsn::Lsn;
 
 /// How many looks are remembered for the graph of the lag.
 const GRAPH: usize = 60;
-
-/// What was gained between two looks, by the second; what one of them does not know is `None`.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub(super) struct Rates {
-    /// WAL that PostgreSQL has written.
-    pub(super) current_bytes_per_second: Option<f64>,
-    /// WAL of which etcd has got everything.
-    pub(super) position_bytes_per_second: Option<f64>,
-    /// Rows that the dump has read.
-    pub(super) rows_per_second: Option<f64>,
-}
 
 /// What was seen so far.
 #[derive(Default)]

@@ -2,7 +2,6 @@
 
 use serde::{Serialize, Serializer};
 
-use super::rates::Rates;
 use crate::lsn::Lsn;
 use crate::state::checkpoint::Phase;
 
@@ -93,6 +92,17 @@ pub(super) struct Dump {
     pub(super) rows: Option<u64>,
     /// How many there are, by the planner's estimate.
     pub(super) estimated_rows: Option<u64>,
+}
+
+/// What was gained between two looks, by the second; what one of them does not know is `None`.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(super) struct Rates {
+    /// WAL that PostgreSQL has written.
+    pub(super) current_bytes_per_second: Option<f64>,
+    /// WAL of which etcd has got everything.
+    pub(super) position_bytes_per_second: Option<f64>,
+    /// Rows that the dump has read.
+    pub(super) rows_per_second: Option<f64>,
 }
 
 impl Report {

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use self::lookup::Scope;
 use self::progress::Progress;
 use self::recheck::{Difference, Recheck};
+use super::no_stop;
 use super::output::{note, print};
 use super::stream::{Stream, stream};
 use super::tables::{self, Tables};
@@ -36,7 +37,7 @@ const READERS: usize = 2;
 /// copied, and for the copy of another database; those of both servers.
 pub fn run(settings: &Settings, tables: &[String]) -> Result<bool> {
     let wanted = tables.iter().map(|name| tables::named(name)).collect::<Result<Vec<_>>>()?;
-    let stop = Stop::never()?;
+    let stop = no_stop()?;
     let mut client = Client::connect(settings.etcd.client_options())?;
     let options = settings.database.connect_options();
     let (mut session, address) =

@@ -90,7 +90,7 @@ fn another_history_is_refused_before_anything_of_it_is_applied() {
         (0x20, vec![Keepalive(0x48)], "does not have the last transaction that etcd has"),
         (0x20, vec![transaction(0x20), transaction(0x80)], "but transaction 828"),
         (0x40, vec![transaction(0x50)], "but transaction 780"),
-        (0x40, vec![Keepalive(0x60)], "committed at 2000-01-01T00:00:00.064000Z up to 0/48"),
+        (0x40, vec![Keepalive(0x60)], "committed at 2000-01-01T00:00:00.064000Z, up to 0/48"),
         // Another one is in its place: the ID and even the LSN can be the same.
         (0x20, vec![Transaction(last, 0x49), transaction(0x80)], "but transaction 764"),
         (0x20, other(Commit { time: PgTime(1), ..last }), "00:00:00.000001Z"),

@@ -51,7 +51,7 @@ struct LaneState {
 }
 
 enum Either {
-    Ordered(Ledger),
+    Ordered(Box<Ledger>),
     Part(PartLedger),
 }
 
@@ -107,7 +107,7 @@ impl Life {
             .map(|lane| Either::Part(PartLedger::new(&ledger, lane)))
             .map(LaneState::new)
             .collect();
-        lanes.insert(0, LaneState::new(Either::Ordered(ledger)));
+        lanes.insert(0, LaneState::new(Either::Ordered(Box::new(ledger))));
         let mut outputs = Vec::new();
         let packer = Packer::new(rules, position, replay, &mut outputs);
         let start = position.lsn.max(database.confirmed);

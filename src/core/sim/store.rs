@@ -12,12 +12,15 @@ use crate::etcd::{KeyValue, Txn, TxnReply};
 #[derive(Debug, Default)]
 pub(super) struct Store {
     pub(super) revision: i64,
-    pub(super) keys: BTreeMap<Vec<u8>, (Vec<u8>, i64)>,
+    pub(super) keys: BTreeMap<Vec<u8>, Stored>,
     /// What the keys were before each revision that changed them.
-    pub(super) past: Vec<(i64, Vec<u8>, Option<(Vec<u8>, i64)>)>,
+    pub(super) past: Vec<(i64, Vec<u8>, Option<Stored>)>,
     /// The most operations in a txn.
     pub(super) max_operations: usize,
 }
+
+/// A value, and its `mod_revision`.
+type Stored = (Vec<u8>, i64);
 
 /// A txn as the gateway reads it. A name that is not known is a mistake here; etcd would skip it.
 #[derive(Clone, Debug, Deserialize)]
@@ -29,21 +32,24 @@ struct Body {
 }
 
 #[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "snake_case")]
+#[serde(deny_unknown_fields)]
 enum Operation {
-    RequestPut {
+    #[serde(rename = "request_put")]
+    Put {
         #[serde(deserialize_with = "bytes")]
         key: Vec<u8>,
         #[serde(deserialize_with = "bytes")]
         value: Vec<u8>,
     },
-    RequestDeleteRange {
+    #[serde(rename = "request_delete_range")]
+    DeleteRange {
         #[serde(deserialize_with = "bytes")]
         key: Vec<u8>,
         #[serde(default, deserialize_with = "bytes")]
         range_end: Vec<u8>,
     },
-    RequestRange {
+    #[serde(rename = "request_range")]
+    Range {
         #[serde(deserialize_with = "bytes")]
         key: Vec<u8>,
     },
@@ -100,7 +106,7 @@ impl Store {
         });
         if !succeeded {
             let gets = body.failure.iter().map(|operation| match operation {
-                Operation::RequestRange { key } => self.get(key),
+                Operation::Range { key } => self.get(key),
                 other => panic!("{other:?}"),
             });
             let gets = gets.collect();
@@ -110,15 +116,15 @@ impl Store {
         self.revision += 1;
         for operation in body.success {
             match operation {
-                Operation::RequestPut { key, value } => {
+                Operation::Put { key, value } => {
                     self.remember(&key);
                     self.keys.insert(key, (value, self.revision));
                 }
-                Operation::RequestDeleteRange { key, range_end } if range_end.is_empty() => {
+                Operation::DeleteRange { key, range_end } if range_end.is_empty() => {
                     self.remember(&key);
                     self.keys.remove(&key);
                 }
-                Operation::RequestDeleteRange { key, range_end } => {
+                Operation::DeleteRange { key, range_end } => {
                     let keys: Vec<_> =
                         self.keys.range(key..range_end).map(|(key, _)| key.clone()).collect();
                     for key in keys {
@@ -126,7 +132,7 @@ impl Store {
                         self.keys.remove(&key);
                     }
                 }
-                Operation::RequestRange { .. } => {}
+                Operation::Range { .. } => {}
             }
         }
         TxnReply { succeeded, revision: self.revision, gets: Vec::new(), deleted: 0 }
@@ -137,13 +143,13 @@ impl Store {
         assert!(operations.len() <= self.max_operations, "{} operations", operations.len());
         let mut puts: Vec<&[u8]> = Vec::new();
         for operation in operations {
-            if let Operation::RequestPut { key, .. } = operation {
+            if let Operation::Put { key, .. } = operation {
                 assert!(!puts.contains(&&key[..]), "{} put twice", key.escape_ascii());
                 puts.push(key);
             }
         }
         for operation in operations {
-            if let Operation::RequestDeleteRange { key, range_end } = operation {
+            if let Operation::DeleteRange { key, range_end } = operation {
                 let inside = |put: &&&[u8]| match range_end.is_empty() {
                     true => **put == key,
                     false => **put >= &key[..] && **put < &range_end[..],

@@ -11,7 +11,7 @@ pub use self::shape::Shape;
 use self::types::Types;
 use super::client::failed;
 use super::quoting::quoted_name;
-use super::session::{LossyText, Session};
+use super::session::{LossyText, Session, texts};
 use crate::error::Result;
 use crate::kind::Kind;
 use crate::table_name::TableName;
@@ -136,10 +136,6 @@ impl Session {
         let rows = self.client.query(sql, &[&oids]).map_err(|error| failed(doing, error))?;
         Ok(rows.iter().map(|row| row.get::<_, LossyText>(0).0).collect())
     }
-}
-
-fn texts(texts: Vec<LossyText>) -> Vec<String> {
-    texts.into_iter().map(|text| text.0).collect()
 }
 
 /// The key of table `c`, as SQL to be joined: `k.columns`.

@@ -3,8 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use super::super::client::failed;
-use super::super::session::{LossyText, Session};
-use super::texts;
+use super::super::session::{LossyText, Session, texts};
 use crate::error::Result;
 use crate::json_text::json_string;
 use crate::kind::Kind;

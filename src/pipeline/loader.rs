@@ -1,12 +1,13 @@
 //! Parts of a dump on their way: each goes to a lane that has room.
 
+use super::lanes::Lanes;
+use super::write::Acknowledged;
 use crate::core::Lane;
 use crate::core::batch::Batch;
 use crate::core::ledger::Step;
 use crate::core::packer::LANE_DEPTH;
 use crate::error::{Error, Result};
 use crate::etcd::Txn;
-use crate::pipeline::lanes::{Acknowledged, Lanes};
 use crate::status::Pulse;
 
 /// Gives parts to lanes, and knows how many each has.

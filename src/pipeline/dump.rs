@@ -10,9 +10,11 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
 
+use super::lanes::{Lanes, Writers};
 use super::loader::Loader;
 use super::progress::Progress;
-use super::{Finding, Rows, Stored, compare};
+use super::start::{Start, limits, new_writer};
+use super::write::Ending;
 use crate::config::{Oversized, Settings};
 use crate::core::batch::{Batch, Fit, Limits};
 use crate::core::change::Change;
@@ -23,10 +25,8 @@ use crate::etcd::Client;
 use crate::logging::warn_once;
 use crate::lsn::Lsn;
 use crate::mapping::{CopiedTable, PublishedTables};
-use crate::pipeline::lanes::{Lanes, Writers};
-use crate::pipeline::write::Ending;
-use crate::pipeline::{Start, limits, new_writer};
 use crate::postgres::{Session, StatusWriter};
+use crate::reconcile::{Finding, Rows, Stored, compare};
 use crate::state::checkpoint::Phase;
 use crate::state::last_commit::LastCommit;
 use crate::state::layout;

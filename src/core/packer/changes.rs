@@ -1,0 +1,209 @@
+//! The changes of the transaction that is coming in: into one txn, or into parts.
+
+use super::documents::Filled;
+use super::{Flow, Large, Output, Packer, Pending, Rules, without_row};
+use crate::core::batch::{Batch, Fit};
+use crate::core::change::Change;
+use crate::core::ledger::Step;
+use crate::core::mutation::{Mutation, is};
+use crate::core::parts::{Parts, Place};
+use crate::core::view::Lane;
+use crate::document::Body;
+use crate::error::{Error, Result};
+use crate::lsn::Lsn;
+
+impl Packer {
+    /// Adds a change to the transaction; `pending` are it and what follows it.
+    pub(super) fn change(
+        &mut self,
+        change: Change<'_>,
+        pending: &Pending,
+        out: &mut Vec<Output>,
+    ) -> Result<Flow> {
+        let mut filled = Vec::new();
+        let whole = match self.fill(change, &mut filled) {
+            Filled::Whole(whole) => whole,
+            Filled::InEtcd => {
+                self.read(pending, out);
+                return Ok(Flow::Wait);
+            }
+            Filled::Unknown { key, reason } => return self.row_unknown(change, key, reason, out),
+        };
+        let flow = self.add(whole, out)?;
+        if flow == Flow::Done {
+            if let Some(recording) = &mut self.watch.recording {
+                recording.note(change);
+            }
+            self.view.changed(whole);
+        }
+        Ok(flow)
+    }
+
+    /// Leaves out a row of which etcd lacks what the server did not send. Either its table is
+    /// being compared, and is compared once more, or it has to be.
+    pub(super) fn row_unknown(
+        &mut self,
+        change: Change<'_>,
+        key: Vec<u8>,
+        reason: String,
+        out: &mut Vec<Output>,
+    ) -> Result<Flow> {
+        if let Some(recording) = &mut self.watch.recording
+            && recording.covers(&key)
+        {
+            recording.note_left_out();
+            self.note_left_out(change);
+            return Ok(Flow::Done);
+        }
+        // The note goes with the position, so that the row is not forgotten if this life ends.
+        let note = [&self.rules.notes, &key[..]].concat();
+        let note = Change::Put { key: &note, body: Body::Whole(b"1"), old_key: None };
+        if self.add(note, out)? == Flow::Wait {
+            return Ok(Flow::Wait);
+        }
+        let flow = self.add(without_row(change), out)?;
+        if flow == Flow::Done {
+            self.note_left_out(change);
+            self.view.changed(without_row(change));
+            out.push(Output::RowUnknown { key, reason });
+        }
+        Ok(flow)
+    }
+
+    pub(super) fn add(&mut self, change: Change<'_>, out: &mut Vec<Output>) -> Result<Flow> {
+        loop {
+            if self.large.is_some() {
+                return self.add_to_parts(change, out);
+            }
+            match self.open.add(change, self.rules.limits) {
+                Fit::Added => return Ok(Flow::Done),
+                Fit::Full => self.large = Some(Large::Unmarked),
+                Fit::TooLarge { bytes } => return self.add_without(change, bytes, out),
+            }
+        }
+    }
+
+    /// Adds a change to a transaction that does not fit one txn. All before it goes first, then a
+    /// position that says so, then what has come of it, then the rest, over all lanes.
+    pub(super) fn add_to_parts(
+        &mut self,
+        change: Change<'_>,
+        out: &mut Vec<Output>,
+    ) -> Result<Flow> {
+        loop {
+            match &mut self.large {
+                None => return self.add(change, out),
+                Some(Large::Unmarked) => {
+                    if !self.ready.is_empty() && self.post_ready(out) == Flow::Wait {
+                        return Ok(Flow::Wait);
+                    }
+                    let commit_lsn = self.coming.map_or(Lsn(0), |commit| commit.lsn);
+                    let step = Step::Partial { position: self.position, commit_lsn };
+                    if !is(Mutation::Unmarked) {
+                        if !self.has_room(Lane::Ordered) {
+                            return Ok(Flow::Wait);
+                        }
+                        self.post(Batch::default(), step, out);
+                    }
+                    self.idle_step = false;
+                    self.large = Some(Large::Marking);
+                }
+                Some(Large::Marking) => {
+                    if self.outstanding[0] > 0 {
+                        return Ok(Flow::Wait);
+                    }
+                    let first = std::mem::take(&mut self.open);
+                    let Rules { limits, part_lanes, .. } = &self.rules;
+                    let (limits, part_lanes) = (*limits, *part_lanes);
+                    self.large = Some(Large::Parts(Parts::new(limits, part_lanes, first)));
+                }
+                Some(Large::Parts(parts)) => match parts.add(change) {
+                    Place::Added => return Ok(Flow::Done),
+                    Place::Full(lane) => {
+                        if self.post_part(lane, out) == Flow::Wait {
+                            return Ok(Flow::Wait);
+                        }
+                    }
+                    Place::Barrier => {
+                        if self.settle_parts(out) == Flow::Wait {
+                            return Ok(Flow::Wait);
+                        }
+                    }
+                    Place::TooLarge { bytes } => return self.add_without(change, bytes, out),
+                },
+            }
+        }
+    }
+
+    /// Posts all parts, and takes note once they are in etcd.
+    pub(super) fn settle_parts(&mut self, out: &mut Vec<Output>) -> Flow {
+        if self.post_parts(0, out) == Flow::Wait || self.has_parts_outstanding() {
+            return Flow::Wait;
+        }
+        if let Some(Large::Parts(parts)) = &mut self.large {
+            parts.settled();
+        }
+        Flow::Done
+    }
+
+    /// Posts the parts of all lanes from this one on.
+    pub(super) fn post_parts(&mut self, from: usize, out: &mut Vec<Output>) -> Flow {
+        let Some(Large::Parts(parts)) = &self.large else { return Flow::Done };
+        let lanes: Vec<_> = parts.filled().filter(|&lane| lane >= from).collect();
+        let mut flow = Flow::Done;
+        for lane in lanes {
+            if self.post_part(lane, out) == Flow::Wait {
+                flow = Flow::Wait;
+            }
+        }
+        flow
+    }
+
+    pub(super) fn post_part(&mut self, lane: usize, out: &mut Vec<Output>) -> Flow {
+        if !self.has_room(Lane::Part(lane)) {
+            return Flow::Wait;
+        }
+        if let Some(Large::Parts(parts)) = &mut self.large {
+            let batch = parts.take(lane);
+            let txn = self.txn(&batch);
+            self.outstanding[1 + lane] += 1;
+            self.view.posted(Lane::Part(lane), batch);
+            out.push(Output::PostPart(lane, txn));
+        }
+        Flow::Done
+    }
+
+    /// Adds, instead of a row that no request can hold, that it is gone: absent, never an old version.
+    pub(super) fn add_without(
+        &mut self,
+        change: Change<'_>,
+        bytes: usize,
+        out: &mut Vec<Output>,
+    ) -> Result<Flow> {
+        let left_out = self.oversized(change, bytes)?;
+        let flow = self.add(without_row(change), out)?;
+        if flow == Flow::Done {
+            self.note_left_out(change);
+            out.push(Output::LeftOut(left_out));
+        }
+        Ok(flow)
+    }
+
+    /// What is to be said of a change that no request can hold, if it may be left out.
+    pub(super) fn oversized(&self, change: Change<'_>, bytes: usize) -> Result<Error> {
+        let (Change::Put { key, .. } | Change::Delete { key } | Change::Truncate { prefix: key }) =
+            change;
+        let error = Error::OversizedRow {
+            key: String::from_utf8_lossy(key).into_owned(),
+            bytes,
+            limit: self.rules.limits.bytes,
+            lsn: self.coming.map(|commit| commit.lsn),
+        };
+        let may = self.rules.skip_oversized && matches!(change, Change::Put { .. });
+        if may { Ok(error) } else { Err(error) }
+    }
+
+    pub(super) fn has_parts_outstanding(&self) -> bool {
+        self.outstanding[1..].iter().any(|&txns| txns > 0)
+    }
+}

@@ -1,0 +1,411 @@
+//! From the stream to txns: what goes together, what has to wait, and for what.
+
+mod changes;
+mod documents;
+mod messages;
+mod requests;
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+pub use self::messages::{Answer, Input, Output, Request, Rules};
+use super::batch::Batch;
+use super::change::{Change, Chunk, Event};
+use super::ledger::{Replay, Step};
+use super::mutation::{Mutation, is};
+use super::parts::Parts;
+use super::recording::Recording;
+use super::view::{Lane, View};
+use crate::error::Result;
+use crate::etcd::Txn;
+use crate::lsn::Lsn;
+use crate::position::{Commit, Position};
+
+/// How many txns the ordered lane, and each of the others, may have: one at etcd, and one that is whole
+/// and can be posted as soon as the first is in.
+pub const LANE_DEPTH: usize = 2;
+/// How many documents are read at once: enough to spare round trips, few enough to hold them.
+const READ_AHEAD: usize = 32;
+
+/// Packs the stream's transactions into txns.
+///
+/// It is told what happens, and says what is to be done. It has no thread, socket or clock: the same
+/// inputs give the same outputs.
+#[derive(Debug)]
+pub struct Packer {
+    rules: Rules,
+    /// What has come and was not taken yet, since something has to be waited for.
+    pending: Option<Pending>,
+    /// The transaction that is coming in.
+    coming: Option<Commit>,
+    /// What has come of it, if it fits one txn so far.
+    open: Batch,
+    /// Whole transactions that wait for the ordered lane.
+    ready: Batch,
+    /// The transaction that is coming in, if it does not fit.
+    large: Option<Large>,
+    view: View,
+    /// How many txns each lane has, the ordered one first.
+    outstanding: Vec<usize>,
+    /// How many txns the ordered lane was given, and how many of them etcd has.
+    posted: u64,
+    acknowledged: u64,
+    /// Which documents are being read.
+    reading: Option<Reading>,
+    /// The transaction that a former life has begun to write.
+    replay: Option<Replay>,
+    /// The rows that were left out while it is replayed: what etcd had before is not theirs.
+    replayed_without: HashSet<Vec<u8>>,
+    /// The store's revision when this life began; 0 until that is known.
+    claimed: i64,
+    /// Where the stream has come to: where etcd is once everything up to here is written.
+    position: Position,
+    /// Whether `position` is ahead of what the ordered lane was given, though no row changed.
+    idle_step: bool,
+    /// When the next such step may be put.
+    idle_due: Duration,
+    watch: WatchSide,
+    now: Duration,
+    ended: bool,
+    /// Txns that etcd has, to be used again.
+    spare: Vec<Txn>,
+}
+
+/// Events that have come, and which is next.
+#[derive(Debug)]
+struct Pending {
+    chunk: Chunk,
+    next: usize,
+}
+
+/// Documents that are being read.
+#[derive(Debug)]
+struct Reading {
+    keys: Vec<Vec<u8>>,
+    /// Whether as they were before the transaction that is replayed.
+    past: bool,
+}
+
+/// A transaction that does not fit one txn.
+#[derive(Debug)]
+enum Large {
+    /// The position is to say so first.
+    Unmarked,
+    /// It says so once the ordered lane is through.
+    Marking,
+    /// Its parts are being written.
+    Parts(Parts),
+}
+
+/// What the watch waits for.
+#[derive(Debug, Default)]
+struct WatchSide {
+    /// What it has asked for last and was not done yet.
+    request: Option<Request>,
+    /// How many events of the changes that it wants are done, while they are being made.
+    applied: Option<usize>,
+    /// The LSN that it waits for, and what it is told then.
+    awaited: Option<(Lsn, Answer)>,
+    /// The number of the ordered lane's txn that has all up to there.
+    awaited_txn: Option<u64>,
+    /// The table that it compares now.
+    recording: Option<Recording>,
+}
+
+impl WatchSide {
+    /// Whether the stream has changed the row since the compare began.
+    fn overrules(&self, change: Change<'_>) -> bool {
+        self.recording.as_ref().is_some_and(|recording| recording.overrules(change))
+    }
+}
+
+/// Whether something was done, or has to wait for an input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Flow {
+    Done,
+    Wait,
+}
+
+impl Packer {
+    /// A packer for a stream that goes on at `position`. The first output makes void what an earlier
+    /// life may have sent.
+    #[must_use]
+    pub fn new(
+        rules: Rules,
+        position: Position,
+        replay: Option<Replay>,
+        out: &mut Vec<Output>,
+    ) -> Self {
+        let mut packer = Self {
+            outstanding: vec![0; 1 + rules.part_lanes.max(1)],
+            idle_due: rules.idle_period,
+            rules,
+            pending: None,
+            coming: None,
+            open: Batch::default(),
+            ready: Batch::default(),
+            large: None,
+            view: View::default(),
+            posted: 0,
+            acknowledged: 0,
+            reading: None,
+            replay,
+            replayed_without: HashSet::new(),
+            claimed: 0,
+            position,
+            idle_step: false,
+            watch: WatchSide::default(),
+            now: Duration::ZERO,
+            ended: false,
+            spare: Vec::new(),
+        };
+        if !is(Mutation::Unclaimed) {
+            packer.post(Batch::default(), Step::Claim, out);
+        }
+        packer
+    }
+
+    /// Takes what happens, at a time that never goes back, and adds what is to be done to `out`.
+    ///
+    /// # Errors
+    /// [`Error::OversizedRow`] unless such rows are left out.
+    pub fn feed(&mut self, input: Input, now: Duration, out: &mut Vec<Output>) -> Result<()> {
+        self.now = now;
+        match input {
+            Input::Chunk(chunk) => self.pending = Some(Pending { chunk, next: 0 }),
+            Input::Request(request) => self.watch.request = Some(request),
+            Input::Acknowledged(lane, txn, revision) => self.acknowledge(lane, txn, revision),
+            Input::Documents(documents) => self.take_documents(documents, out),
+            Input::Time => {}
+            Input::End => self.ended = true,
+        }
+        self.take(out)?;
+        self.answer_request(out)?;
+        self.answer_awaited(out);
+        self.idle_position();
+        self.post_ready_if_free(out);
+        if self.idle_step && self.ready.is_empty() && !self.ended {
+            out.push(Output::WakeAt(self.idle_due));
+        }
+        Ok(())
+    }
+
+    /// Whether all that came is taken, so that more may come.
+    #[must_use]
+    pub fn wants_stream(&self) -> bool {
+        !self.ended && self.pending.is_none() && self.watch.applied.is_none()
+    }
+
+    /// Whether the watch may ask for something.
+    #[must_use]
+    pub fn takes_request(&self) -> bool {
+        let WatchSide { request, awaited, .. } = &self.watch;
+        self.coming.is_none() && request.is_none() && awaited.is_none()
+    }
+
+    /// Whether the stream has ended and all that is complete of it is in etcd.
+    #[must_use]
+    pub fn is_done(&self) -> bool {
+        self.ended
+            && self.pending.is_none()
+            && self.ready.is_empty()
+            && self.outstanding.iter().all(|&txns| txns == 0)
+    }
+
+    /// Takes events until there are no more, or one has to wait.
+    fn take(&mut self, out: &mut Vec<Output>) -> Result<()> {
+        // What is being read must not change before it is here.
+        if self.reading.is_some() {
+            return Ok(());
+        }
+        let Some(mut pending) = self.pending.take() else { return Ok(()) };
+        while let Some(event) = pending.chunk.get(pending.next) {
+            let flow = match event {
+                Event::Begin(commit) => {
+                    self.coming = Some(commit);
+                    Flow::Done
+                }
+                Event::Change(change) => self.change(change, &pending, out)?,
+                Event::End { end_lsn } => self.end(end_lsn, out),
+                Event::Keepalive { wal_end, reply_requested } => {
+                    self.keepalive(wal_end, reply_requested);
+                    Flow::Done
+                }
+            };
+            if flow == Flow::Wait {
+                self.pending = Some(pending);
+                return Ok(());
+            }
+            pending.next += 1;
+        }
+        Ok(())
+    }
+
+    fn filling(&self) -> Vec<&Batch> {
+        filling(self.large.as_ref(), &self.open, &self.ready)
+    }
+
+    /// The transaction is complete: it waits for the ordered lane now, with those before it if they go
+    /// together.
+    fn end(&mut self, end_lsn: Lsn, out: &mut Vec<Output>) -> Flow {
+        let position = Position::behind(&self.coming.unwrap_or_default(), end_lsn);
+        match &self.large {
+            None | Some(Large::Unmarked | Large::Marking) => {
+                if self.open.is_empty() {
+                    (self.coming, self.position) = (None, position);
+                    self.idle(false);
+                    return Flow::Done;
+                }
+                self.open.position = Some(position);
+                if self.close(out) == Flow::Wait {
+                    return Flow::Wait;
+                }
+            }
+            Some(Large::Parts(_)) => {
+                let early = is(Mutation::LastPartEarly);
+                if self.post_parts(1, out) == Flow::Wait || self.has_parts_outstanding() && !early {
+                    return Flow::Wait;
+                }
+                if let Some(Large::Parts(parts)) = &mut self.large {
+                    self.ready = parts.take(0);
+                }
+                // The end of the parts deletes their guards.
+                self.ready.reserve(1, self.rules.limits);
+                self.ready.position = Some(position);
+            }
+        }
+        self.large = None;
+        (self.coming, self.position) = (None, position);
+        Flow::Done
+    }
+
+    /// Puts what is complete with what waits for the ordered lane, after it if they do not go
+    /// together.
+    fn close(&mut self, out: &mut Vec<Output>) -> Flow {
+        let Rules { limits, coalesce, .. } = self.rules.clone();
+        if !self.ready.absorb(&mut self.open, limits, coalesce) {
+            if self.post_ready(out) == Flow::Wait {
+                return Flow::Wait;
+            }
+            std::mem::swap(&mut self.ready, &mut self.open);
+        }
+        Flow::Done
+    }
+
+    /// Takes note that the log has grown with nothing for us in it. Inside a transaction this
+    /// says nothing: the LSN may be beyond its commit.
+    fn keepalive(&mut self, wal_end: Lsn, reply_requested: bool) {
+        if self.coming.is_some() && !is(Mutation::KeepaliveInside) {
+            return;
+        }
+        if wal_end > self.position.lsn {
+            self.position.lsn = wal_end;
+            self.idle_step = true;
+        }
+        if self.idle_step {
+            self.idle(reply_requested);
+        }
+    }
+
+    /// Takes note that the position moved though no row changed: it goes with the transactions
+    /// that wait for the ordered lane, else when it is due. The server asks for a reply when it wants to
+    /// shut down, and then waits for all to be flushed: that is at once.
+    fn idle(&mut self, at_once: bool) {
+        self.idle_step = true;
+        if at_once {
+            self.idle_due = self.now;
+        }
+        if !self.ready.is_empty() {
+            self.put_idle_position();
+        }
+    }
+
+    /// Has the position put with what is ready, if there is room for the note of the last transaction.
+    fn put_idle_position(&mut self) {
+        if self.ready.reserve(1, self.rules.limits) {
+            self.ready.position = Some(self.position);
+        }
+    }
+
+    /// Has the position put by itself when that is due, and when the stream has ended.
+    fn idle_position(&mut self) {
+        let last = self.ended && self.pending.is_none();
+        if self.idle_step && self.ready.is_empty() && (last || self.idle_due <= self.now) {
+            self.put_idle_position();
+        }
+    }
+
+    /// A txn is closed when the lane is free for it, so that it waits for nothing else, and a loaded
+    /// system fills it.
+    fn post_ready_if_free(&mut self, out: &mut Vec<Output>) {
+        if !self.ready.is_empty() && self.outstanding[0] == 0 {
+            self.post_ready(out);
+        }
+    }
+
+    fn post_ready(&mut self, out: &mut Vec<Output>) -> Flow {
+        if !self.has_room(Lane::Ordered) {
+            return Flow::Wait;
+        }
+        let batch = std::mem::take(&mut self.ready);
+        let step = batch.position.map_or(Step::Stay, Step::To);
+        if batch.position == Some(self.position) {
+            self.idle_step = false;
+        }
+        if batch.count() == 0 {
+            self.idle_due = self.now + self.rules.idle_period;
+        }
+        self.post(batch, step, out);
+        Flow::Done
+    }
+
+    fn post(&mut self, batch: Batch, step: Step, out: &mut Vec<Output>) {
+        let txn = self.txn(&batch);
+        self.outstanding[0] += 1;
+        self.posted += 1;
+        self.view.posted(Lane::Ordered, batch);
+        out.push(Output::Post(txn, step));
+    }
+
+    fn txn(&mut self, batch: &Batch) -> Txn {
+        let mut txn = self.spare.pop().unwrap_or_default();
+        txn.clear();
+        batch.write(&mut txn);
+        txn
+    }
+
+    fn acknowledge(&mut self, lane: Lane, txn: Txn, revision: i64) {
+        if self.claimed == 0 {
+            self.claimed = revision;
+        }
+        self.spare.push(txn);
+        let txns = &mut self.outstanding[lane.index()];
+        *txns = txns.saturating_sub(1);
+        self.acknowledged += u64::from(lane == Lane::Ordered);
+        self.view.acknowledged(lane, &filling(self.large.as_ref(), &self.open, &self.ready));
+    }
+
+    fn has_room(&self, lane: Lane) -> bool {
+        self.outstanding[lane.index()] < LANE_DEPTH
+    }
+}
+
+/// The batches that are being filled, the newest first.
+fn filling<'b>(large: Option<&'b Large>, open: &'b Batch, ready: &'b Batch) -> Vec<&'b Batch> {
+    let parts = match large {
+        Some(Large::Parts(parts)) => Some(parts),
+        _ => None,
+    };
+    parts.into_iter().flat_map(Parts::batches).chain([open, ready]).collect()
+}
+
+/// The change that leaves no version of the row in etcd.
+fn without_row(change: Change<'_>) -> Change<'_> {
+    match change {
+        // The new key cannot be there: etcd has the row, if at all, under the old one.
+        Change::Put { old_key: Some(key), .. } | Change::Put { key, old_key: None, .. } => {
+            Change::Delete { key }
+        }
+        other => other,
+    }
+}
