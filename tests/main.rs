@@ -14,6 +14,7 @@ mod scripts;
 mod catalog;
 mod dump_and_stream;
 mod large;
+mod late;
 mod redump;
 mod resync;
 mod schema;

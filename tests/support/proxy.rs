@@ -30,6 +30,15 @@ struct Fault {
     bytes_per_second: Option<u64>,
     /// How many answers are still to be lost, and to which HTTP requests: those with this in the first line.
     lose: Option<(String, usize)>,
+    /// Which requests are kept back, and how many more of them.
+    withhold: Option<(Withheld, usize)>,
+}
+
+/// Requests of so many bytes at least that have all these texts in them.
+#[derive(Clone)]
+struct Withheld {
+    least: usize,
+    texts: Vec<String>,
 }
 
 #[derive(Default)]
@@ -41,6 +50,8 @@ struct Shared {
     from_client: AtomicU64,
     to_client: AtomicU64,
     lost: AtomicU64,
+    /// The requests that were kept back.
+    withheld: Mutex<Vec<Vec<u8>>>,
 }
 
 impl Proxy {
@@ -121,6 +132,33 @@ impl Proxy {
         self.set(|fault| fault.lose = Some((part.to_owned(), count)));
     }
 
+    /// Keeps the next `count` txns of `least` bytes or more with these texts in them from the server, which the client
+    /// hears nothing of.
+    pub(crate) fn withhold(&self, least: usize, texts: &[&str], count: usize) {
+        let texts = texts.iter().map(|text| (*text).to_owned()).collect();
+        self.set(|fault| fault.withhold = Some((Withheld { least, texts }, count)));
+    }
+
+    /// How many requests are kept back, and were given up by the client.
+    pub(crate) fn withheld(&self) -> usize {
+        self.shared.withheld.lock().unwrap().len()
+    }
+
+    /// Lets the server have what was kept back, late, and gives its answers.
+    pub(crate) fn deliver_withheld(&self) -> Vec<String> {
+        let requests = std::mem::take(&mut *self.shared.withheld.lock().unwrap());
+        let target = self.shared.target.load(Ordering::SeqCst);
+        let deliver = |request: Vec<u8>| {
+            let mut server = TcpStream::connect(("127.0.0.1", target)).expect("the server");
+            server.write_all(&request).expect("a request that is taken");
+            server.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+            let mut answer = vec![0; 64 << 10];
+            let count = server.read(&mut answer).expect("an answer");
+            String::from_utf8_lossy(&answer[..count]).into_owned()
+        };
+        requests.into_iter().map(deliver).collect()
+    }
+
     /// How many answers were lost so far.
     pub(crate) fn lost(&self) -> u64 {
         self.shared.lost.load(Ordering::SeqCst)
@@ -176,12 +214,20 @@ impl Shared {
         let (from_server, to_server) = (server.try_clone().unwrap(), server);
         let (shared, to_be_lost) = (Arc::clone(self), Arc::clone(&losing));
         thread::spawn(move || {
+            let mut withheld = Vec::new();
             pump(from_client, to_server, |bytes| {
                 shared.from_client.fetch_add(bytes.len() as u64, Ordering::SeqCst);
                 shared.pass(bytes, |fault| fault.hold || fault.hold_requests);
                 to_be_lost.fetch_or(shared.takes_for_loss(bytes), Ordering::SeqCst);
-                true
+                if !withheld.is_empty() || shared.withholds(bytes) {
+                    withheld.extend_from_slice(bytes);
+                    return Passage::Swallow;
+                }
+                Passage::Forward
             });
+            if !withheld.is_empty() {
+                shared.withheld.lock().unwrap().push(withheld);
+            }
         });
         let shared = Arc::clone(self);
         thread::spawn(move || {
@@ -189,10 +235,10 @@ impl Shared {
                 shared.pass(bytes, |fault| fault.hold);
                 if losing.load(Ordering::SeqCst) {
                     shared.lost.fetch_add(1, Ordering::SeqCst);
-                    return false;
+                    return Passage::Close;
                 }
                 shared.to_client.fetch_add(bytes.len() as u64, Ordering::SeqCst);
-                true
+                Passage::Forward
             });
         });
     }
@@ -222,15 +268,45 @@ impl Shared {
             _ => false,
         }
     }
+
+    /// Whether these bytes begin a request that is to be kept back.
+    fn withholds(&self, bytes: &[u8]) -> bool {
+        let mut fault = self.fault.lock().unwrap();
+        let Some((Withheld { least, texts }, count)) = &mut fault.withhold else { return false };
+        let text = String::from_utf8_lossy(bytes);
+        let length = text.split("ontent-").find_map(|part| {
+            let digits = part.strip_prefix("length: ").or_else(|| part.strip_prefix("Length: "))?;
+            digits.split('\r').next()?.parse::<usize>().ok()
+        });
+        let is_one = *count > 0
+            && text.starts_with("POST ")
+            && text.contains("/kv/txn")
+            && length.or(Some(bytes.len())).is_some_and(|length| length >= *least)
+            && texts.iter().all(|wanted| text.contains(wanted.as_str()));
+        *count -= usize::from(is_one);
+        is_one
+    }
+}
+
+/// What becomes of some bytes.
+enum Passage {
+    /// They go on.
+    Forward,
+    /// They do not, and nothing is closed.
+    Swallow,
+    /// The connection ends here.
+    Close,
 }
 
 /// Copies until one end is closed, or `pass` says that the connection ends here; then both ends are.
-fn pump(mut from: TcpStream, mut to: TcpStream, pass: impl Fn(&[u8]) -> bool) {
+fn pump(mut from: TcpStream, mut to: TcpStream, mut pass: impl FnMut(&[u8]) -> Passage) {
     let mut buffer = vec![0; 64 << 10];
     while let Ok(count @ 1..) = from.read(&mut buffer) {
         let bytes = &buffer[..count];
-        if !pass(bytes) || to.write_all(bytes).is_err() {
-            break;
+        match pass(bytes) {
+            Passage::Forward if to.write_all(bytes).is_ok() => {}
+            Passage::Swallow => {}
+            Passage::Forward | Passage::Close => break,
         }
     }
     for stream in [from, to] {
