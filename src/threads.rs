@@ -18,7 +18,26 @@ impl Failure {
         name: &str,
         body: impl FnOnce() -> Result<T> + Send + 'scope,
     ) -> Option<ScopedJoinHandle<'scope, Option<T>>> {
-        let recorded = move || body().map_err(|error| self.record(error)).ok();
+        self.spawn_then(scope, name, body, || {})
+    }
+
+    /// The same; `failed` tells the others, once the failure is recorded: what they meet then is not taken
+    /// for the cause.
+    pub(crate) fn spawn_then<'scope, 'env, T: Send + 'scope>(
+        &'env self,
+        scope: &'scope Scope<'scope, 'env>,
+        name: &str,
+        body: impl FnOnce() -> Result<T> + Send + 'scope,
+        failed: impl FnOnce() + Send + 'scope,
+    ) -> Option<ScopedJoinHandle<'scope, Option<T>>> {
+        let recorded = move || match body() {
+            Ok(done) => Some(done),
+            Err(error) => {
+                self.record(error);
+                failed();
+                None
+            }
+        };
         Builder::new()
             .name(name.to_owned())
             .spawn_scoped(scope, recorded)
@@ -38,7 +57,8 @@ impl Failure {
         self.0.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
     }
 
-    fn record(&self, error: Error) {
+    /// Records a failure, if it is the first.
+    pub(crate) fn record(&self, error: Error) {
         if !matches!(error, Error::Stopped) {
             self.0.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
         }

@@ -16,10 +16,19 @@ pub struct Batch {
     /// What the keys of truncated tables begin with. No put in `operations` is inside.
     truncated: Vec<Vec<u8>>,
     bytes: usize,
-    /// How many operations are added when it is sealed, beside the position.
-    reserved: usize,
+    /// What is added when it is sealed, beside the position.
+    extras: Extras,
     /// Where etcd is once it holds the batch; none for a part that is not the last.
     pub position: Option<Position>,
+}
+
+/// Operations that are added to a batch when it is sealed.
+#[derive(Debug, Default)]
+struct Extras {
+    /// The note of the last transaction.
+    note: bool,
+    /// The end of the parts.
+    end_of_parts: bool,
 }
 
 /// What becomes of a key.
@@ -105,22 +114,34 @@ impl Batch {
     /// Whether it holds neither changes nor a position.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.count() == 0 && self.position.is_none()
+        self.changes_nothing() && self.position.is_none()
     }
 
     /// How many operations it takes, the position's not counted.
     #[must_use]
     pub fn count(&self) -> usize {
-        self.operations.len() + self.truncated.len() + self.reserved
+        self.operations.len()
+            + self.truncated.len()
+            + usize::from(self.extras.note)
+            + usize::from(self.extras.end_of_parts)
     }
 
-    /// Keeps room for so many operations more that are added when it is sealed; false if there is none.
-    pub fn reserve(&mut self, operations: usize, limits: Limits) -> bool {
-        let fits = self.count() + operations <= limits.operations;
-        if fits {
-            self.reserved += operations;
-        }
+    /// Keeps room for the note of the last transaction; false if there is none.
+    pub fn reserve_note(&mut self, limits: Limits) -> bool {
+        let fits = self.extras.note || self.count() < limits.operations;
+        self.extras.note = fits;
         fits
+    }
+
+    /// Keeps room for the end of the parts, which deletes their guards.
+    pub fn reserve_end_of_parts(&mut self) {
+        self.extras.end_of_parts = true;
+    }
+
+    /// Whether it changes no key: all that it has is a position.
+    #[must_use]
+    pub fn changes_nothing(&self) -> bool {
+        self.operations.is_empty() && self.truncated.is_empty()
     }
 
     /// Writes the operations into a txn.

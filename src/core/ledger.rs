@@ -317,7 +317,10 @@ impl Step {
     /// What is to be noted of the last transaction, unless the position tells it.
     fn last_commit(self, checkpoint: &Checkpoint) -> Option<LastCommit> {
         match self {
-            Self::To(Position { lsn, commit_end, .. }) if commit_end != lsn => {
+            Self::To(Position { lsn, commit_end, .. })
+            | Self::Partial { position: Position { lsn, commit_end, .. }, .. }
+                if commit_end != lsn =>
+            {
                 let commit_end = (commit_end != Lsn(0)).then_some(commit_end);
                 Some(LastCommit { position: lsn, commit_end })
             }

@@ -42,6 +42,9 @@ pub(crate) enum Mutation {
     OldKeyStays,
     /// A keepalive inside a transaction moves the position.
     KeepaliveInside,
+    /// A transaction that etcd has is applied again.
+    #[cfg(test)]
+    AppliedAgain,
 }
 
 #[cfg(test)]

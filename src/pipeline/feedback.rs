@@ -42,8 +42,7 @@ pub(super) struct Feedback<'a> {
     /// Up to where the stream has been received.
     pub(super) received: Arc<AtomicU64>,
     pub(super) status: &'a Status,
-    /// The status that was logged last, and when.
-    pub(super) logged: Option<((Lsn, Lsn), Instant)>,
+    pub(super) logged: Logged,
     pub(super) pulse: Pulse,
 }
 
@@ -103,19 +102,13 @@ impl Feedback<'_> {
         Ok(())
     }
 
-    /// Logs a status that says something new, but not many a second, and now and then one that does not.
     fn log(&mut self, received: Lsn, flushed: Lsn) {
-        let now = Instant::now();
-        let is_told = self.logged.is_some_and(|(logged, at)| {
-            let same = logged == (received, flushed);
-            let period = if same { IDLE_LOG_PERIOD } else { self.interval };
-            now.saturating_duration_since(at) < period
-        });
-        let level = if is_told { Level::Debug } else { Level::Info };
+        let transactions = self.status.metrics.transactions.get();
+        let told = Told { received, flushed, transactions };
+        let waits = !self.status.lag().is_zero();
+        let takes = self.logged.takes(told, waits, self.interval / 3, Instant::now());
+        let level = if takes { Level::Info } else { Level::Debug };
         log::log!(level, "Sending standby status receivedLSN={received} savedLSN={flushed}");
-        if !is_told {
-            self.logged = Some(((received, flushed), now));
-        }
     }
 
     /// Ends the stream, and the connection if the server does not answer: the receiving thread,
@@ -129,6 +122,67 @@ impl Feedback<'_> {
                 Err(RecvTimeoutError::Disconnected) => return Ok(()),
                 Err(RecvTimeoutError::Timeout) => return self.statuses.shutdown(),
             }
+        }
+    }
+}
+
+/// What the log has of the statuses.
+#[derive(Default)]
+pub(super) struct Logged {
+    last: Option<(Told, Instant)>,
+}
+
+/// What a status tells, and how many transactions had been received when it did.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Told {
+    received: Lsn,
+    flushed: Lsn,
+    transactions: u64,
+}
+
+impl Logged {
+    /// Whether a status is worth a line: something has moved since the last one, which is not younger than
+    /// `interval`. While no row changes, and no transaction `waits` for etcd, only the WAL moves, and a
+    /// line in five minutes is enough.
+    fn takes(&mut self, told: Told, waits: bool, interval: Duration, now: Instant) -> bool {
+        let takes = self.last.is_none_or(|(last, at)| {
+            let busy = waits || told.transactions != last.transactions;
+            let period = if busy { interval } else { IDLE_LOG_PERIOD };
+            told != last && now.saturating_duration_since(at) >= period
+        });
+        if takes {
+            self.last = Some((told, now));
+        }
+        takes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_needs_something_new_and_an_idle_database_five_minutes() {
+        let mut logged = Logged::default();
+        let begin = Instant::now();
+        for (second, received, flushed, transactions, waits, expected) in [
+            (0, 1, 1, 0, false, true),
+            (10, 1, 1, 0, false, false),
+            (20, 2, 2, 0, false, false),
+            (30, 3, 2, 1, false, true),
+            (31, 4, 2, 1, true, false),
+            (40, 4, 2, 1, true, true),
+            (50, 4, 2, 1, true, false),
+            (53, 4, 4, 2, false, true),
+            (64, 5, 4, 2, false, false),
+            (352, 6, 6, 2, false, false),
+            (353, 6, 6, 2, false, true),
+            (999, 6, 6, 2, false, false),
+        ] {
+            let told = Told { received: Lsn(received), flushed: Lsn(flushed), transactions };
+            let interval = Duration::from_secs(10);
+            let takes = logged.takes(told, waits, interval, begin + Duration::from_secs(second));
+            assert_eq!(takes, expected, "{second}");
         }
     }
 }

@@ -4,7 +4,7 @@ use std::thread::Scope;
 
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 
-use super::write::{Acknowledged, Ending, Job, PartWriter, Writer};
+use super::write::{Ending, Job, PartWriter, Reply, Writer};
 use crate::core::ledger::{Ledger, PartLedger, Step};
 use crate::core::packer::LANE_DEPTH;
 use crate::error::{Error, Result};
@@ -17,7 +17,9 @@ use crate::threads::Failure;
 pub(crate) struct Lanes {
     ordered: Sender<Job>,
     parts: Vec<Sender<Txn>>,
-    acknowledged: Receiver<Acknowledged>,
+    replies: Receiver<Reply>,
+    /// For other threads without which the txns that are posted are in vain.
+    failed: Sender<Reply>,
 }
 
 /// What the writers are made of.
@@ -45,24 +47,28 @@ impl Lanes {
     ) -> Self {
         let Writers { client, ledger, part_lanes, moved, writing, status, ending } = writers;
         // Whoever posts knows how many are outstanding: there is always room.
-        let (acknowledge, acknowledged) = unbounded();
+        let (reply, replies) = unbounded();
         let parts = (0..part_lanes.max(1)).map(|lane| {
             let (sender, jobs) = bounded(LANE_DEPTH);
             let name = format!("write {}", lane + 1);
             let ledger = PartLedger::new(&ledger, lane);
             let writer = PartWriter::new(lane, client.clone(), ledger, status, ending(&name));
-            let acknowledge = acknowledge.clone();
-            failure.spawn(scope, &name, move || writer.run(&jobs, &acknowledge));
+            let reply = reply.clone();
+            let failed = reply.clone();
+            let run = move || writer.run(&jobs, &reply);
+            failure.spawn_then(scope, &name, run, move || Reply::failed(&failed));
             sender
         });
         let parts = parts.collect();
         let (ordered, jobs) = bounded(LANE_DEPTH);
         let writer = Writer::new(client.clone(), ledger, moved, status, ending("write 0"));
-        failure.spawn(scope, "write 0", move || {
+        let (failed, ordered_failed) = (reply.clone(), reply.clone());
+        let run = move || {
             let _writing = writing;
-            writer.run(&jobs, &acknowledge)
-        });
-        Self { ordered, parts, acknowledged }
+            writer.run(&jobs, &reply)
+        };
+        failure.spawn_then(scope, "write 0", run, move || Reply::failed(&ordered_failed));
+        Self { ordered, parts, replies, failed }
     }
 
     /// Gives a txn to the ordered lane.
@@ -76,8 +82,13 @@ impl Lanes {
         jobs.send(txn).map_err(|_| Error::Stopped)
     }
 
-    /// What etcd has.
-    pub(crate) fn acknowledged(&self) -> &Receiver<Acknowledged> {
-        &self.acknowledged
+    /// What comes back.
+    pub(crate) fn replies(&self) -> &Receiver<Reply> {
+        &self.replies
+    }
+
+    /// Where a thread says that it has failed, so that whoever waits for replies waits no longer.
+    pub(crate) fn failed(&self) -> Sender<Reply> {
+        self.failed.clone()
     }
 }

@@ -76,8 +76,8 @@ impl<'a> Loader<'a> {
     /// Waits until etcd has one txn more.
     fn wait(&mut self) -> Result<()> {
         self.pulse.wait();
-        let Acknowledged { lane, txn, .. } =
-            self.lanes.acknowledged().recv().map_err(|_| Error::Stopped)?;
+        let reply = self.lanes.replies().recv().map_err(|_| Error::Stopped)?;
+        let Acknowledged { lane, txn, .. } = reply.acknowledged()?;
         self.pulse.work();
         let txns = match lane {
             Lane::Ordered => &mut self.ordered,

@@ -36,7 +36,7 @@ use std::time::Duration;
 use crossbeam_channel::bounded;
 
 use self::channel::chunk_channel;
-use self::feedback::Feedback;
+use self::feedback::{Feedback, Logged};
 use self::lanes::{Lanes, Writers};
 use self::pack::Pack;
 use self::read::Read;
@@ -44,7 +44,7 @@ use self::receive::{Receive, Translation};
 pub(crate) use self::start::Start;
 use self::start::{limits, new_writer};
 use self::watch::{RunningQuery, Watch};
-use self::write::Ending;
+use self::write::{Ending, Reply};
 use crate::config::{Oversized, Settings};
 use crate::core::Rules;
 use crate::core::history::History;
@@ -82,6 +82,7 @@ pub(crate) fn run(
         mod_revision,
         last_commit,
         replay,
+        takes_over,
         status_interval,
     } = start;
     let position = checkpoint.position(last_commit);
@@ -153,7 +154,7 @@ pub(crate) fn run(
         flushed,
         received,
         status,
-        logged: None,
+        logged: Logged::default(),
         pulse: status.pulse("feedback"),
     };
 
@@ -172,6 +173,7 @@ pub(crate) fn run(
                 ending: &ending,
             },
         );
+        let failed = lanes.failed();
         let pack = Pack {
             chunks,
             lanes,
@@ -180,17 +182,19 @@ pub(crate) fn run(
             requests,
             answers,
             pokes,
+            takes_over,
             status,
             pulse: status.pulse("pack"),
         };
         failure.spawn(scope, "pack", move || pack.run(rules(settings), position, replay));
         failure.spawn(scope, "read", move || read.run(&asked, &document_sender));
-        failure.spawn(scope, "watch", move || watch.run());
+        failure.spawn_then(scope, "watch", move || watch.run(), move || Reply::failed(&failed));
         failure.spawn(scope, "feedback", move || feedback.run());
         pulse.wait();
+        let recorded = &failure;
         let received = failure.spawn(scope, "receive", move || {
             let _receiving = receiving;
-            receive.run()
+            receive.run(recorded)
         });
         let frames = received.and_then(|thread| thread.join().ok().flatten());
         // Whatever the others do now, it has to end.

@@ -29,6 +29,8 @@ pub(super) struct Pack<'a> {
     pub(super) answers: Sender<Answer>,
     /// Tells the watch of rows that are not known.
     pub(super) pokes: Sender<Poke>,
+    /// Whether another daemon had the slot until now. It may be frozen, with a txn at hand.
+    pub(super) takes_over: bool,
     pub(super) status: &'a Status,
     pub(super) pulse: Pulse,
 }
@@ -44,7 +46,10 @@ impl Pack<'_> {
     ) -> Result<()> {
         let begin = Instant::now();
         let mut outputs = Vec::new();
-        let mut packer = Packer::new(rules, position, replay, &mut outputs);
+        let mut packer = Packer::new(rules, position, replay);
+        if self.takes_over {
+            packer.claim(&mut outputs);
+        }
         loop {
             let mut wake = None;
             for output in outputs.drain(..) {
@@ -93,7 +98,7 @@ impl Pack<'_> {
     /// Waits for whatever happens next.
     fn next(&mut self, packer: &Packer, wake: Option<Instant>) -> Result<Input> {
         let mut select = Select::new();
-        let acknowledged = select.recv(self.lanes.acknowledged());
+        let reply = select.recv(self.lanes.replies());
         let documents = select.recv(&self.documents);
         let chunk = packer.wants_stream().then(|| self.chunks.select(&mut select));
         let request = packer.takes_request().then(|| select.recv(&self.requests));
@@ -105,9 +110,9 @@ impl Pack<'_> {
             },
         };
         let at = operation.index();
-        if at == acknowledged {
-            let Acknowledged { lane, txn, revision } =
-                operation.recv(self.lanes.acknowledged()).map_err(|_| Error::Stopped)?;
+        if at == reply {
+            let reply = operation.recv(self.lanes.replies()).map_err(|_| Error::Stopped)?;
+            let Acknowledged { lane, txn, revision } = reply.acknowledged()?;
             return Ok(Input::Acknowledged(lane, txn, revision));
         }
         if at == documents {

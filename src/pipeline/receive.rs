@@ -21,6 +21,7 @@ use crate::postgres::pgoutput::{Message, decode};
 use crate::postgres::{Frame, FrameReader, Session};
 use crate::status::{Pulse, Status, TableChanges, Transactions};
 use crate::stop::Stop;
+use crate::threads::Failure;
 use crate::translate::{Description, Need, Tables, repaired_texts, translate, with_repaired_texts};
 use crate::valid_text::not_utf8;
 
@@ -44,8 +45,19 @@ pub(super) struct Receive<'a> {
 }
 
 impl Receive<'_> {
-    /// Reads until a stop is requested, and returns the stream to be read to its end.
-    pub(super) fn run(mut self) -> Result<FrameReader> {
+    /// Reads until a stop is requested, and returns the stream to be read to its end. A failure is recorded
+    /// before the channels close: what other threads meet then is not taken for the cause.
+    pub(super) fn run(mut self, failure: &Failure) -> Result<FrameReader> {
+        match self.read() {
+            Ok(()) => Ok(self.frames),
+            Err(error) => {
+                failure.record(error);
+                Err(Error::Stopped)
+            }
+        }
+    }
+
+    fn read(&mut self) -> Result<()> {
         let mut chunk = Chunk::default();
         self.pulse.wait();
         while let Some(frame) = self.frames.next(self.stop)? {
@@ -87,7 +99,7 @@ impl Receive<'_> {
                 self.chunks.send(take(&mut chunk))?;
             }
         }
-        Ok(self.frames)
+        Ok(())
     }
 }
 

@@ -36,6 +36,8 @@ pub(crate) struct Start {
     pub(crate) replay: Option<Replay>,
     /// The slot's `confirmed_flush_lsn`, where the stream begins: at the position or before it.
     pub(crate) confirmed: Lsn,
+    /// Whether another daemon had the slot until now.
+    pub(crate) takes_over: bool,
     /// The longest time between two standby statuses.
     pub(crate) status_interval: Duration,
 }

@@ -21,6 +21,33 @@ pub(super) struct Job {
     pub(super) step: Step,
 }
 
+/// What comes back from the writers.
+pub(crate) enum Reply {
+    /// etcd has a txn.
+    Acknowledged(Acknowledged),
+    /// A thread has failed, and has recorded why: nothing more will come of it.
+    Failed,
+}
+
+impl Reply {
+    /// Says that the thread has failed.
+    pub(crate) fn failed(replies: &Sender<Self>) {
+        // Nobody may be left to hear it.
+        let _ = replies.send(Self::Failed);
+    }
+
+    /// The txn that etcd has.
+    ///
+    /// # Errors
+    /// [`Error::Stopped`] if a thread has failed.
+    pub(crate) fn acknowledged(self) -> Result<Acknowledged> {
+        match self {
+            Self::Acknowledged(acknowledged) => Ok(acknowledged),
+            Self::Failed => Err(Error::Stopped),
+        }
+    }
+}
+
 /// What etcd has of a lane.
 pub(crate) struct Acknowledged {
     /// The lane, whose oldest txn it is.
@@ -52,14 +79,15 @@ impl<'a> Writer<'a> {
     }
 
     /// Posts what comes, until no more comes.
-    pub(super) fn run(mut self, jobs: &Receiver<Job>, done: &Sender<Acknowledged>) -> Result<()> {
+    pub(super) fn run(mut self, jobs: &Receiver<Job>, done: &Sender<Reply>) -> Result<()> {
         while let Some(Job { mut txn, step }) = self.sender.next(jobs) {
             self.ledger.seal(&mut txn, step);
             let reply = self.sender.deliver(&mut txn)?;
             self.ledger.accepted(&reply)?;
             // Nobody may be left to hear it.
             let revision = reply.revision;
-            let _ = done.send(Acknowledged { lane: Lane::Ordered, txn, revision });
+            let _ =
+                done.send(Reply::Acknowledged(Acknowledged { lane: Lane::Ordered, txn, revision }));
             if let (Some(moved), Step::To(_)) = (&self.moved, step) {
                 // One that was not heard yet counts for this one too.
                 let _ = moved.try_send(());
@@ -90,14 +118,14 @@ impl<'a> PartWriter<'a> {
     }
 
     /// Posts what comes, until no more comes.
-    pub(super) fn run(mut self, jobs: &Receiver<Txn>, done: &Sender<Acknowledged>) -> Result<()> {
+    pub(super) fn run(mut self, jobs: &Receiver<Txn>, done: &Sender<Reply>) -> Result<()> {
         while let Some(mut txn) = self.sender.next(jobs) {
             self.ledger.seal(&mut txn);
             let reply = self.sender.deliver(&mut txn)?;
             self.ledger.accepted(&reply)?;
             // Nobody may be left to hear it.
             let (lane, revision) = (Lane::Part(self.lane), reply.revision);
-            let _ = done.send(Acknowledged { lane, txn, revision });
+            let _ = done.send(Reply::Acknowledged(Acknowledged { lane, txn, revision }));
         }
         Ok(())
     }

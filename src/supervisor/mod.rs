@@ -40,6 +40,7 @@ pub fn run(settings: &Settings, stop: &Stop) -> Result<()> {
         retry: Retry::new(settings.database.retry_period),
         client: None,
         connected: false,
+        stood_by: false,
         redump: None,
     };
     loop {
@@ -64,6 +65,8 @@ struct Supervisor<'a> {
     client: Option<Client>,
     /// Whether there ever was a connection to PostgreSQL.
     connected: bool,
+    /// Whether another daemon had the slot until now.
+    stood_by: bool,
     /// Why the stream that has ended cannot be gone on with.
     redump: Option<Reason>,
 }
@@ -113,7 +116,7 @@ impl<'a> Supervisor<'a> {
             (Decision::Resume, None) => return Err(Error::Fenced { key: self.key() }),
         };
         log::info!("Resuming from {}", start.checkpoint.lsn);
-        self.redump = None;
+        (self.redump, self.stood_by) = (None, false);
         self.retry.succeeded();
         self.retry = Retry::new(self.settings.database.retry_period).despite_refusals(true);
         pipeline::run(self.settings, start, self.stop, self.status, &self.pulse)
@@ -161,6 +164,7 @@ impl<'a> Supervisor<'a> {
             mod_revision,
             last_commit,
             replay,
+            takes_over: self.stood_by,
             status_interval,
         })
     }
@@ -238,6 +242,7 @@ impl<'a> Supervisor<'a> {
             mod_revision,
             last_commit: None,
             replay: None,
+            takes_over: false,
             status_interval,
         };
         if sync.dump {
@@ -325,6 +330,7 @@ impl<'a> Supervisor<'a> {
             return Err(error);
         }
         let standby = matches!(error, Error::SlotInUse { .. });
+        self.stood_by |= standby;
         self.status.enter(if standby { Activity::StandingBy } else { Activity::Connecting });
         self.pulse.wait();
         self.status.metrics.retries.count(&error);

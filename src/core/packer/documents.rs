@@ -34,6 +34,7 @@ impl Packer {
     pub(super) fn read(&mut self, pending: &Pending, out: &mut Vec<Output>) {
         // What a former life has sent may still arrive before this one is in its place.
         if self.claimed == 0 && !is(Mutation::Unclaimed) {
+            self.claim(out);
             return;
         }
         let filling = self.filling();

@@ -127,16 +127,13 @@ enum Flow {
 }
 
 impl Packer {
-    /// A packer for a stream that goes on at `position`. The first output makes void what an earlier
-    /// life may have sent.
+    /// A packer for a stream that goes on at `position`.
+    ///
+    /// Before anything is posted or read, a txn that only puts the position makes void what an earlier life
+    /// may have sent. While there is nothing to do, there is none: a restart alone changes nothing in etcd.
     #[must_use]
-    pub fn new(
-        rules: Rules,
-        position: Position,
-        replay: Option<Replay>,
-        out: &mut Vec<Output>,
-    ) -> Self {
-        let mut packer = Self {
+    pub fn new(rules: Rules, position: Position, replay: Option<Replay>) -> Self {
+        Self {
             outstanding: vec![0; 1 + rules.part_lanes.max(1)],
             idle_due: rules.idle_period,
             rules,
@@ -158,11 +155,14 @@ impl Packer {
             now: Duration::ZERO,
             ended: false,
             spare: Vec::new(),
-        };
-        if !is(Mutation::Unclaimed) {
-            packer.post(Batch::default(), Step::Claim, out);
         }
-        packer
+    }
+
+    /// Makes void, once, what an earlier life may have sent.
+    pub fn claim(&mut self, out: &mut Vec<Output>) {
+        if self.posted == 0 && !is(Mutation::Unclaimed) {
+            self.post_txn(Batch::default(), Step::Claim, out);
+        }
     }
 
     /// Takes what happens, at a time that never goes back, and adds what is to be done to `out`.
@@ -269,8 +269,7 @@ impl Packer {
                 if let Some(Large::Parts(parts)) = &mut self.large {
                     self.ready = parts.take(0);
                 }
-                // The end of the parts deletes their guards.
-                self.ready.reserve(1, self.rules.limits);
+                self.ready.reserve_end_of_parts();
                 self.ready.position = Some(position);
             }
         }
@@ -282,8 +281,8 @@ impl Packer {
     /// Puts what is complete with what waits for the ordered lane, after it if they do not go
     /// together.
     fn close(&mut self, out: &mut Vec<Output>) -> Flow {
-        let Rules { limits, coalesce, .. } = self.rules.clone();
-        if !self.ready.absorb(&mut self.open, limits, coalesce) {
+        let Rules { limits, coalesce, .. } = &self.rules;
+        if !self.ready.absorb(&mut self.open, *limits, *coalesce) {
             if self.post_ready(out) == Flow::Wait {
                 return Flow::Wait;
             }
@@ -322,7 +321,7 @@ impl Packer {
 
     /// Has the position put with what is ready, if there is room for the note of the last transaction.
     fn put_idle_position(&mut self) {
-        if self.ready.reserve(1, self.rules.limits) {
+        if self.ready.reserve_note(self.rules.limits) {
             self.ready.position = Some(self.position);
         }
     }
@@ -352,7 +351,7 @@ impl Packer {
         if batch.position == Some(self.position) {
             self.idle_step = false;
         }
-        if batch.count() == 0 {
+        if batch.changes_nothing() {
             self.idle_due = self.now + self.rules.idle_period;
         }
         self.post(batch, step, out);
@@ -360,6 +359,11 @@ impl Packer {
     }
 
     fn post(&mut self, batch: Batch, step: Step, out: &mut Vec<Output>) {
+        self.claim(out);
+        self.post_txn(batch, step, out);
+    }
+
+    fn post_txn(&mut self, batch: Batch, step: Step, out: &mut Vec<Output>) {
         let txn = self.txn(&batch);
         self.outstanding[0] += 1;
         self.posted += 1;

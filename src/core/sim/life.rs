@@ -4,11 +4,13 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use super::database::Database;
+use super::database::{Database, Transaction};
 use super::random::Random;
 use super::store::Store;
 use crate::core::change::Chunk;
+use crate::core::history::History;
 use crate::core::ledger::{Flushed, Ledger, PartLedger, Replay, Step};
+use crate::core::mutation::{Mutation, is};
 use crate::core::{Answer, Input, Lane, Output, Packer, Request, Rules};
 use crate::error::Error;
 use crate::etcd::{Txn, TxnReply};
@@ -25,6 +27,7 @@ pub(super) struct Life {
     lanes: Vec<LaneState>,
     pub(super) flushed: Flushed,
     outputs: Vec<Output>,
+    history: History,
     /// The documents that are asked for.
     reads: Option<(Vec<Vec<u8>>, Option<i64>)>,
     /// The next transaction of the stream, and the next event of it.
@@ -108,15 +111,15 @@ impl Life {
             .map(LaneState::new)
             .collect();
         lanes.insert(0, LaneState::new(Either::Ordered(Box::new(ledger))));
-        let mut outputs = Vec::new();
-        let packer = Packer::new(rules, position, replay, &mut outputs);
-        let start = position.lsn.max(database.confirmed);
+        let packer = Packer::new(rules, position, replay);
+        let start = database.confirmed;
         let transaction = database.transactions.partition_point(|t| t.end <= start);
-        let mut life = Self {
+        Self {
             packer,
             lanes,
             flushed,
-            outputs,
+            outputs: Vec::new(),
+            history: History::new(position, start),
             reads: None,
             transaction,
             event: 0,
@@ -127,9 +130,7 @@ impl Life {
             compared: Vec::new(),
             snapshot: Lsn(0),
             connected: true,
-        };
-        life.carry_out();
-        life
+        }
     }
 
     fn feed(&mut self, input: Input) {
@@ -164,26 +165,52 @@ impl Life {
             let Some(transaction) = database.transactions.get(self.transaction) else { break };
             if transaction.rewrites.is_some() {
                 self.transaction += 1;
-            } else if database.stream(transaction, self.event, &mut chunk) {
-                self.event += 1;
             } else {
-                (self.transaction, self.event) = (self.transaction + 1, 0);
+                self.receive_event(database, transaction, &mut chunk);
             }
             // A keepalive can come in the middle of a transaction.
             if random.percent(3) {
-                chunk.keepalive(transaction.end, random.percent(10));
+                self.receive_keepalive(transaction.end, random.percent(10), &mut chunk);
             }
         }
-        if chunk.events().next().is_none() {
+        if chunk.get(0).is_none() {
             let is_all = self.transaction == database.transactions.len();
             if !is_all || self.keepalive_sent == database.end {
                 return Progress::Nothing;
             }
             self.keepalive_sent = database.end;
-            chunk.keepalive(database.end, random.percent(30));
+            self.receive_keepalive(database.end, random.percent(30), &mut chunk);
         }
         self.feed(Input::Chunk(chunk));
         Progress::Done
+    }
+
+    /// The next event of a transaction comes; of one that etcd has it is left out.
+    fn receive_event(&mut self, database: &Database, transaction: &Transaction, chunk: &mut Chunk) {
+        if self.event == 0 {
+            self.history.begin(transaction.commit).expect("the same history");
+        }
+        let mut skipped = Chunk::default();
+        let skips = self.history.skips() && !is(Mutation::AppliedAgain);
+        let chunk = if skips { &mut skipped } else { chunk };
+        if database.stream(transaction, self.event, chunk) {
+            self.event += 1;
+        } else {
+            self.history.end(transaction.end).expect("the same history");
+            (self.transaction, self.event) = (self.transaction + 1, 0);
+        }
+    }
+
+    fn receive_keepalive(&mut self, wal_end: Lsn, reply_requested: bool, chunk: &mut Chunk) {
+        self.history.keepalive(wal_end).expect("the same history");
+        if !self.history.skips() {
+            chunk.keepalive(wal_end, reply_requested);
+        }
+    }
+
+    /// What PostgreSQL is told: nothing beyond the slot before the history is proven.
+    pub(super) fn flushed(&self, confirmed: Lsn) -> Lsn {
+        if self.history.is_proven() { self.flushed.lsn() } else { confirmed }
     }
 
     /// Time passes.

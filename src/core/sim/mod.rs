@@ -142,7 +142,7 @@ impl World {
     }
 
     fn commit(&mut self) {
-        if self.random.percent(4) {
+        if self.random.percent(12) {
             let table = self.random.below(TABLES);
             self.database.rewrite(table);
             self.excused.insert(table, self.database.end);
@@ -179,7 +179,7 @@ impl World {
     /// The server hears how far etcd is.
     fn acknowledge_slot(&mut self) {
         let Some(life) = &self.life else { return };
-        let flushed = life.flushed.lsn();
+        let flushed = life.flushed(self.database.confirmed);
         let position = self.checkpoint().lsn;
         assert!(flushed <= position, "PostgreSQL is told of {flushed}, and etcd is at {position}");
         self.database.confirmed = self.database.confirmed.max(flushed);

@@ -7,7 +7,7 @@ use super::run_all;
 const HISTORIES: u64 = 3000;
 
 /// Every fault that is there to be put in.
-const ALL: [Mutation; 19] = [
+const ALL: [Mutation; 20] = [
     Unfenced,
     RefusalBelieved,
     PositionEarly,
@@ -27,6 +27,7 @@ const ALL: [Mutation; 19] = [
     NotAgain,
     OldKeyStays,
     KeepaliveInside,
+    AppliedAgain,
 ];
 
 #[test]
