@@ -4,30 +4,43 @@
 //! every row that the stream has not changed since; a row that it has changed is right already,
 //! since the stream is ahead of the snapshot. So the packer, which sees all changes in order, takes
 //! note of the keys that the stream changes while a table is compared, and leaves those out of
-//! what the compare wants changed. No table waits for it, and no row is held back: what is held is
-//! a number for each key that the stream changes meanwhile.
+//! what the compare wants changed, if they were changed behind the snapshot. No table waits for it, and
+//! no row is held back: what is held is two numbers for each key that the stream changes meanwhile.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 
 use super::change::Change;
 use super::mutation::{Mutation, is};
 use crate::document::Body;
+use crate::lsn::Lsn;
 
 /// The keys of one table that the stream has changed.
 #[derive(Debug)]
 pub(super) struct Recording {
     prefix: Vec<u8>,
-    changed: HashSet<u64>,
+    /// Where the last transaction that changed a key committed, by a hash of the key.
+    changed: HashMap<u64, Lsn>,
     hasher: RandomState,
-    truncated: bool,
-    again: bool,
+    /// The same of the last TRUNCATE.
+    truncated: Lsn,
+    /// The same of the last change for which the table has to be compared again.
+    doubtful: Lsn,
+    /// What committed from here on is not in the snapshot.
+    snapshot: Lsn,
 }
 
 impl Recording {
+    /// Notes of a table with these keys. Its snapshot is yet to be taken.
     pub(super) fn new(prefix: Vec<u8>) -> Self {
-        let (changed, hasher) = (HashSet::new(), RandomState::new());
-        Self { prefix, changed, hasher, truncated: false, again: false }
+        let (changed, hasher) = (HashMap::new(), RandomState::new());
+        let (truncated, doubtful, snapshot) = (Lsn(0), Lsn(0), Lsn(1));
+        Self { prefix, changed, hasher, truncated, doubtful, snapshot }
+    }
+
+    /// The snapshot has what committed before this.
+    pub(super) fn snapshot_at(&mut self, lsn: Lsn) {
+        self.snapshot = lsn;
     }
 
     /// Whether the key is one of the table's.
@@ -35,48 +48,51 @@ impl Recording {
         key.starts_with(&self.prefix)
     }
 
-    /// Takes note of a change in the stream, as it came. One with holes was filled from a document
-    /// that may not have been compared yet.
-    pub(super) fn note(&mut self, change: Change<'_>) {
+    /// Takes note of a change in the stream, as it came, in a transaction that committed at `lsn`. One with
+    /// holes was filled from a document that may not have been compared yet.
+    pub(super) fn note(&mut self, change: Change<'_>, lsn: Lsn) {
         match change {
             Change::Put { key, body, old_key } => {
                 for key in [Some(key), old_key].into_iter().flatten() {
-                    self.note_key(key);
+                    self.note_key(key, lsn);
                 }
                 let holed = matches!(body, Body::Holed(_)) && !is(Mutation::NotAgain);
-                self.again |= self.covers(key) && holed;
+                if holed && self.covers(key) {
+                    self.doubtful = lsn;
+                }
             }
-            Change::Delete { key } => self.note_key(key),
-            Change::Truncate { prefix } => self.truncated |= self.prefix == prefix,
+            Change::Delete { key } => self.note_key(key, lsn),
+            Change::Truncate { prefix } if self.prefix == prefix => self.truncated = lsn,
+            Change::Truncate { .. } => {}
         }
     }
 
     /// Takes note of a change that could not be made.
-    pub(super) fn note_left_out(&mut self) {
-        self.again = true;
+    pub(super) fn note_left_out(&mut self, lsn: Lsn) {
+        self.doubtful = lsn;
     }
 
-    /// Whether a change that a compare wants is void: the stream has been there since.
+    /// Whether a change that a compare wants is void: the stream has been there since the snapshot.
     pub(super) fn overrules(&self, change: Change<'_>) -> bool {
         match change {
             Change::Put { key, .. } | Change::Delete { key } => {
-                self.covers(key)
-                    && (self.truncated || self.changed.contains(&self.hasher.hash_one(key)))
-                    && !is(Mutation::RepairOverrules)
+                let changed = self.changed.get(&self.hasher.hash_one(key));
+                let since = self.truncated.max(changed.copied().unwrap_or_default());
+                self.covers(key) && since >= self.snapshot && !is(Mutation::RepairOverrules)
             }
             Change::Truncate { .. } => false,
         }
     }
 
-    /// Whether the table has to be compared again: the stream left out a column, or a row, that was
-    /// then taken from a document that was not compared yet.
+    /// Whether the table has to be compared again: since the snapshot the stream left out a column, or a
+    /// row, that was then taken from a document that was not compared yet.
     pub(super) fn again(&self) -> bool {
-        self.again
+        self.doubtful >= self.snapshot
     }
 
-    fn note_key(&mut self, key: &[u8]) {
+    fn note_key(&mut self, key: &[u8], lsn: Lsn) {
         if self.covers(key) {
-            self.changed.insert(self.hasher.hash_one(key));
+            self.changed.insert(self.hasher.hash_one(key), lsn);
         }
     }
 }

@@ -296,7 +296,8 @@ impl Watch<'_> {
             return Ok(Shape::default());
         };
         Unmet::none(&session.missing_grants(slice::from_ref(&table.published))?)?;
-        self.reach(created.consistent_point)?;
+        self.ask(Request::Snapshot(created.consistent_point))?;
+        self.answer()?;
         let stored = Stored::new(&self.client, self.stop);
         let rows = Rows::by_key(&mut session, &table)?;
         let (mut chunk, mut counts) = (Chunk::default(), Counts::default());

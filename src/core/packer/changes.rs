@@ -31,8 +31,8 @@ impl Packer {
         };
         let flow = self.add(whole, out)?;
         if flow == Flow::Done {
-            if let Some(recording) = &mut self.watch.recording {
-                recording.note(change);
+            if let (Some(recording), Some(commit)) = (&mut self.watch.recording, self.coming) {
+                recording.note(change, commit.lsn);
             }
             self.view.changed(whole);
         }
@@ -51,7 +51,7 @@ impl Packer {
         if let Some(recording) = &mut self.watch.recording
             && recording.covers(&key)
         {
-            recording.note_left_out();
+            recording.note_left_out(self.coming.unwrap_or_default().lsn);
             self.note_left_out(change);
             return Ok(Flow::Done);
         }

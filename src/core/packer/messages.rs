@@ -80,6 +80,9 @@ pub enum Request {
         /// What the table's keys begin with.
         prefix: Vec<u8>,
     },
+    /// The snapshot that the table is compared with has all that committed before this LSN: to answer once
+    /// etcd has that too.
+    Snapshot(Lsn),
     /// To make these changes, but for keys that were noted.
     Apply(Chunk),
     /// To take no more notes and to answer; and, unless the table has to be compared again, to make

@@ -15,6 +15,12 @@ impl Packer {
         match self.watch.request.take() {
             None => {}
             Some(Request::Reach(lsn)) => self.watch.awaited = Some((lsn, Answer::Reached)),
+            Some(Request::Snapshot(lsn)) => {
+                if let Some(recording) = &mut self.watch.recording {
+                    recording.snapshot_at(lsn);
+                }
+                self.watch.awaited = Some((lsn, Answer::Reached));
+            }
             Some(Request::Record { prefix }) => self.watch.recording = Some(Recording::new(prefix)),
             Some(Request::Finish(chunk)) => {
                 let again = self.watch.recording.as_ref().is_some_and(Recording::again);

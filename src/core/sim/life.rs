@@ -387,7 +387,7 @@ impl Life {
         self.snapshot = database.end;
         self.feed(Input::Request(Request::Record { prefix }));
         assert!(self.packer.takes_request(), "between two transactions it is done at once");
-        self.feed(Input::Request(Request::Reach(database.end)));
+        self.feed(Input::Request(Request::Snapshot(database.end)));
         Progress::Done
     }
 }

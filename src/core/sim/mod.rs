@@ -50,6 +50,8 @@ struct World {
     excused: BTreeMap<usize, Lsn>,
     /// Those of them that were rewritten: the record of the table, which is not of its new form, says so.
     rewritten: BTreeMap<usize, Lsn>,
+    /// The snapshot of each table's last compare: the table may be ahead of the position up to there.
+    ahead: BTreeMap<usize, Lsn>,
     position: Lsn,
     /// Every version of a row that a watcher has seen.
     seen: BTreeSet<(Vec<u8>, Vec<u8>)>,
@@ -118,6 +120,7 @@ impl World {
             late: Vec::new(),
             excused: BTreeMap::new(),
             rewritten: BTreeMap::new(),
+            ahead: BTreeMap::new(),
             seen: BTreeSet::new(),
             lives: 0,
             calm: false,
@@ -243,6 +246,7 @@ impl World {
             }
         }
         for (table, snapshot) in life.compared.drain(..) {
+            self.ahead.insert(table, snapshot);
             for since in [&mut self.excused, &mut self.rewritten] {
                 if since.get(&table).is_some_and(|since| *since <= snapshot) {
                     since.remove(&table);
@@ -387,7 +391,9 @@ impl World {
     }
 
     fn is_excused(&self, key: &[u8]) -> bool {
-        self.excused.keys().any(|table| key.starts_with(self.database.prefix(*table)))
+        let ahead = self.ahead.iter().filter(|(_, snapshot)| **snapshot > self.position);
+        let mut tables = self.excused.keys().chain(ahead.map(|(table, _)| table));
+        tables.any(|table| key.starts_with(self.database.prefix(*table)))
     }
 
     /// What must hold in the end.
