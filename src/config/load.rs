@@ -7,6 +7,7 @@ use super::field::Written;
 use super::origin::{Given, Origin};
 use super::{Environment, Fallback, KEYS, Key, Settings, file};
 use crate::error::{Error, Result};
+use crate::state::layout;
 
 /// The file that is read when none is named.
 pub const DEFAULT_FILE: &str = "/etc/pg2etcd.toml";
@@ -115,6 +116,15 @@ impl Loaded {
                     etcd.state_path, etcd.path
                 ),
             ));
+        }
+        for (name, path) in [("etcd.path", &etcd.path), ("etcd.state_path", &etcd.state_path)] {
+            let claims = layout::CLAIMS;
+            let around = name == "etcd.path" && is_below(claims, path);
+            if around || is_below(path, claims) {
+                let problem =
+                    format!("{path} overlaps {claims}, where the claims of all copies are");
+                return Err(self.problem(name, &problem));
+            }
         }
         if etcd.username.is_some() && etcd.password.is_none() && etcd.password_file.is_none() {
             let problem = "needs etcd.password_file or etcd.password";

@@ -40,7 +40,7 @@ use self::feedback::{Feedback, Logged};
 use self::lanes::{Lanes, Writers};
 use self::pack::Pack;
 use self::read::Read;
-use self::receive::{Receive, Translation};
+use self::receive::{Claimant, Receive, Translation};
 pub(crate) use self::start::Start;
 use self::start::{limits, new_writer};
 use self::watch::{RunningQuery, Watch};
@@ -77,6 +77,7 @@ pub(crate) fn run(
         options,
         address,
         client,
+        claims,
         checkpoint,
         confirmed,
         mod_revision,
@@ -112,7 +113,9 @@ pub(crate) fn run(
     let catalog_changes = Arc::new(AtomicU64::new(0));
     let notes = layout::notes(state_path);
     let (path, changes) = (&settings.etcd.path, Arc::clone(&catalog_changes));
-    let translation = Translation::new(session, path, notes, changes, pokes.clone(), status);
+    let claimant = Claimant { client: client.clone(), claims: &claims, stop };
+    let translation =
+        Translation::new(session, path, notes, changes, pokes.clone(), status, claimant);
     let receive = Receive {
         frames,
         stop,
@@ -133,6 +136,7 @@ pub(crate) fn run(
         options: &options,
         address: &address,
         client: client.clone(),
+        claims: &claims,
         fence,
         requests: request_sender,
         answers: answered,

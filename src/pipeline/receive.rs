@@ -13,14 +13,17 @@ use super::watch::Poke;
 use crate::core::change::Chunk;
 use crate::core::history::{History, Verdict};
 use crate::document::Casts;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Unmet};
+use crate::etcd::Client;
 use crate::logging::warn_once;
-use crate::mapping::name_in_keys;
 use crate::position::Commit;
 use crate::postgres::pgoutput::{Message, decode};
 use crate::postgres::{Frame, FrameReader, Session};
+use crate::retry::Retry;
+use crate::state::claims::{Claims, Wanted};
 use crate::status::{Pulse, Status, TableChanges, Transactions};
 use crate::stop::Stop;
+use crate::table_name::TableName;
 use crate::threads::Failure;
 use crate::translate::{Description, Need, Tables, repaired_texts, translate, with_repaired_texts};
 use crate::valid_text::not_utf8;
@@ -121,10 +124,31 @@ fn is_news(history: &mut History, message: &Message<'_>) -> Result<bool> {
     }
 }
 
+/// Claims the keyspaces of tables that the stream has rows of, before the first row goes on.
+pub(super) struct Claimant<'a> {
+    pub(super) client: Client,
+    pub(super) claims: &'a Claims,
+    pub(super) stop: &'a Stop,
+}
+
+impl Claimant<'_> {
+    /// Why the rows of a table cannot have these keys, if they cannot. An etcd that does not answer
+    /// is waited for.
+    fn refusal(&mut self, name: &TableName, keyspace: &[u8]) -> Result<Option<Unmet>> {
+        let Self { client, claims, stop } = self;
+        let table = name.to_string();
+        let wanted = Wanted { keyspace: keyspace.to_vec(), table, recorded: false };
+        Retry::of_requests()
+            .despite_refusals(true)
+            .until_done(|| claims.require(client, wanted.clone()), |_, pause| stop.wait(pause))
+    }
+}
+
 /// Turns messages into changes, and asks the server for what that takes.
 pub(super) struct Translation<'a> {
     session: Session,
     tables: Tables,
+    claimant: Claimant<'a>,
     /// What the notes of tables that have to be compared begin with.
     notes: Vec<u8>,
     casts: Casts,
@@ -155,10 +179,12 @@ impl<'a> Translation<'a> {
         catalog_changes: Arc<AtomicU64>,
         pokes: Sender<Poke>,
         status: &'a Status,
+        claimant: Claimant<'a>,
     ) -> Self {
         Self {
             session,
             tables: Tables::new(path),
+            claimant,
             notes,
             casts: Casts::default(),
             waiting: Vec::new(),
@@ -261,8 +287,16 @@ impl<'a> Translation<'a> {
             self.changes.remove(&oid);
             return Ok(());
         }
+        if let Some(keyspace) = self.tables.keyspace(oid)
+            && let Some(reason) = self.claimant.refusal(&name, keyspace)?
+        {
+            // The log says so. The watch tries again, and has it described anew.
+            self.tables.leave_out(oid, reason);
+            self.changes.remove(&oid);
+            return Ok(());
+        }
         // The watch may have been poked often enough already.
-        let _ = self.pokes.try_send(Poke::TableDescribed(name_in_keys(&name)));
+        let _ = self.pokes.try_send(Poke::TableDescribed);
         if guessed {
             self.want_compare(oid, chunk);
         }

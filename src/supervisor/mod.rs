@@ -1,10 +1,12 @@
 //! The life of the daemon: connect, decide, dump if needed, follow the stream, and again after
 //! every lost connection.
 
+pub(crate) mod claiming;
 mod decision;
 mod permission;
 mod publication;
 
+use self::claiming::Claiming;
 pub(crate) use self::decision::{Decision, another_use};
 use self::decision::{Facts, Reason, SlotUse, decide};
 use crate::config::Settings;
@@ -132,6 +134,9 @@ impl<'a> Supervisor<'a> {
     ) -> Result<Start> {
         let Primary { options, address, connection, mut session } = primary;
         let sync = &self.settings.sync;
+        let claiming = self.claiming(&mut session, &mut client, identity, Some(&checkpoint))?;
+        claiming.require(&mut client)?;
+        let claims = claiming.take(&mut client)?;
         let checkpoint = Checkpoint { timeline: identity.timeline, ..checkpoint };
         let status_interval = self.status_interval(&mut session)?;
         publication::warn_of(&mut session, &sync.publication)?;
@@ -159,6 +164,7 @@ impl<'a> Supervisor<'a> {
             options,
             address,
             client,
+            claims,
             checkpoint,
             confirmed,
             mod_revision,
@@ -190,6 +196,9 @@ impl<'a> Supervisor<'a> {
         if now.as_ref().map(|(_, revision)| revision) != found.as_ref().map(|(_, at)| at) {
             return Err(Error::Fenced { key: self.key() });
         }
+        let checkpoint = found.as_ref().map(|(checkpoint, _)| checkpoint);
+        let claiming = self.claiming(&mut session, &mut client, &identity, checkpoint)?;
+        claiming.require(&mut client)?;
         match (sync.dump, &found) {
             (true, None) => log::info!("Dumping: {reason}"),
             (true, Some(_)) => log::info!("Redumping: {reason}"),
@@ -204,6 +213,8 @@ impl<'a> Supervisor<'a> {
             let tables = session.published_tables(&sync.publication)?;
             Unmet::none(&session.missing_grants(&tables)?)?;
         }
+        // From here on no other copy takes these keys: nothing was written yet.
+        let claims = claiming.take(&mut client)?;
         let (lsn, snapshot) = self.begin_slot(&mut connection, &mut session, slot)?;
         self.pulse.work();
         let checkpoint = Checkpoint {
@@ -237,6 +248,7 @@ impl<'a> Supervisor<'a> {
             options,
             address,
             client,
+            claims,
             checkpoint,
             confirmed: lsn,
             mod_revision,
@@ -251,6 +263,17 @@ impl<'a> Supervisor<'a> {
             start.session.end_snapshot()?;
         }
         Ok(start)
+    }
+
+    /// What this start claims.
+    fn claiming(
+        &self,
+        session: &mut Session,
+        client: &mut Client,
+        identity: &SystemIdentity,
+        checkpoint: Option<&Checkpoint>,
+    ) -> Result<Claiming> {
+        Claiming::look(self.settings, session, client, &identity.system_identifier, checkpoint)
     }
 
     /// The position from which the slot streams and, of a new slot, the snapshot there.

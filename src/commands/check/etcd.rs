@@ -22,7 +22,11 @@ pub(super) fn check(settings: &EtcdSettings, report: &mut Report) -> Option<Stor
     let members = endpoints(settings, report)?;
     let mut client = log_in(settings, members.reached, report)?;
     let client = &mut client;
-    for (name, path) in [("path", &settings.path), ("state_path", &settings.state_path)] {
+    for (name, path) in [
+        ("path", settings.path.as_str()),
+        ("state_path", &settings.state_path),
+        ("claims", layout::CLAIMS),
+    ] {
         permissions(settings, client, name, path, report);
     }
     alarms(client, report);
