@@ -204,6 +204,7 @@ mod tests {
         assert_eq!(sync.idle_period, Duration::from_secs(1));
         assert_eq!(sync.catalog_period, Duration::from_secs(60));
         assert_eq!((sync.writers, sync.oversized), (4, Oversized::Stop));
+        assert!(!sync.adopt);
         assert_eq!((status.listen, status.ready_lag), (None, 16 << 20));
         assert_eq!(status.stall_timeout, Duration::from_secs(300));
     }
@@ -296,6 +297,14 @@ mod tests {
             ("a/b", "a", false),
             ("a", "ab", true),
             ("a/b", "a/c", true),
+            (".pg2etcd", "a", false),
+            (".pg2etcd/claims", "a", false),
+            (".pg2etcd/claims/a", "a", false),
+            (".pg2etcd/claim", "a", true),
+            (".pg2etcd/s", ".pg2etcd/pg2etcd", true),
+            ("a", ".pg2etcd/claims", false),
+            ("a", ".pg2etcd/claims/a", false),
+            ("a", ".pg2etcd", true),
         ] {
             let options = [format!("etcd.path={path}"), format!("etcd.state_path={state_path}")];
             let loaded = loaded(&[], &options.each_ref().map(String::as_str));

@@ -146,10 +146,10 @@ impl Load<'_> {
     fn run(mut self, session: &mut Session, publication: &str) -> Result<()> {
         self.loader.claim()?;
         let tables = PublishedTables::read(session, publication, self.path)?;
-        let PublishedTables { copied, left_out } = self.claims.admit(self.client, tables)?;
-        for (table, reason) in left_out {
+        for (table, reason) in &tables.left_out {
             warn_once(format!("Leaving table {} out: {reason}", table.name));
         }
+        let copied = self.claims.admit(self.client, tables)?.copied;
         let published: Vec<_> = copied.iter().map(|table| table.published.clone()).collect();
         Unmet::none(&session.missing_grants(&published)?)?;
         self.progress.expect(published.iter().map(|table| table.estimated_rows).sum());
