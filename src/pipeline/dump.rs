@@ -181,31 +181,32 @@ impl Load<'_> {
     }
 
     /// Deletes the keys in keyspaces that this copy has claimed and that no table has any more, and
-    /// returns those.
-    fn obsolete(&mut self, copied: &[CopiedTable]) -> Result<Vec<Vec<u8>>> {
+    /// returns those claims.
+    fn obsolete(&mut self, copied: &[CopiedTable]) -> Result<Vec<Found>> {
         let current: Vec<_> = copied.iter().map(|table| table.plan.keyspace()).collect();
-        let mut obsolete = Vec::new();
-        for Found { keyspace, claim } in self.claims.own(self.client)? {
-            if current.contains(&&keyspace[..]) {
-                continue;
+        let inside = |key: &[u8]| current.iter().any(|current| key.starts_with(current));
+        let mut obsolete = self.claims.own(self.client)?;
+        obsolete.retain(|found| !current.contains(&&found.keyspace[..]));
+        for Found { keyspace, .. } in &obsolete {
+            match self.records.name_of_row(keyspace).map(String::from_utf8_lossy) {
+                Some(name) => {
+                    log::info!("Deleting the keys of table {name}: it is no longer published");
+                }
+                None => {
+                    let below = String::from_utf8_lossy(keyspace);
+                    log::info!("Deleting the keys below {below}: the path is another one now");
+                }
             }
-            let table = claim.map(|claim| claim.table).unwrap_or_default();
-            let below = String::from_utf8_lossy(&keyspace).into_owned();
-            log::info!(
-                "Deleting the keys of table {table} below {below}: it has no rows there any more"
-            );
-            let inside = |key: &[u8]| current.iter().any(|current| key.starts_with(current));
-            if !current.iter().any(|current| overlap(current, &keyspace)) {
-                self.add(Change::Truncate { prefix: &keyspace })?;
-            } else if !inside(&keyspace) {
-                Stored::new(self.client, self.stop).each(&keyspace, |found| {
-                    match inside(&found.key) {
-                        true => Ok(()),
-                        false => self.add(Change::Delete { key: &found.key }),
+            if !current.iter().any(|current| overlap(current, keyspace)) {
+                self.add(Change::Truncate { prefix: keyspace })?;
+            } else if !inside(keyspace) {
+                Stored::new(self.client, self.stop).each(keyspace, |found| {
+                    if inside(&found.key) {
+                        return Ok(());
                     }
+                    self.add(Change::Delete { key: &found.key })
                 })?;
             }
-            obsolete.push(keyspace);
         }
         Ok(obsolete)
     }

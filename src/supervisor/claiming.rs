@@ -51,8 +51,7 @@ impl Claiming {
     /// Those of both servers.
     pub(crate) fn look(
         settings: &Settings,
-        session: &mut Session,
-        client: &mut Client,
+        (session, client): (&mut Session, &mut Client),
         system_identifier: &str,
         checkpoint: Option<&Checkpoint>,
     ) -> Result<Self> {

@@ -134,7 +134,9 @@ impl<'a> Supervisor<'a> {
     ) -> Result<Start> {
         let Primary { options, address, connection, mut session } = primary;
         let sync = &self.settings.sync;
-        let claiming = self.claiming(&mut session, &mut client, identity, Some(&checkpoint))?;
+        let ends = (&mut session, &mut client);
+        let claiming =
+            Claiming::look(self.settings, ends, &identity.system_identifier, Some(&checkpoint))?;
         claiming.require(&mut client)?;
         let claims = claiming.take(&mut client)?;
         let checkpoint = Checkpoint { timeline: identity.timeline, ..checkpoint };
@@ -197,7 +199,9 @@ impl<'a> Supervisor<'a> {
             return Err(Error::Fenced { key: self.key() });
         }
         let checkpoint = found.as_ref().map(|(checkpoint, _)| checkpoint);
-        let claiming = self.claiming(&mut session, &mut client, &identity, checkpoint)?;
+        let ends = (&mut session, &mut client);
+        let claiming =
+            Claiming::look(self.settings, ends, &identity.system_identifier, checkpoint)?;
         claiming.require(&mut client)?;
         match (sync.dump, &found) {
             (true, None) => log::info!("Dumping: {reason}"),
@@ -263,17 +267,6 @@ impl<'a> Supervisor<'a> {
             start.session.end_snapshot()?;
         }
         Ok(start)
-    }
-
-    /// What this start claims.
-    fn claiming(
-        &self,
-        session: &mut Session,
-        client: &mut Client,
-        identity: &SystemIdentity,
-        checkpoint: Option<&Checkpoint>,
-    ) -> Result<Claiming> {
-        Claiming::look(self.settings, session, client, &identity.system_identifier, checkpoint)
     }
 
     /// The position from which the slot streams and, of a new slot, the snapshot there.

@@ -81,7 +81,10 @@ fn claims(
     report: &mut Report,
 ) -> bool {
     let looked = can_be_published(settings, session).and_then(|can| match can {
-        true => Claiming::look(settings, session, client, cluster, checkpoint)?.refusals(client),
+        true => {
+            let ends = (session, &mut *client);
+            Claiming::look(settings, ends, cluster, checkpoint)?.refusals(client)
+        }
         // That has a line of its own.
         false => Ok((Vec::new(), Vec::new())),
     });

@@ -97,10 +97,10 @@ fn not_copied(
     let Some(checkpoint) = store.checkpoint.as_ref().filter(|_| !database.tables.is_empty()) else {
         return Ok(Vec::new());
     };
-    let (session, client) = (&mut database.session, &mut store.client);
+    let ends = (&mut database.session, &mut store.client);
     let cluster = &checkpoint.system_identifier;
-    let claiming = Claiming::look(settings, session, client, cluster, Some(checkpoint))?;
-    let (needed, later) = claiming.refusals(client)?;
+    let claiming = Claiming::look(settings, ends, cluster, Some(checkpoint))?;
+    let (needed, later) = claiming.refusals(&mut store.client)?;
     Ok(needed.iter().chain(&later).map(ToString::to_string).collect())
 }
 

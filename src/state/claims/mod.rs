@@ -141,13 +141,15 @@ impl Claims {
         self.known().held.remove(keyspace);
     }
 
-    /// Gives up keyspaces of which no key is left.
-    pub(crate) fn release(&self, client: &mut Client, keyspaces: &[Vec<u8>]) -> Result<()> {
-        for batch in keyspaces.chunks(self.batch) {
+    /// Gives up claims of keyspaces of which no key is left. One that was put anew meanwhile stays,
+    /// and those beside it: the watch gives them up later.
+    pub(crate) fn release(&self, client: &mut Client, claims: &[Found]) -> Result<()> {
+        for batch in claims.chunks(self.batch) {
             let mut txn = Txn::new();
-            for keyspace in batch {
+            for Found { keyspace, mod_revision, .. } in batch {
                 self.forget(keyspace);
                 txn.delete(&key(keyspace));
+                txn.compare_mod_revision(&key(keyspace), *mod_revision);
             }
             client.txn(&mut txn)?;
         }
@@ -287,7 +289,8 @@ impl Store {
         while let Some(page) = pages.next_page().map_err(Error::from)? {
             found.extend(page.into_iter().filter_map(|kv| {
                 let keyspace = keyspace_of(kv.key.strip_prefix(&prefix[..])?)?;
-                Some(Found { keyspace, claim: serde_json::from_slice(&kv.value).ok() })
+                let claim = serde_json::from_slice(&kv.value).ok();
+                Some(Found { keyspace, claim, mod_revision: kv.mod_revision })
             }));
         }
         Ok(Self { found, revision: pages.revision().unwrap_or(0) })

@@ -65,6 +65,8 @@ pub(crate) struct Found {
     pub(crate) keyspace: Vec<u8>,
     /// `None` if it cannot be read: somebody's it is, and not this copy's.
     pub(crate) claim: Option<Claim>,
+    /// The revision that put it.
+    pub(crate) mod_revision: i64,
 }
 
 impl Found {
@@ -129,7 +131,7 @@ mod tests {
 
     fn found(keyspace: &str, owner: &Owner) -> Found {
         let claim = Some(owner.claim("public.t"));
-        Found { keyspace: keyspace.as_bytes().to_vec(), claim }
+        Found { keyspace: keyspace.as_bytes().to_vec(), claim, mod_revision: 1 }
     }
 
     #[test]
@@ -145,7 +147,7 @@ mod tests {
         let ours = owner("state", "7", "shop");
         let other = owner("other", "7", "shop");
         let slot = Owner { slot: "another".to_owned(), ..ours.clone() };
-        let unreadable = Found { keyspace: b"/a/t/".to_vec(), claim: None };
+        let unreadable = Found { keyspace: b"/a/t/".to_vec(), claim: None, mod_revision: 1 };
         let cases = [
             (vec![], "free"),
             (vec![found("/a/t/", &ours)], "own"),
