@@ -20,7 +20,7 @@ use crate::mapping::PublishedTables;
 use crate::postgres::{
     Canceller, Connection, HostPort, Options, PublishedTable, Session, Shape, SlotKind,
 };
-use crate::reconcile::{Finding, Rows, Stored, compare};
+use crate::reconcile::{Counts, Finding, Rows, Stored, compare};
 use crate::retry::Retry;
 use crate::state::claims::{self, Claims, Found, overlap};
 use crate::state::records::{Name, Records, TableRecord};
@@ -385,24 +385,4 @@ struct State {
     known: BTreeMap<Name, TableRecord>,
     /// Tables of which a row was not known.
     suspects: Vec<Name>,
-}
-
-/// How many keys were found how.
-#[derive(Default)]
-struct Counts {
-    same: u64,
-    missing: u64,
-    differs: u64,
-    stale: u64,
-}
-
-impl Counts {
-    fn count(&mut self, finding: Finding<'_>) {
-        *match finding {
-            Finding::Same => &mut self.same,
-            Finding::Missing { .. } => &mut self.missing,
-            Finding::Differs { .. } => &mut self.differs,
-            Finding::Stale { .. } => &mut self.stale,
-        } += 1;
-    }
 }

@@ -211,7 +211,7 @@ impl<'a> Supervisor<'a> {
         }
         // The first waits for locks on the tables, the second for every transaction that runs.
         self.pulse.wait();
-        let made_publication = self.ensure_publication(&mut session, found.as_ref())?;
+        let made_publication = publication::ensure(sync, &mut session, checkpoint)?;
         publication::warn_of(&mut session, &sync.publication)?;
         if sync.dump {
             let tables = session.published_tables(&sync.publication)?;
@@ -288,24 +288,6 @@ impl<'a> Supervisor<'a> {
                 Ok((created.consistent_point, Some(created.snapshot)))
             }
         }
-    }
-
-    /// Makes the publication if it is missing, before the slot: decoding looks it up as of each
-    /// change. Says whether pg2etcd made it, now or earlier.
-    fn ensure_publication(
-        &self,
-        session: &mut Session,
-        found: Option<&(Checkpoint, i64)>,
-    ) -> Result<bool> {
-        let config::SyncSettings { publication, tables, .. } = &self.settings.sync;
-        if session.has_publication(publication)? {
-            return Ok(found.is_some_and(|(checkpoint, _)| {
-                checkpoint.made_publication && checkpoint.publication == *publication
-            }));
-        }
-        session.create_publication(publication, tables)?;
-        log::info!("Made publication {publication}");
-        Ok(true)
     }
 
     /// Connects to the first server that is not in recovery.
