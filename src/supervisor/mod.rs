@@ -24,9 +24,9 @@ use crate::state::checkpoint::{Checkpoint, Phase, VERSION};
 use crate::state::last_commit::LastCommit;
 use crate::state::layout;
 use crate::state::requests;
+use crate::status;
 use crate::status::{Activity, Pulse, Status};
 use crate::stop::Stop;
-use crate::{config, status};
 
 /// Keeps etcd a copy of the database until a stop is requested.
 ///
