@@ -16,6 +16,7 @@
 //! after it has failed.
 
 mod channel;
+mod claimant;
 pub(crate) mod dump;
 mod feedback;
 mod lanes;
@@ -36,11 +37,12 @@ use std::time::Duration;
 use crossbeam_channel::bounded;
 
 use self::channel::chunk_channel;
+use self::claimant::Claimant;
 use self::feedback::{Feedback, Logged};
 use self::lanes::{Lanes, Writers};
 use self::pack::Pack;
 use self::read::Read;
-use self::receive::{Claimant, Receive, Translation};
+use self::receive::{Receive, Translation};
 pub(crate) use self::start::Start;
 use self::start::{limits, new_writer};
 use self::watch::{RunningQuery, Watch};
@@ -113,7 +115,15 @@ pub(crate) fn run(
     let catalog_changes = Arc::new(AtomicU64::new(0));
     let notes = layout::notes(state_path);
     let (path, changes) = (&settings.etcd.path, Arc::clone(&catalog_changes));
-    let claimant = Claimant { client: client.clone(), claims: &claims, stop };
+    let failure = Failure::default();
+    let receive_pulse = status.pulse("receive");
+    let claimant = Claimant {
+        client: client.clone(),
+        claims: &claims,
+        stop,
+        failure: &failure,
+        pulse: receive_pulse.clone(),
+    };
     let translation =
         Translation::new(session, path, notes, changes, pokes.clone(), status, claimant);
     let receive = Receive {
@@ -125,7 +135,7 @@ pub(crate) fn run(
         chunks: chunk_sender,
         received: Arc::clone(&received),
         status_requests: status_request,
-        pulse: status.pulse("receive"),
+        pulse: receive_pulse,
     };
     let read =
         Read { client: client.clone(), retries: &status.metrics.retries, ending: ending("read") };
@@ -162,7 +172,6 @@ pub(crate) fn run(
         pulse: status.pulse("feedback"),
     };
 
-    let failure = Failure::default();
     let frames = thread::scope(|scope| {
         let lanes = Lanes::start(
             scope,

@@ -9,21 +9,18 @@ use crossbeam_channel::Sender;
 use prometheus::IntCounter;
 
 use super::channel::ChunkSender;
+use super::claimant::Claimant;
 use super::watch::Poke;
 use crate::core::change::Chunk;
 use crate::core::history::{History, Verdict};
 use crate::document::Casts;
-use crate::error::{Error, Result, Unmet};
-use crate::etcd::Client;
+use crate::error::{Error, Result};
 use crate::logging::warn_once;
 use crate::position::Commit;
 use crate::postgres::pgoutput::{Message, decode};
 use crate::postgres::{Frame, FrameReader, Session};
-use crate::retry::Retry;
-use crate::state::claims::{Claims, Wanted};
 use crate::status::{Pulse, Status, TableChanges, Transactions};
 use crate::stop::Stop;
-use crate::table_name::TableName;
 use crate::threads::Failure;
 use crate::translate::{Description, Need, Tables, repaired_texts, translate, with_repaired_texts};
 use crate::valid_text::not_utf8;
@@ -121,26 +118,6 @@ fn is_news(history: &mut History, message: &Message<'_>) -> Result<bool> {
         }
         Message::Relation(_) => Ok(true),
         _ => Ok(!history.skips()),
-    }
-}
-
-/// Claims the keyspaces of tables that the stream has rows of, before the first row goes on.
-pub(super) struct Claimant<'a> {
-    pub(super) client: Client,
-    pub(super) claims: &'a Claims,
-    pub(super) stop: &'a Stop,
-}
-
-impl Claimant<'_> {
-    /// Why the rows of a table cannot have these keys, if they cannot. An etcd that does not answer
-    /// is waited for.
-    fn refusal(&mut self, name: &TableName, keyspace: &[u8]) -> Result<Option<Unmet>> {
-        let Self { client, claims, stop } = self;
-        let table = name.to_string();
-        let wanted = Wanted { keyspace: keyspace.to_vec(), table, recorded: false };
-        Retry::of_requests()
-            .despite_refusals(true)
-            .until_done(|| claims.require(client, wanted.clone()), |_, pause| stop.wait(pause))
     }
 }
 
