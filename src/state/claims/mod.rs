@@ -69,9 +69,9 @@ struct Store {
     revision: i64,
 }
 
-/// What there is to do about keyspaces that are wanted.
+/// What is to become of keyspaces that are wanted.
 #[derive(Default)]
-struct Plan {
+struct Judgement {
     /// The claims that have to be put, by their keyspaces.
     put: BTreeMap<Vec<u8>, Claim>,
     /// Those that cannot be claimed.
@@ -88,14 +88,14 @@ impl Claims {
     /// Which of these keyspaces this copy cannot have. Nothing is changed.
     pub(crate) fn refusals(&self, client: &mut Client, wanted: &[Wanted]) -> Result<Vec<Refusal>> {
         let store = Store::read(client)?;
-        Ok(self.plan(client, &store, wanted)?.refused)
+        Ok(self.judge(client, &store, wanted)?.refused)
     }
 
     /// Claims those of these keyspaces that this copy can have, and returns the others.
     pub(crate) fn take(&self, client: &mut Client, wanted: &[Wanted]) -> Result<Vec<Refusal>> {
         loop {
             let store = Store::read(client)?;
-            let Plan { put, refused } = self.plan(client, &store, wanted)?;
+            let Judgement { put, refused } = self.judge(client, &store, wanted)?;
             // Whoever has put a claim since may have one of these keyspaces now.
             let put: Vec<_> = put.into_iter().collect();
             if self.put(client, &put, store.revision)? {
@@ -156,16 +156,16 @@ impl Claims {
         Ok(())
     }
 
-    fn plan(&self, client: &mut Client, store: &Store, wanted: &[Wanted]) -> Result<Plan> {
+    fn judge(&self, client: &mut Client, store: &Store, wanted: &[Wanted]) -> Result<Judgement> {
         let own: Vec<_> =
             store.found.iter().filter(|found| found.belongs_to(&self.owner)).collect();
-        let mut plan = Plan::default();
+        let mut judgement = Judgement::default();
         // What was claimed in the name of another slot, cluster or database goes on in this one's.
         for found in &own {
             if let Some(claim) = &found.claim
                 && *claim != self.owner.claim(&claim.table)
             {
-                plan.put.insert(found.keyspace.clone(), self.owner.claim(&claim.table));
+                judgement.put.insert(found.keyspace.clone(), self.owner.claim(&claim.table));
             }
         }
         for wanted in wanted {
@@ -173,7 +173,7 @@ impl Claims {
             let refuse = |reason| Refusal { wanted: wanted.clone(), reason };
             match verdict(&self.owner, &store.found, keyspace) {
                 Verdict::Taken(taken) => {
-                    plan.refused.push(refuse(self.taken(wanted, taken)));
+                    judgement.refused.push(refuse(self.taken(wanted, taken)));
                     continue;
                 }
                 Verdict::Own => continue,
@@ -181,14 +181,14 @@ impl Claims {
                 Verdict::Free => {
                     let keys = foreign_keys(client, keyspace, &own)?;
                     if !keys.is_empty() {
-                        plan.refused.push(refuse(foreign(wanted, &keys)));
+                        judgement.refused.push(refuse(foreign(wanted, &keys)));
                         continue;
                     }
                 }
             }
-            plan.put.insert(keyspace.clone(), self.owner.claim(table));
+            judgement.put.insert(keyspace.clone(), self.owner.claim(table));
         }
-        Ok(plan)
+        Ok(judgement)
     }
 
     /// Puts claims, unless somebody has put one after `revision`; then it returns false.
