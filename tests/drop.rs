@@ -47,20 +47,23 @@ fn what_was_made_is_removed_and_nothing_else() {
         would,
         "Would remove slot pg2etcd\nWould remove 20 keys below /copy/account/\n\
          Would remove 100 keys below /copy/part/\n\
+         Would remove 2 claims below /.pg2etcd/claims/\n\
          Would remove the records below /.pg2etcd/pg2etcd/tables/\n\
          Would remove publication pg2etcd\nWould remove position /.pg2etcd/pg2etcd/checkpoint\n"
     );
     assert_eq!((left(&servers), servers.revision()), ([true; 4], revision), "it was changed");
     assert_eq!(
         dropped(&launch, &[]),
-        "Removed slot pg2etcd\nRemoved the records below /.pg2etcd/pg2etcd/tables/\n\
+        "Removed slot pg2etcd\nRemoved 2 claims below /.pg2etcd/claims/\n\
+         Removed the records below /.pg2etcd/pg2etcd/tables/\n\
          Removed publication pg2etcd\nRemoved position /.pg2etcd/pg2etcd/checkpoint\n"
     );
     assert_eq!(left(&servers), [false, false, false, true]);
     // The keys are no more known to be a copy's.
     assert_eq!(dropped(&launch, &["-k"]), "Nothing to remove\n");
 
-    copy(&launch);
+    // Nor are they taken for one's by the next copy, unless it is told so.
+    copy(&launch.clone().set("sync.adopt", "true"));
     launch.ask(&["resync"]);
     let result = dropped(&launch, &["-k"]);
     for line in [

@@ -36,6 +36,7 @@ mod soak;
 mod stop;
 
 mod check;
+mod claims;
 mod drop;
 mod etcd_tls;
 mod least_privilege;

@@ -153,7 +153,7 @@ fn a_position_of_another_copy() {
     let identifier = servers.position().unwrap().system_identifier;
 
     let elsewhere = launch.clone().set("etcd.path", "elsewhere");
-    refused(&servers, &elsewhere, &["path", "copy", "elsewhere", "etcd.state_path"]);
+    refused(&servers, &elsewhere, &["path", "copy", "elsewhere", "etcd.state_path", "etcd.path"]);
     let second = launch.clone().set("database.name", "second");
     refused(&servers, &second, &["database", "postgres", "second"]);
     servers.put(CHECKPOINT, &position.replace(&identifier, "7000000000000000001"));

@@ -73,6 +73,8 @@ fn passwords_are_rotated_and_permissions_are_few() {
     grant("/copy/");
     refused("grant-permission --prefix=true ROLE readwrite /.pg2etcd/pg2etcd/");
     grant("/.pg2etcd/pg2etcd/");
+    refused("grant-permission --prefix=true ROLE readwrite /.pg2etcd/claims/");
+    grant("/.pg2etcd/claims/");
     refused(&format!("password file {of_database}: No such file"));
     write(&of_database, "hush-0\n", 0o600);
     refused("password authentication failed");

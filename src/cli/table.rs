@@ -80,7 +80,7 @@ pub static COMMANDS: &[Command] = &[
         ],
         arguments: "",
         action: Action::Drop,
-        doc: "remove slot, publication and position of a copy",
+        doc: "remove slot, publication, claims and position of a copy",
         exit: "0 removed, or nothing was there",
     },
     Command {

@@ -9,11 +9,12 @@ use super::output::{note, print};
 use crate::config::Settings;
 use crate::error::{Error, Result, Unmet};
 use crate::etcd::{Client, Txn, prefix_end};
-use crate::mapping::PublishedTables;
 use crate::postgres::{Session, SlotFacts};
 use crate::state::checkpoint::{Checkpoint, Phase};
+use crate::state::claims::{self, Wanted};
 use crate::state::layout;
 use crate::state::records::Records;
+use crate::supervisor::claiming;
 
 /// How long a daemon that comes back again and again is worked against.
 const STRUGGLE: Duration = Duration::from_secs(10);
@@ -31,7 +32,7 @@ pub struct Extent {
     pub dry_run: bool,
 }
 
-/// Removes slot, publication and position, and what else the extent names.
+/// Removes slot, publication, claims and position, and what else the extent names.
 ///
 /// What was removed is printed. After a failure it can be run again: the position, which says what
 /// else there is, goes last.
@@ -209,47 +210,51 @@ impl Removal<'_> {
         Ok(())
     }
 
-    /// Removes what etcd remembers of the tables and, if `keys`, their rows.
+    /// Removes what etcd remembers of the tables, the claims of their keys and, if `keys`, these.
     fn tables(&mut self, keys: bool) -> Result<()> {
         let etcd = &self.settings.etcd;
         let records = Records::new(&etcd.state_path, &etcd.path);
-        if keys {
-            for keyspace in self.keyspaces(&records)? {
-                let deleted = self.delete_below(&keyspace)?;
-                if deleted > 0 {
-                    let keyspace = String::from_utf8_lossy(&keyspace);
-                    self.say(&format!("{deleted} keys below {keyspace}"))?;
-                }
+        let mut claims = 0;
+        for keyspace in self.keyspaces(&records)? {
+            let deleted = if keys { self.delete_below(&keyspace)? } else { 0 };
+            if deleted > 0 {
+                let keyspace = String::from_utf8_lossy(&keyspace);
+                self.say(&format!("{deleted} keys below {keyspace}"))?;
             }
+            // Nobody else takes the keys before they are gone.
+            claims += self.delete_key(&claims::key(&keyspace))?;
+        }
+        if claims > 0 {
+            self.say(&format!("{claims} claims below /{}/", layout::CLAIMS))?;
         }
         let notes = layout::notes(&etcd.state_path);
         self.delete_below(&notes)?;
         self.delete_below(&layout::guards(&etcd.state_path))?;
         for key in [layout::writer, layout::last_commit, layout::partial] {
-            self.delete_key(&key(&etcd.state_path))?;
+            self.delete_key(key(&etcd.state_path).as_bytes())?;
         }
         let prefix = records.prefix();
         if self.delete_below(prefix)? > 0 {
             self.say(&format!("the records below {}", String::from_utf8_lossy(prefix)))?;
         }
         let request = layout::resync(&etcd.state_path);
-        if self.delete_key(&request)? > 0 {
+        if self.delete_key(request.as_bytes())? > 0 {
             self.say(&format!("the request {request}"))?;
         }
         Ok(())
     }
 
-    /// The keyspaces of the tables that have a record, and of those that a daemon may have begun to
-    /// copy.
+    /// The keyspaces that this copy has claimed, and those that the records of an earlier version
+    /// name, but for what another copy has claimed since.
     fn keyspaces(&mut self, records: &Records) -> Result<BTreeSet<Vec<u8>>> {
-        let recorded = records.read(&mut self.client)?.into_values();
-        let mut keyspaces: BTreeSet<_> =
-            recorded.map(|record| record.keyspace.into_bytes()).collect();
-        if let Some(Checkpoint { publication, path, .. }) = &self.checkpoint {
-            let tables = PublishedTables::read(&mut self.session, publication, path)?;
-            keyspaces.extend(tables.copied.iter().map(|table| table.plan.keyspace().to_vec()));
-        }
-        Ok(keyspaces)
+        let cluster = self.session.system_identifier()?;
+        let claims = claiming::claims(self.settings, &cluster, None);
+        let client = &mut self.client;
+        let mut recorded: Vec<_> = records.read(client)?.iter().map(Wanted::of_record).collect();
+        let others = claims.refusals(client, &recorded)?;
+        recorded.retain(|wanted| others.iter().all(|other| other.wanted != *wanted));
+        let own = claims.own(client)?.into_iter().map(|found| found.keyspace);
+        Ok(recorded.into_iter().map(|wanted| wanted.keyspace).chain(own).collect())
     }
 
     /// Drops the publication if the position says that pg2etcd made it.
@@ -274,7 +279,7 @@ impl Removal<'_> {
 
     fn position(&mut self) -> Result<()> {
         let key = self.key.clone();
-        match self.delete_key(&key)? {
+        match self.delete_key(key.as_bytes())? {
             0 => Ok(()),
             _ => self.say(&format!("position {key}")),
         }
@@ -295,10 +300,10 @@ impl Removal<'_> {
     }
 
     /// Deletes a key, or looks whether it is there.
-    fn delete_key(&mut self, key: &str) -> Result<i64> {
+    fn delete_key(&mut self, key: &[u8]) -> Result<i64> {
         match self.dry_run {
-            true => Ok(self.client.get(key.as_bytes())?.map_or(0, |_| 1)),
-            false => self.delete(|txn| txn.delete(key.as_bytes())),
+            true => Ok(self.client.get(key)?.map_or(0, |_| 1)),
+            false => self.delete(|txn| txn.delete(key)),
         }
     }
 

@@ -7,7 +7,11 @@ use crate::etcd::Client;
 use crate::mapping::{CopiedTable, PublishedTables, name_in_keys};
 use crate::nearest;
 use crate::postgres::Session;
+use crate::state::checkpoint::Checkpoint;
+use crate::state::claims::Wanted;
+use crate::state::layout;
 use crate::state::records::{Name, Records, TableRecord};
+use crate::supervisor::claiming;
 use crate::table_name::TableName;
 use std::collections::BTreeMap;
 
@@ -46,8 +50,20 @@ impl Tables {
             return Err(Unmet::new(problem, "correct sync.publication, or start the daemon").into());
         }
         let mut former = Records::new(&etcd.state_path, &etcd.path).read(client)?;
-        let PublishedTables { copied, left_out } =
-            PublishedTables::read(session, &sync.publication, &etcd.path)?;
+        let mut tables = PublishedTables::read(session, &sync.publication, &etcd.path)?;
+        if let Some((checkpoint, _)) =
+            Checkpoint::read(client, &layout::checkpoint(&etcd.state_path))?
+        {
+            let claims = claiming::claims(settings, &checkpoint.system_identifier, None);
+            let mut wanted: Vec<_> = tables.copied.iter().map(Wanted::of).collect();
+            for wanted in &mut wanted {
+                wanted.recorded =
+                    former.values().any(|record| record.keyspace.as_bytes() == wanted.keyspace);
+            }
+            let refused = claims.refusals(client, &wanted)?.into_iter();
+            tables.leave_out(refused.map(|refused| (refused.wanted.keyspace, refused.reason)));
+        }
+        let PublishedTables { copied, left_out } = tables;
         for table in &copied {
             former.remove(&Records::name(&table.published));
         }

@@ -274,6 +274,13 @@ pub static KEYS: &[Key] = &[
         doc: "a row that no request can hold: stop, or skip it with an error in the log",
     },
     Key {
+        name: "sync.adopt",
+        field: |settings| Field::Boolean(&mut settings.sync.adopt),
+        default: Fallback::Is("false"),
+        environment: &[],
+        doc: "true: take keys over that are there at a first dump and that nobody claims",
+    },
+    Key {
         name: "status.listen",
         field: |settings| Field::OptionalText(&mut settings.status.listen, text::listen),
         default: Fallback::None,

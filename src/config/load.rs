@@ -7,6 +7,7 @@ use super::field::Written;
 use super::origin::{Given, Origin};
 use super::{Environment, Fallback, KEYS, Key, Settings, file};
 use crate::error::{Error, Result};
+use crate::state::layout;
 
 /// The file that is read when none is named.
 pub const DEFAULT_FILE: &str = "/etc/pg2etcd.toml";
@@ -116,6 +117,15 @@ impl Loaded {
                 ),
             ));
         }
+        for (name, path) in [("etcd.path", &etcd.path), ("etcd.state_path", &etcd.state_path)] {
+            let claims = layout::CLAIMS;
+            let around = name == "etcd.path" && is_below(claims, path);
+            if around || is_below(path, claims) {
+                let problem =
+                    format!("{path} overlaps {claims}, where the claims of all copies are");
+                return Err(self.problem(name, &problem));
+            }
+        }
         if etcd.username.is_some() && etcd.password.is_none() && etcd.password_file.is_none() {
             let problem = "needs etcd.password_file or etcd.password";
             return Err(self.problem("etcd.username", problem));
@@ -194,6 +204,7 @@ mod tests {
         assert_eq!(sync.idle_period, Duration::from_secs(1));
         assert_eq!(sync.catalog_period, Duration::from_secs(60));
         assert_eq!((sync.writers, sync.oversized), (4, Oversized::Stop));
+        assert!(!sync.adopt);
         assert_eq!((status.listen, status.ready_lag), (None, 16 << 20));
         assert_eq!(status.stall_timeout, Duration::from_secs(300));
     }
@@ -286,6 +297,14 @@ mod tests {
             ("a/b", "a", false),
             ("a", "ab", true),
             ("a/b", "a/c", true),
+            (".pg2etcd", "a", false),
+            (".pg2etcd/claims", "a", false),
+            (".pg2etcd/claims/a", "a", false),
+            (".pg2etcd/claim", "a", true),
+            (".pg2etcd/s", ".pg2etcd/pg2etcd", true),
+            ("a", ".pg2etcd/claims", false),
+            ("a", ".pg2etcd/claims/a", false),
+            ("a", ".pg2etcd", true),
         ] {
             let options = [format!("etcd.path={path}"), format!("etcd.state_path={state_path}")];
             let loaded = loaded(&[], &options.each_ref().map(String::as_str));

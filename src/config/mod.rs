@@ -190,6 +190,8 @@ pub struct SyncSettings {
     pub writers: usize,
     /// What is done about a row that no request can hold.
     pub oversized: Oversized,
+    /// Whether keys that are there already, and that nobody claims, are taken over.
+    pub adopt: bool,
 }
 
 /// What tells others how it goes.

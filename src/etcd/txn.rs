@@ -130,6 +130,29 @@ impl Txn {
         self.request_bytes += field_bytes(field_bytes(key.len()) + FIXED);
     }
 
+    /// Lets the operations happen only if no key that begins with `prefix` was put after
+    /// `revision`, whatever keys there are.
+    pub fn compare_none_newer(&mut self, prefix: &[u8], revision: i64) {
+        /// As for [`Self::compare_mod_revision`].
+        const FIXED: usize = 15;
+
+        let range_end = prefix_end(prefix);
+        push_separator(&mut self.compares);
+        self.compares.extend_from_slice(b"{\"key\":");
+        json::push_bytes(&mut self.compares, prefix);
+        self.compares.extend_from_slice(b",\"range_end\":");
+        json::push_bytes(&mut self.compares, &range_end);
+        // A write to a Vec cannot fail.
+        let _ = write!(
+            self.compares,
+            ",\"target\":\"MOD\",\"result\":\"LESS\",\"mod_revision\":\"{}\"}}",
+            revision.saturating_add(1)
+        );
+        self.compare_count += 1;
+        let fields = field_bytes(prefix.len()) + field_bytes(range_end.len()) + FIXED;
+        self.request_bytes += field_bytes(fields);
+    }
+
     /// How many operations it counts for against etcd's `--max-txn-ops`.
     #[must_use]
     pub fn operations(&self) -> usize {

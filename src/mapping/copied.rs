@@ -1,5 +1,7 @@
 //! The tables that are copied, and those that are not.
 
+use std::collections::BTreeMap;
+
 use super::plan::Plan;
 use crate::error::{Result, Unmet};
 use crate::postgres::{PublishedTable, Session};
@@ -36,5 +38,16 @@ impl PublishedTables {
             }
         }
         Ok(tables)
+    }
+
+    /// Leaves those of the copied tables out that have one of these keyspaces, each for its reason.
+    pub(crate) fn leave_out(&mut self, reasons: impl IntoIterator<Item = (Vec<u8>, Unmet)>) {
+        let mut reasons: BTreeMap<_, _> = reasons.into_iter().collect();
+        for table in std::mem::take(&mut self.copied) {
+            match reasons.remove(table.plan.keyspace()) {
+                Some(reason) => self.left_out.push((table.published, reason)),
+                None => self.copied.push(table),
+            }
+        }
     }
 }

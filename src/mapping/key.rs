@@ -28,6 +28,34 @@ pub fn table_of_key<'k>(path: &str, key: &'k [u8]) -> Option<&'k [u8]> {
     Some(&rest[..memchr::memchr(b'/', rest)?])
 }
 
+/// The table of a name as it stands in keys; `None` if no table's does so.
+#[must_use]
+pub fn table_named(name: &[u8]) -> Option<TableName> {
+    let decoded = |part: &[u8]| {
+        let dots = String::from_utf8(part.to_vec()).ok()?.replace("%2E", ".");
+        decoded_key_column(dots.as_bytes())
+    };
+    let (schema, name) = match memchr::memchr(b'.', name) {
+        Some(dot) => (decoded(&name[..dot])?, &name[dot + 1..]),
+        None => ("public".to_owned(), name),
+    };
+    Some(TableName { schema, name: decoded(name)? })
+}
+
+/// A keyspace as one part of another key: each `%` and `/` is percent-encoded.
+#[must_use]
+pub fn keyspace_in_key(keyspace: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    write_key_column(&mut out, keyspace);
+    out
+}
+
+/// The keyspace that stands so in a key; `None` if none does.
+#[must_use]
+pub fn keyspace_of(encoded: &[u8]) -> Option<Vec<u8>> {
+    decoded_key_column(encoded).map(String::into_bytes)
+}
+
 /// Writes one column of a key.
 pub fn write_key_column(out: &mut Vec<u8>, text: &[u8]) {
     write_encoded(out, text, |byte| matches!(byte, b'%' | b'/'));
@@ -82,6 +110,10 @@ mod tests {
             assert_eq!(keyspace, expected.as_bytes(), "{table}");
             let key = [&keyspace[..], b"1/2"].concat();
             assert_eq!(table_of_key("a/b", &key), Some(&name_in_keys(&table)[..]));
+            assert_eq!(table_named(&name_in_keys(&table)), Some(table));
+            let encoded = keyspace_in_key(keyspace.as_slice());
+            assert!(!encoded.contains(&b'/'));
+            assert_eq!(keyspace_of(&encoded), Some(keyspace));
         }
     }
 

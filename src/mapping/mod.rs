@@ -8,5 +8,8 @@ mod key;
 mod plan;
 
 pub(crate) use copied::{CopiedTable, PublishedTables};
-pub use key::{keyspace, name_in_keys, table_of_key, write_key_column};
+pub use key::{
+    keyspace, keyspace_in_key, keyspace_of, name_in_keys, table_named, table_of_key,
+    write_key_column,
+};
 pub use plan::{Member, Plan};

@@ -28,6 +28,7 @@ use crate::mapping::{CopiedTable, PublishedTables};
 use crate::postgres::{Session, StatusWriter};
 use crate::reconcile::{Finding, Rows, Stored, compare};
 use crate::state::checkpoint::Phase;
+use crate::state::claims::{Claims, Found, overlap};
 use crate::state::last_commit::LastCommit;
 use crate::state::layout;
 use crate::state::records::Records;
@@ -48,7 +49,9 @@ pub(crate) fn run(
     status: &Status,
     pulse: &Pulse,
 ) -> Result<()> {
-    let Start { session, statuses, client, checkpoint, mod_revision, status_interval, .. } = start;
+    let Start {
+        session, statuses, client, claims, checkpoint, mod_revision, status_interval, ..
+    } = start;
     let state_path = &settings.etcd.state_path;
     let ledger = Ledger::new(state_path, checkpoint.clone(), *mod_revision, new_writer(), None);
     let (fence, lsn, interval) = (ledger.fence(), checkpoint.lsn, *status_interval);
@@ -79,6 +82,7 @@ pub(crate) fn run(
         Load {
             loader: Loader::new(lanes, settings.sync.writers, pulse),
             client,
+            claims,
             stop,
             failure: &failure,
             path: &settings.etcd.path,
@@ -121,6 +125,7 @@ fn stay_alive(
 struct Load<'a> {
     loader: Loader<'a>,
     client: &'a mut Client,
+    claims: &'a Claims,
     stop: &'a Stop,
     failure: &'a Failure,
     path: &'a str,
@@ -140,11 +145,11 @@ struct Load<'a> {
 impl Load<'_> {
     fn run(mut self, session: &mut Session, publication: &str) -> Result<()> {
         self.loader.claim()?;
-        let PublishedTables { copied, left_out } =
-            PublishedTables::read(session, publication, self.path)?;
-        for (table, reason) in left_out {
+        let tables = PublishedTables::read(session, publication, self.path)?;
+        for (table, reason) in &tables.left_out {
             warn_once(format!("Leaving table {} out: {reason}", table.name));
         }
+        let copied = self.claims.admit(self.client, tables)?.copied;
         let published: Vec<_> = copied.iter().map(|table| table.published.clone()).collect();
         Unmet::none(&session.missing_grants(&published)?)?;
         self.progress.expect(published.iter().map(|table| table.estimated_rows).sum());
@@ -158,19 +163,52 @@ impl Load<'_> {
             let body = &record.to_json();
             self.add(Change::Put { key: &key, body: Body::Whole(body), old_key: None })?;
         }
-        for (name, record) in &gone {
-            let text = String::from_utf8_lossy(name);
-            log::info!("Deleting the keys of table {text}: it is no longer published");
-            self.add(Change::Truncate { prefix: record.keyspace.as_bytes() })?;
+        for name in gone.keys() {
             self.add(Change::Delete { key: &self.records.key(name) })?;
         }
+        // What is there of former tables, or below a former path, goes when the rest is complete.
+        self.give()?;
+        self.loader.settle()?;
+        let obsolete = self.obsolete(&copied)?;
         // All tables are right now.
         let notes = std::mem::take(&mut self.notes);
         self.add(Change::Truncate { prefix: &notes })?;
         self.give()?;
         self.loader.finish()?;
+        self.claims.release(self.client, &obsolete)?;
         self.progress.finish();
         Ok(())
+    }
+
+    /// Deletes the keys in keyspaces that this copy has claimed and that no table has any more, and
+    /// returns those claims.
+    fn obsolete(&mut self, copied: &[CopiedTable]) -> Result<Vec<Found>> {
+        let current: Vec<_> = copied.iter().map(|table| table.plan.keyspace()).collect();
+        let inside = |key: &[u8]| current.iter().any(|current| key.starts_with(current));
+        let mut obsolete = self.claims.own(self.client)?;
+        obsolete.retain(|found| !current.contains(&&found.keyspace[..]));
+        for Found { keyspace, .. } in &obsolete {
+            match self.records.name_of_row(keyspace).map(String::from_utf8_lossy) {
+                Some(name) => {
+                    log::info!("Deleting the keys of table {name}: it is no longer published");
+                }
+                None => {
+                    let below = String::from_utf8_lossy(keyspace);
+                    log::info!("Deleting the keys below {below}: the path is another one now");
+                }
+            }
+            if !current.iter().any(|current| overlap(current, keyspace)) {
+                self.add(Change::Truncate { prefix: keyspace })?;
+            } else if !inside(keyspace) {
+                Stored::new(self.client, self.stop).each(keyspace, |found| {
+                    if inside(&found.key) {
+                        return Ok(());
+                    }
+                    self.add(Change::Delete { key: &found.key })
+                })?;
+            }
+        }
+        Ok(obsolete)
     }
 
     fn table(&mut self, session: &mut Session, table: &CopiedTable) -> Result<()> {

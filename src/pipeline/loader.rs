@@ -52,10 +52,16 @@ impl<'a> Loader<'a> {
 
     /// Says in the position that the dump is complete, once all parts are in etcd.
     pub(super) fn finish(&mut self) -> Result<()> {
+        self.settle()?;
+        self.step(Step::Dumped)
+    }
+
+    /// Waits until all parts are in etcd.
+    pub(super) fn settle(&mut self) -> Result<()> {
         while self.parts.iter().any(|&txns| txns > 0) {
             self.wait()?;
         }
-        self.step(Step::Dumped)
+        Ok(())
     }
 
     /// Moves the position, and returns once etcd has that.

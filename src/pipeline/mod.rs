@@ -16,6 +16,7 @@
 //! after it has failed.
 
 mod channel;
+mod claimant;
 pub(crate) mod dump;
 mod feedback;
 mod lanes;
@@ -36,6 +37,7 @@ use std::time::Duration;
 use crossbeam_channel::bounded;
 
 use self::channel::chunk_channel;
+use self::claimant::Claimant;
 use self::feedback::{Feedback, Logged};
 use self::lanes::{Lanes, Writers};
 use self::pack::Pack;
@@ -77,6 +79,7 @@ pub(crate) fn run(
         options,
         address,
         client,
+        claims,
         checkpoint,
         confirmed,
         mod_revision,
@@ -112,7 +115,17 @@ pub(crate) fn run(
     let catalog_changes = Arc::new(AtomicU64::new(0));
     let notes = layout::notes(state_path);
     let (path, changes) = (&settings.etcd.path, Arc::clone(&catalog_changes));
-    let translation = Translation::new(session, path, notes, changes, pokes.clone(), status);
+    let failure = Failure::default();
+    let receive_pulse = status.pulse("receive");
+    let claimant = Claimant {
+        client: client.clone(),
+        claims: &claims,
+        stop,
+        failure: &failure,
+        pulse: receive_pulse.clone(),
+    };
+    let translation =
+        Translation::new(session, path, notes, changes, pokes.clone(), status, claimant);
     let receive = Receive {
         frames,
         stop,
@@ -122,7 +135,7 @@ pub(crate) fn run(
         chunks: chunk_sender,
         received: Arc::clone(&received),
         status_requests: status_request,
-        pulse: status.pulse("receive"),
+        pulse: receive_pulse,
     };
     let read =
         Read { client: client.clone(), retries: &status.metrics.retries, ending: ending("read") };
@@ -133,6 +146,7 @@ pub(crate) fn run(
         options: &options,
         address: &address,
         client: client.clone(),
+        claims: &claims,
         fence,
         requests: request_sender,
         answers: answered,
@@ -158,7 +172,6 @@ pub(crate) fn run(
         pulse: status.pulse("feedback"),
     };
 
-    let failure = Failure::default();
     let frames = thread::scope(|scope| {
         let lanes = Lanes::start(
             scope,

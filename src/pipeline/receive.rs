@@ -9,13 +9,13 @@ use crossbeam_channel::Sender;
 use prometheus::IntCounter;
 
 use super::channel::ChunkSender;
+use super::claimant::Claimant;
 use super::watch::Poke;
 use crate::core::change::Chunk;
 use crate::core::history::{History, Verdict};
 use crate::document::Casts;
 use crate::error::{Error, Result};
 use crate::logging::warn_once;
-use crate::mapping::name_in_keys;
 use crate::position::Commit;
 use crate::postgres::pgoutput::{Message, decode};
 use crate::postgres::{Frame, FrameReader, Session};
@@ -125,6 +125,7 @@ fn is_news(history: &mut History, message: &Message<'_>) -> Result<bool> {
 pub(super) struct Translation<'a> {
     session: Session,
     tables: Tables,
+    claimant: Claimant<'a>,
     /// What the notes of tables that have to be compared begin with.
     notes: Vec<u8>,
     casts: Casts,
@@ -155,10 +156,12 @@ impl<'a> Translation<'a> {
         catalog_changes: Arc<AtomicU64>,
         pokes: Sender<Poke>,
         status: &'a Status,
+        claimant: Claimant<'a>,
     ) -> Self {
         Self {
             session,
             tables: Tables::new(path),
+            claimant,
             notes,
             casts: Casts::default(),
             waiting: Vec::new(),
@@ -261,8 +264,16 @@ impl<'a> Translation<'a> {
             self.changes.remove(&oid);
             return Ok(());
         }
+        if let Some(keyspace) = self.tables.keyspace(oid)
+            && let Some(reason) = self.claimant.refusal(&name, keyspace)?
+        {
+            // The log says so. The watch tries again, and has it described anew.
+            self.tables.leave_out(oid, reason);
+            self.changes.remove(&oid);
+            return Ok(());
+        }
         // The watch may have been poked often enough already.
-        let _ = self.pokes.try_send(Poke::TableDescribed(name_in_keys(&name)));
+        let _ = self.pokes.try_send(Poke::TableDescribed);
         if guessed {
             self.want_compare(oid, chunk);
         }

@@ -10,6 +10,7 @@ use crate::etcd::{Client, Txn};
 use crate::lsn::Lsn;
 use crate::postgres::{FrameReader, HostPort, Options, Session, StatusWriter};
 use crate::state::checkpoint::Checkpoint;
+use crate::state::claims::Claims;
 use crate::state::last_commit::LastCommit;
 
 /// What a sync starts from.
@@ -26,6 +27,8 @@ pub(crate) struct Start {
     pub(crate) address: HostPort,
     /// The etcd that is written.
     pub(crate) client: Client,
+    /// The keyspaces that this copy has there.
+    pub(crate) claims: Claims,
     /// The position, as it stands in etcd.
     pub(crate) checkpoint: Checkpoint,
     /// Its `mod_revision`.

@@ -16,12 +16,13 @@ use crate::core::{Answer, Request};
 use crate::error::{Error, Result, Unmet};
 use crate::etcd::Client;
 use crate::lsn::Lsn;
-use crate::mapping::{CopiedTable, PublishedTables};
+use crate::mapping::PublishedTables;
 use crate::postgres::{
     Canceller, Connection, HostPort, Options, PublishedTable, Session, Shape, SlotKind,
 };
-use crate::reconcile::{Finding, Rows, Stored, compare};
+use crate::reconcile::{Counts, Finding, Rows, Stored, compare};
 use crate::retry::Retry;
+use crate::state::claims::{self, Claims, Found, overlap};
 use crate::state::records::{Name, Records, TableRecord};
 use crate::state::{layout, requests};
 use crate::status::{Pulse, Retries};
@@ -38,7 +39,7 @@ const CHUNK_BYTES: usize = 64 * 1024;
 /// Why the watch should look before it is time.
 pub(super) enum Poke {
     /// A table was described anew.
-    TableDescribed(Name),
+    TableDescribed,
     /// A row, of this key, came of which a column was left out that etcd does not have.
     RowUnknown(Vec<u8>),
 }
@@ -50,6 +51,7 @@ pub(super) struct Watch<'a> {
     pub(super) options: &'a Options,
     pub(super) address: &'a HostPort,
     pub(super) client: Client,
+    pub(super) claims: &'a Claims,
     /// The position's revision, as this daemon left it.
     pub(super) fence: Fence,
     pub(super) requests: Sender<Request>,
@@ -116,10 +118,7 @@ impl Watch<'_> {
             select! {
                 recv(self.ending) -> _ => return Ok(false),
                 recv(self.pokes) -> poke => match poke {
-                    Ok(Poke::TableDescribed(name)) => {
-                        state.described.push(name);
-                        due = due.min(now + LOOK_PERIOD);
-                    }
+                    Ok(Poke::TableDescribed) => due = due.min(now + LOOK_PERIOD),
                     Ok(Poke::RowUnknown(key)) => {
                         let records = self.records();
                         state.suspects.extend(records.name_of_row(&key).map(<[u8]>::to_vec));
@@ -168,11 +167,14 @@ impl Watch<'_> {
             state.known = self.records().read(&mut self.client.clone())?;
             state.suspects = self.noted()?;
         }
-        let State { session: Some(session), known, suspects, described } = state else {
-            return Ok(());
-        };
-        let copied = self.tables(session)?.into_iter();
-        let present: Vec<_> = copied.map(|table| table.published).collect();
+        let State { session: Some(session), known, suspects } = state else { return Ok(()) };
+        // What is claimed now, by the stream for example, is of a table that the catalog knows.
+        let own = self.claims.own(&mut self.client.clone())?;
+        let tables = self.tables(session)?;
+        let planned: BTreeSet<_> =
+            tables.copied.iter().map(|table| table.plan.keyspace().to_vec()).collect();
+        let admitted = self.claims.admit(&mut self.client.clone(), tables)?.copied;
+        let present: Vec<_> = admitted.into_iter().map(|table| table.published).collect();
         let changed = |table: &PublishedTable| {
             known.get(&Records::name(table)).is_none_or(|record| record.change(table).is_some())
         };
@@ -181,7 +183,7 @@ impl Watch<'_> {
         }
         // All that the look has seen is before this.
         let seen = session.current_lsn()?;
-        self.forget_gone(known, described, &present, seen)?;
+        self.forget_gone(known, own, &planned, seen)?;
         for published in present {
             let name = Records::name(&published);
             let reason = match known.get(&name) {
@@ -216,30 +218,38 @@ impl Watch<'_> {
         Ok(names)
     }
 
-    /// Deletes the keys of tables that are no longer published.
+    /// Deletes the keys that this copy has claimed for tables that are no longer published, and then
+    /// the claims. One that came and went between two looks has a claim and no record.
     fn forget_gone(
         &self,
         known: &mut BTreeMap<Name, TableRecord>,
-        described: &mut Vec<Name>,
-        present: &[PublishedTable],
+        own: Vec<Found>,
+        planned: &BTreeSet<Vec<u8>>,
         seen: Lsn,
     ) -> Result<()> {
-        // One that came and went between two looks was never known.
-        let present: BTreeSet<_> = present.iter().map(Records::name).collect();
-        let ever: BTreeSet<_> = known.keys().cloned().chain(described.drain(..)).collect();
-        for name in ever.difference(&present) {
+        let records = self.records();
+        for Found { keyspace, .. } in own {
+            if planned.iter().any(|planned| overlap(planned, &keyspace)) {
+                continue;
+            }
             // What the stream still has of the table comes first.
             self.reach(seen)?;
-            let text = String::from_utf8_lossy(name).into_owned();
+            let recorded = known.iter().find(|(_, record)| record.keyspace.as_bytes() == keyspace);
+            let name = match recorded {
+                Some((name, _)) => Some(name.clone()),
+                None => records.name_of_row(&keyspace).map(<[u8]>::to_vec),
+            };
+            let text = String::from_utf8_lossy(name.as_ref().unwrap_or(&keyspace)).into_owned();
             log::info!("Deleting the keys of table {text}: it is no longer published");
-            let records = self.records();
+            self.claims.forget(&keyspace);
             let mut chunk = Chunk::default();
-            // One that the stream alone has described has no record.
-            let keyspace = known.get(name).map(|record| record.keyspace.clone().into_bytes());
-            chunk.truncate(&keyspace.unwrap_or_else(|| records.keyspace(name)));
-            chunk.delete(|out| out.extend_from_slice(&records.key(name)));
+            chunk.truncate(&keyspace);
+            if let Some(name) = name {
+                chunk.delete(|out| out.extend_from_slice(&records.key(&name)));
+                known.remove(&name);
+            }
+            chunk.delete(|out| out.extend_from_slice(&claims::key(&keyspace)));
             self.ask(Request::Apply(chunk))?;
-            known.remove(name);
         }
         Ok(())
     }
@@ -290,7 +300,7 @@ impl Watch<'_> {
         self.query.set(Some(session.canceller()));
         // The snapshot is held by the session now, and the slot need not hold WAL any longer.
         drop(connection);
-        let mut tables = self.tables(&mut session)?.into_iter();
+        let mut tables = self.tables(&mut session)?.copied.into_iter();
         let Some(table) = tables.find(|table| table.published.oid == published.oid) else {
             // It has gone meanwhile: the next look sees that.
             return Ok(Shape::default());
@@ -331,9 +341,9 @@ impl Watch<'_> {
     }
 
     /// The tables that are copied.
-    fn tables(&self, session: &mut Session) -> Result<Vec<CopiedTable>> {
+    fn tables(&self, session: &mut Session) -> Result<PublishedTables> {
         let Settings { etcd, sync, .. } = self.settings;
-        Ok(PublishedTables::read(session, &sync.publication, &etcd.path)?.copied)
+        PublishedTables::read(session, &sync.publication, &etcd.path)
     }
 
     /// Waits until everything that committed up to `lsn` is in etcd.
@@ -376,26 +386,4 @@ struct State {
     known: BTreeMap<Name, TableRecord>,
     /// Tables of which a row was not known.
     suspects: Vec<Name>,
-    /// Tables that the stream had rows of since the last look.
-    described: Vec<Name>,
-}
-
-/// How many keys were found how.
-#[derive(Default)]
-struct Counts {
-    same: u64,
-    missing: u64,
-    differs: u64,
-    stale: u64,
-}
-
-impl Counts {
-    fn count(&mut self, finding: Finding<'_>) {
-        *match finding {
-            Finding::Same => &mut self.same,
-            Finding::Missing { .. } => &mut self.missing,
-            Finding::Differs { .. } => &mut self.differs,
-            Finding::Stale { .. } => &mut self.stale,
-        } += 1;
-    }
 }

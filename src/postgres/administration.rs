@@ -99,6 +99,23 @@ impl Session {
         self.execute(&format!("making the publication ({sql})"), &sql)
     }
 
+    /// What `look` finds as if there were a publication of these tables, of all if none is named. It
+    /// is made in a transaction that is taken back.
+    ///
+    /// # Errors
+    /// As for [`Self::create_publication`], and those of `look`.
+    pub fn with_would_be_publication<T>(
+        &mut self,
+        publication: &str,
+        tables: &[TableName],
+        look: impl FnOnce(&mut Self) -> Result<T>,
+    ) -> Result<T> {
+        self.execute("looking at what is to be published", "BEGIN")?;
+        let found = self.create_publication(publication, tables).and_then(|()| look(self));
+        self.execute("looking at what is to be published", "ROLLBACK")?;
+        found
+    }
+
     /// Drops a publication.
     ///
     /// # Errors

@@ -25,3 +25,28 @@ pub(crate) enum Finding<'a> {
         key: &'a [u8],
     },
 }
+
+/// How many keys were found how.
+#[derive(Debug, Default)]
+pub(crate) struct Counts {
+    /// Row and value were the same.
+    pub(crate) same: u64,
+    /// etcd had nothing.
+    pub(crate) missing: u64,
+    /// etcd had another value.
+    pub(crate) differs: u64,
+    /// There was no row.
+    pub(crate) stale: u64,
+}
+
+impl Counts {
+    /// Takes one more into account.
+    pub(crate) fn count(&mut self, finding: Finding<'_>) {
+        *match finding {
+            Finding::Same => &mut self.same,
+            Finding::Missing { .. } => &mut self.missing,
+            Finding::Differs { .. } => &mut self.differs,
+            Finding::Stale { .. } => &mut self.stale,
+        } += 1;
+    }
+}

@@ -8,6 +8,6 @@ mod stored;
 mod stretch;
 
 pub(crate) use compare::compare;
-pub(crate) use finding::Finding;
+pub(crate) use finding::{Counts, Finding};
 pub(crate) use rows::Rows;
 pub(crate) use stored::Stored;

@@ -1,4 +1,4 @@
-//! The keys below `/STATE_PATH`.
+//! The keys below `/STATE_PATH`, and where the claims are.
 
 /// The position: see [`super::checkpoint`].
 #[must_use]
@@ -50,4 +50,13 @@ pub fn guards(state_path: &str) -> Vec<u8> {
 #[must_use]
 pub fn notes(state_path: &str) -> Vec<u8> {
     format!("/{state_path}/unknown/").into_bytes()
+}
+
+/// What the claims of all copies are below, `/.pg2etcd/claims/`, without a slash at either end.
+pub const CLAIMS: &str = ".pg2etcd/claims";
+
+/// What the keys of the claims begin with: see [`super::claims`].
+#[must_use]
+pub fn claims() -> Vec<u8> {
+    format!("/{CLAIMS}/").into_bytes()
 }

@@ -1,6 +1,7 @@
-//! What is kept in etcd beside the rows, below `/STATE_PATH`.
+//! What is kept in etcd beside the rows, below `/STATE_PATH`, and who owns them.
 
 pub mod checkpoint;
+pub(crate) mod claims;
 pub mod last_commit;
 pub mod layout;
 pub mod records;

@@ -89,8 +89,9 @@ pub(super) fn decide(facts: &Facts<'_>) -> Decision {
     if let Some(what) = another_copy.as_ref().filter(|_| !facts.resync_all) {
         return Decision::Refuse(Unmet::new(
             format!("the position in etcd is that of another copy, {what}"),
-            "set another etcd.state_path (or sync.slot), or run pg2etcd resync to make it a copy \
-             of this database",
+            "set another etcd.state_path (or sync.slot) and another etcd.path for this one, or run \
+             pg2etcd drop with the settings of that copy if it is no longer wanted, or run pg2etcd \
+             resync to make it a copy of this database",
         ));
     }
     let another_use = |slot| another_use(facts.slot_name, facts.database, slot);

@@ -1,10 +1,12 @@
 //! The life of the daemon: connect, decide, dump if needed, follow the stream, and again after
 //! every lost connection.
 
+pub(crate) mod claiming;
 mod decision;
 mod permission;
 mod publication;
 
+use self::claiming::Claiming;
 pub(crate) use self::decision::{Decision, another_use};
 use self::decision::{Facts, Reason, SlotUse, decide};
 use crate::config::Settings;
@@ -22,9 +24,9 @@ use crate::state::checkpoint::{Checkpoint, Phase, VERSION};
 use crate::state::last_commit::LastCommit;
 use crate::state::layout;
 use crate::state::requests;
+use crate::status;
 use crate::status::{Activity, Pulse, Status};
 use crate::stop::Stop;
-use crate::{config, status};
 
 /// Keeps etcd a copy of the database until a stop is requested.
 ///
@@ -132,6 +134,11 @@ impl<'a> Supervisor<'a> {
     ) -> Result<Start> {
         let Primary { options, address, connection, mut session } = primary;
         let sync = &self.settings.sync;
+        let ends = (&mut session, &mut client);
+        let claiming =
+            Claiming::look(self.settings, ends, &identity.system_identifier, Some(&checkpoint))?;
+        claiming.require(&mut client)?;
+        let claims = claiming.take(&mut client)?;
         let checkpoint = Checkpoint { timeline: identity.timeline, ..checkpoint };
         let status_interval = self.status_interval(&mut session)?;
         publication::warn_of(&mut session, &sync.publication)?;
@@ -159,6 +166,7 @@ impl<'a> Supervisor<'a> {
             options,
             address,
             client,
+            claims,
             checkpoint,
             confirmed,
             mod_revision,
@@ -190,6 +198,11 @@ impl<'a> Supervisor<'a> {
         if now.as_ref().map(|(_, revision)| revision) != found.as_ref().map(|(_, at)| at) {
             return Err(Error::Fenced { key: self.key() });
         }
+        let checkpoint = found.as_ref().map(|(checkpoint, _)| checkpoint);
+        let ends = (&mut session, &mut client);
+        let claiming =
+            Claiming::look(self.settings, ends, &identity.system_identifier, checkpoint)?;
+        claiming.require(&mut client)?;
         match (sync.dump, &found) {
             (true, None) => log::info!("Dumping: {reason}"),
             (true, Some(_)) => log::info!("Redumping: {reason}"),
@@ -198,12 +211,14 @@ impl<'a> Supervisor<'a> {
         }
         // The first waits for locks on the tables, the second for every transaction that runs.
         self.pulse.wait();
-        let made_publication = self.ensure_publication(&mut session, found.as_ref())?;
+        let made_publication = publication::ensure(sync, &mut session, checkpoint)?;
         publication::warn_of(&mut session, &sync.publication)?;
         if sync.dump {
             let tables = session.published_tables(&sync.publication)?;
             Unmet::none(&session.missing_grants(&tables)?)?;
         }
+        // From here on no other copy takes these keys: nothing was written yet.
+        let claims = claiming.take(&mut client)?;
         let (lsn, snapshot) = self.begin_slot(&mut connection, &mut session, slot)?;
         self.pulse.work();
         let checkpoint = Checkpoint {
@@ -237,6 +252,7 @@ impl<'a> Supervisor<'a> {
             options,
             address,
             client,
+            claims,
             checkpoint,
             confirmed: lsn,
             mod_revision,
@@ -272,24 +288,6 @@ impl<'a> Supervisor<'a> {
                 Ok((created.consistent_point, Some(created.snapshot)))
             }
         }
-    }
-
-    /// Makes the publication if it is missing, before the slot: decoding looks it up as of each
-    /// change. Says whether pg2etcd made it, now or earlier.
-    fn ensure_publication(
-        &self,
-        session: &mut Session,
-        found: Option<&(Checkpoint, i64)>,
-    ) -> Result<bool> {
-        let config::SyncSettings { publication, tables, .. } = &self.settings.sync;
-        if session.has_publication(publication)? {
-            return Ok(found.is_some_and(|(checkpoint, _)| {
-                checkpoint.made_publication && checkpoint.publication == *publication
-            }));
-        }
-        session.create_publication(publication, tables)?;
-        log::info!("Made publication {publication}");
-        Ok(true)
     }
 
     /// Connects to the first server that is not in recovery.

@@ -3,6 +3,7 @@
 use crate::config::EtcdSettings;
 use crate::error::{Error, Result, Unmet};
 use crate::etcd::{Client, Reason};
+use crate::state::layout;
 
 /// Refuses endpoints of several clusters: whichever answers first would get the copy. One that does
 /// not answer now is asked again before it is used.
@@ -27,14 +28,18 @@ pub(super) fn require_one_cluster(client: &Client) -> Result<()> {
     Err(Unmet::new(problem, "leave those of one in etcd.endpoints").into())
 }
 
-/// Refuses a user who may not read and write all keys of the rows and of the position. A dump
+/// Refuses a user who may not read and write all keys of the rows, of the position and of the claims. A dump
 /// would find that out only at its first row, and then wait for the permission.
 pub(super) fn require_grants(client: &mut Client, etcd: &EtcdSettings) -> Result<()> {
-    for (key, path) in [("etcd.path", &etcd.path), ("etcd.state_path", &etcd.state_path)] {
+    for (what, path) in [
+        ("etcd.path", etcd.path.as_str()),
+        ("etcd.state_path", &etcd.state_path),
+        ("the claims", layout::CLAIMS),
+    ] {
         client.probe(format!("/{path}/").as_bytes()).map_err(|error| match error.reason() {
             Some(Reason::PermissionDenied) => Unmet::new(
                 format!(
-                    "etcd: user {} may not read and write the keys below /{path}/ ({key})",
+                    "etcd: user {} may not read and write the keys below /{path}/ ({what})",
                     etcd.username.as_deref().unwrap_or_default()
                 ),
                 format!(

@@ -1,8 +1,27 @@
-//! What a publication keeps from the copy.
+//! The publication: made if it is missing, and what it keeps from the copy.
 
+use crate::config::SyncSettings;
 use crate::error::Result;
 use crate::logging::warn_once;
 use crate::postgres::Session;
+use crate::state::checkpoint::Checkpoint;
+
+/// Makes the publication if it is missing, before the slot: decoding looks it up as of each change.
+/// Says whether pg2etcd made it, now or earlier.
+pub(super) fn ensure(
+    SyncSettings { publication, tables, .. }: &SyncSettings,
+    session: &mut Session,
+    checkpoint: Option<&Checkpoint>,
+) -> Result<bool> {
+    if session.has_publication(publication)? {
+        return Ok(checkpoint.is_some_and(|checkpoint| {
+            checkpoint.made_publication && checkpoint.publication == *publication
+        }));
+    }
+    session.create_publication(publication, tables)?;
+    log::info!("Made publication {publication}");
+    Ok(true)
+}
 
 /// Warns of what the publication leaves out.
 pub(super) fn warn_of(session: &mut Session, publication: &str) -> Result<()> {

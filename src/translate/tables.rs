@@ -111,6 +111,13 @@ impl Tables {
         Some(plan.keyspace())
     }
 
+    /// Leaves a table out from now on, until it is described anew.
+    pub(crate) fn leave_out(&mut self, oid: u32, reason: Unmet) {
+        if let Some(known) = self.known.get_mut(&oid) {
+            known.plan = Some(Err(reason));
+        }
+    }
+
     /// Takes note of a `Relation` message.
     pub(super) fn learn(&mut self, relation: Relation) {
         self.known.insert(relation.oid, Known { relation, plan: None });

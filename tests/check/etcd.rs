@@ -44,6 +44,7 @@ fn limits(servers: &Servers, launch: &Launch, checks: &mut Checks) {
     fresh.ok("endpoint", &format!("127.0.0.1:{} is etcd 3.", servers.etcd_port));
     fresh.ok("login", "none is asked for").ok("quorum", "").ok("alarms", "none");
     fresh.ok("path", "/copy/").ok("state_path", "/.pg2etcd/pg2etcd/");
+    fresh.ok("claims", "/.pg2etcd/claims/");
     fresh.ok("space", "the quota is 2.0 GiB");
     fresh.ok("max_txn_ops", "64 operations").ok("max_request_bytes", "1572864 bytes");
     fresh.ok("position", "does not exist yet");
@@ -140,13 +141,20 @@ fn users(servers: &Servers, launch: &Launch, checks: &mut Checks) {
     denied.fail("path", "may not write below /copy/", &format!("{grant}/copy/"));
     let state = "may not read and write below /.pg2etcd/pg2etcd/";
     denied.fail("state_path", state, &format!("{grant}/.pg2etcd/pg2etcd/"));
+    let claims = "may not read and write below /.pg2etcd/claims/";
+    denied.fail("claims", claims, &format!("{grant}/.pg2etcd/claims/"));
     denied.fail("position", "permission denied", "").fail("max_txn_ops", "permission denied", "");
-    for prefix in ["/copy/", "/.pg2etcd/pg2etcd/"] {
+    for prefix in ["/copy/", "/.pg2etcd/pg2etcd/", "/.pg2etcd/claims/"] {
         let grant = ["role", "grant-permission", "copier", "--prefix=true", "readwrite", prefix];
         ctl(servers, root, &grant);
     }
     let granted = checks.run(&user);
-    granted.ok("path", "").ok("state_path", "").ok("max_txn_ops", "").ok("position", "");
+    granted
+        .ok("path", "")
+        .ok("state_path", "")
+        .ok("claims", "")
+        .ok("max_txn_ops", "")
+        .ok("position", "");
     let keys = servers.etcdctl().args(["--user", root, "get", "--prefix", "/"]).output().unwrap();
     assert!(keys.status.success() && keys.stdout.is_empty(), "{keys:?}");
 }

@@ -11,8 +11,9 @@ use crate::state::requests;
 const UNREACHABLE: &str = "start etcd there, or correct etcd.endpoints";
 const UNANSWERED: &str = "see to it that most members of the cluster run and reach each other";
 
-/// The position, and a request beside it.
+/// The position, a request beside it, and the client that has read them.
 pub(super) struct StoredState {
+    pub(super) client: Client,
     pub(super) checkpoint: Option<Checkpoint>,
     pub(super) resync_all: bool,
 }
@@ -22,7 +23,11 @@ pub(super) fn check(settings: &EtcdSettings, report: &mut Report) -> Option<Stor
     let members = endpoints(settings, report)?;
     let mut client = log_in(settings, members.reached, report)?;
     let client = &mut client;
-    for (name, path) in [("path", &settings.path), ("state_path", &settings.state_path)] {
+    for (name, path) in [
+        ("path", settings.path.as_str()),
+        ("state_path", &settings.state_path),
+        ("claims", layout::CLAIMS),
+    ] {
         permissions(settings, client, name, path, report);
     }
     alarms(client, report);
@@ -289,7 +294,8 @@ fn position(
     let found = Checkpoint::read(client, &key).and_then(|found| {
         let request = requests::read(client, &settings.state_path)?;
         let resync_all = request.is_some_and(|request| request.is_for_all());
-        Ok(StoredState { checkpoint: found.map(|(checkpoint, _)| checkpoint), resync_all })
+        let checkpoint = found.map(|(checkpoint, _)| checkpoint);
+        Ok(StoredState { client: client.clone(), checkpoint, resync_all })
     });
     match &found {
         Ok(StoredState { checkpoint: None, .. }) => {

@@ -19,6 +19,7 @@ use crate::postgres::{PublishedTable, Session, SlotFacts};
 use crate::state::checkpoint::{Checkpoint, Phase};
 use crate::state::layout;
 use crate::state::records::{Records, StoredRecord};
+use crate::supervisor::claiming::Claiming;
 use crate::time::PgTime;
 
 /// The longest time that the position is watched to see how far behind it is, beside what it may
@@ -36,7 +37,7 @@ pub struct Form {
     pub watch: bool,
 }
 
-/// Prints the status; true if a daemon is streaming in the sync phase.
+/// Prints the status; true if a daemon is streaming in the sync phase and leaves nothing out.
 ///
 /// # Errors
 /// What trying again does not cure, after the rest was printed.
@@ -48,16 +49,16 @@ pub fn run(settings: &Settings, form: Form) -> Result<bool> {
     print(&if form.json { report.to_json() } else { report.to_text() })?;
     match failures.into_iter().find(|error| error.disposition() != Disposition::Retry) {
         Some(error) => Err(error),
-        None => Ok(report.is_in_sync()),
+        None => Ok(report.is_good()),
     }
 }
 
 /// Asks both ends, and says why one could not be asked. If `follow`, a position that is behind is
 /// watched for a moment to see whether it follows.
 fn look(settings: &Settings, follow: bool) -> (Report, Vec<Error>) {
-    let database = Database::look(settings);
+    let mut database = Database::look(settings);
     let looked = Instant::now();
-    let store = Store::look(settings);
+    let mut store = Store::look(settings);
     let mut report = Report {
         slot: settings.sync.slot.clone(),
         publication: settings.sync.publication.clone(),
@@ -74,13 +75,38 @@ fn look(settings: &Settings, follow: bool) -> (Report, Vec<Error>) {
         let patience = follow.then(|| settings.sync.idle_period.min(LONGEST_REST) + PATIENCE);
         report.lag_seconds = lag_seconds(settings, &report, database, looked, patience).into();
     }
-    let failures: Vec<Error> = [database.err(), store.err()].into_iter().flatten().collect();
+    let mut failure = None;
+    if let (Ok(database), Ok(store)) = (&mut database, &mut store) {
+        match not_copied(settings, database, store) {
+            Ok(tables) => report.not_copied = tables,
+            Err(error) => failure = Some(error),
+        }
+    }
+    let failures: Vec<Error> =
+        [database.err(), store.err(), failure].into_iter().flatten().collect();
     report.errors.extend(failures.iter().map(ToString::to_string));
     (report, failures)
 }
 
+/// The published tables that are not copied since their keys are not this copy's, and why.
+fn not_copied(
+    settings: &Settings,
+    database: &mut Database,
+    store: &mut Store,
+) -> Result<Vec<String>> {
+    let Some(checkpoint) = store.checkpoint.as_ref().filter(|_| !database.tables.is_empty()) else {
+        return Ok(Vec::new());
+    };
+    let ends = (&mut database.session, &mut store.client);
+    let cluster = &checkpoint.system_identifier;
+    let claiming = Claiming::look(settings, ends, cluster, Some(checkpoint))?;
+    let (needed, later) = claiming.refusals(&mut store.client)?;
+    Ok(needed.iter().chain(&later).map(ToString::to_string).collect())
+}
+
 /// What PostgreSQL says.
 struct Database {
+    session: Session,
     current_lsn: Lsn,
     /// The time of the server's clock.
     clock: PgTime,
@@ -103,12 +129,14 @@ impl Database {
             retained_bytes: session.retained_bytes(&sync.slot)?,
             tables: session.published_tables(&sync.publication)?,
             copied_rows: session.copied_rows()?,
+            session,
         })
     }
 }
 
 /// What etcd says.
 struct Store {
+    client: Client,
     checkpoint: Option<Checkpoint>,
     /// The position's `mod_revision`; 0 if there is none.
     mod_revision: i64,
@@ -124,7 +152,7 @@ impl Store {
         let mut records = Vec::new();
         Records::new(&etcd.state_path, &etcd.path)
             .each(&mut client, |stored| records.push(stored))?;
-        Ok(Self { checkpoint, mod_revision: mod_revision.unwrap_or(0), records })
+        Ok(Self { client, checkpoint, mod_revision: mod_revision.unwrap_or(0), records })
     }
 }
 

@@ -25,6 +25,9 @@ pub(super) struct Report {
     pub(super) publication: String,
     /// The tables of which etcd has the rows, as they are named in keys.
     pub(super) tables: Fact<Vec<String>>,
+    /// Published tables that are not copied since their keys are not this copy's, each with the
+    /// reason.
+    pub(super) not_copied: Vec<String>,
     pub(super) dump: Fact<Dump>,
     /// How fast it goes, if it was looked at before.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -111,6 +114,11 @@ impl Report {
         self.active_pid.known().is_some() && self.phase == Fact::Is(Phase::Sync)
     }
 
+    /// Whether that is so, and nothing is missing.
+    pub(super) fn is_good(&self) -> bool {
+        self.is_in_sync() && self.not_copied.is_empty()
+    }
+
     pub(super) fn to_json(&self) -> String {
         // Texts and numbers always have a JSON form.
         serde_json::to_string_pretty(self).unwrap_or_default() + "\n"
@@ -156,6 +164,7 @@ impl Report {
         if let Fact::Is(dump) = &self.dump {
             lines.push(("dump", dump.to_text(rates.and_then(|rates| rates.rows_per_second))));
         }
+        lines.extend(self.not_copied.iter().map(|table| ("not_copied", table.clone())));
         lines.extend(self.errors.iter().map(|error| ("error", error.clone())));
         let line = |(name, value): (&str, String)| {
             // What a server says may have line breaks in it.
