@@ -9,7 +9,8 @@ pub mod logging;
 
 // What it does.
 pub mod commands;
-pub mod supervisor;
+pub mod daemon;
+mod supervisor;
 
 // How the parts are put together.
 mod pipeline;

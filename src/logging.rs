@@ -7,17 +7,55 @@ use std::io::{self, IsTerminal, Write};
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::str::FromStr;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError, RwLock};
 use std::time::SystemTime;
 
 use env_logger::{Builder, Target};
-use log::{Level, LevelFilter, SetLoggerError};
+use log::{Level, LevelFilter, Metadata, Record, SetLoggerError};
 
 /// Starts the log: `log_level` as the settings have it, raised by one step for each `-v`.
 ///
 /// # Errors
 /// When it was started before.
 pub fn start(log_level: &str, verbosity: usize) -> Result<(), SetLoggerError> {
+    log::set_logger(&LOG)?;
+    set_level(log_level, verbosity);
+    Ok(())
+}
+
+/// From now on the log has another level.
+pub fn set_level(log_level: &str, verbosity: usize) {
+    let logger = logger(log_level, verbosity);
+    log::set_max_level(logger.filter());
+    *LOG.0.write().unwrap_or_else(PoisonError::into_inner) = Some(logger);
+}
+
+/// The log of the process, of which the level may change.
+static LOG: Log = Log(RwLock::new(None));
+
+struct Log(RwLock<Option<env_logger::Logger>>);
+
+impl Log {
+    fn with<T: Default>(&self, ask: impl FnOnce(&env_logger::Logger) -> T) -> T {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).as_ref().map(ask).unwrap_or_default()
+    }
+}
+
+impl log::Log for Log {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        self.with(|logger| logger.enabled(metadata))
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        self.with(|logger| logger.log(record));
+    }
+
+    fn flush(&self) {
+        self.with(|logger| logger.flush());
+    }
+}
+
+fn logger(log_level: &str, verbosity: usize) -> env_logger::Logger {
     // A live progress line may be on the terminal: a message takes its place.
     let clear = if io::stderr().is_terminal() { "\r\x1b[K" } else { "" };
     let journal = is_journal();
@@ -30,7 +68,7 @@ pub fn start(log_level: &str, verbosity: usize) -> Result<(), SetLoggerError> {
             let line = Line { at, level: record.level(), message: record.args() };
             writeln!(out, "{clear}{line}")
         })
-        .try_init()
+        .build()
 }
 
 /// Warns, unless it did so before in the same words: what lasts is not repeated with each

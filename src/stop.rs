@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 /// Says whether the process was asked to stop.
 ///
@@ -39,6 +39,17 @@ impl Stop {
             signal_hook::low_level::pipe::register(signal, stop.writer.try_clone()?)?;
         }
         Ok(stop)
+    }
+
+    /// Has SIGHUP written to one end of a pair of sockets, and returns the other one: a byte for
+    /// each, which a thread can wait for.
+    ///
+    /// # Errors
+    /// When the system refuses a socket pair or the signal handler.
+    pub fn hangups() -> io::Result<UnixStream> {
+        let (hangups, writer) = UnixStream::pair()?;
+        signal_hook::low_level::pipe::register(SIGHUP, writer)?;
+        Ok(hangups)
     }
 
     /// Readable from the first [`Self::request`] on.

@@ -12,6 +12,7 @@ mod packaging;
 mod scripts;
 
 mod catalog;
+mod compare;
 mod dump_and_stream;
 mod large;
 mod late;
@@ -31,6 +32,7 @@ mod histories;
 mod hostile;
 mod members;
 mod postgres_faults;
+mod reload;
 mod restart;
 mod soak;
 mod stop;
@@ -55,6 +57,7 @@ mod logging;
 mod metrics;
 
 mod identity;
+mod publication;
 mod published;
 mod random;
 mod zoo;

@@ -108,6 +108,25 @@ fn the_metrics_tell_what_was_done() {
     is_clean(&pages.get("/metrics").body);
 }
 
+#[test]
+fn tables_are_told_apart_only_if_that_is_wanted() {
+    let servers = Servers::start();
+    servers.execute(SCHEMA);
+    let launch = servers.daemon().set("status.listen", "127.0.0.1:0");
+    let mut daemon = launch.set("status.table_metrics", "false").start();
+    let pages = daemon.pages();
+    daemon.await_line("Resuming from ");
+    servers.execute("UPDATE account SET version = 1; DELETE FROM part WHERE number < 10");
+    caught_up(&servers);
+    let metrics = pages.metrics();
+    let changes: f64 = ["update", "delete"]
+        .map(|kind| metrics[&format!("pg2etcd_changes_total{{kind=\"{kind}\",table=\"\"}}")])
+        .iter()
+        .sum();
+    assert_eq!(changes, 20.0 + 9.0, "{metrics:#?}");
+    assert!(!metrics.keys().any(|name| name.contains("account")), "{metrics:#?}");
+}
+
 /// What Prometheus's own tool thinks of the metrics, where it can be had.
 fn is_clean(text: &str) {
     let Some(promtool) = promtool() else { return };

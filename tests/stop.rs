@@ -1,10 +1,11 @@
 //! A stop ends the daemon within five seconds, whatever it waits for.
 
+use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process};
 
-use crate::support::{Daemon, Part, Servers, wait_until};
+use crate::support::{Daemon, Part, SCHEMA, Servers, TABLES, await_equal, wait_until};
 
 /// How long a stop may take.
 const LIMIT: Duration = Duration::from_secs(5);
@@ -54,4 +55,132 @@ fn stops_while_locked(servers: &Servers, daemon: Daemon) {
     let log = daemon.stop();
     assert!(begun.elapsed() < LIMIT, "{:?}\n{log}", begun.elapsed());
     wait_until("the session's end", || servers.value(SESSIONS).as_deref() == Some("(0,f)"));
+}
+
+/// A PostgreSQL of which no process that the daemon talks to runs, and none that could take a
+/// connection, until this is dropped.
+struct Frozen<'s> {
+    servers: &'s Servers,
+    backends: Vec<i32>,
+}
+
+impl<'s> Frozen<'s> {
+    fn new(servers: &'s Servers) -> Self {
+        let sql = "SELECT string_agg(pid::text, ' ') FROM pg_stat_activity \
+                    WHERE application_name LIKE 'pg2etcd%'";
+        let pids = servers.value(sql).expect("sessions");
+        let backends = pids.split(' ').map(|pid| pid.parse().unwrap()).collect();
+        let frozen = Self { servers, backends };
+        frozen.signal(Signal::STOP);
+        frozen
+    }
+
+    fn signal(&self, signal: Signal) {
+        self.servers.signal(Part::Postgres, signal);
+        for pid in &self.backends {
+            // It may have ended.
+            let _ = kill_process(Pid::from_raw(*pid).unwrap(), signal);
+        }
+    }
+}
+
+impl Drop for Frozen<'_> {
+    fn drop(&mut self) {
+        self.signal(Signal::CONT);
+    }
+}
+
+/// Stops a daemon, which has to be quick.
+fn stops(daemon: Daemon) -> String {
+    let begun = Instant::now();
+    let log = daemon.stop();
+    assert!(begun.elapsed() < LIMIT, "{:?}\n{log}", begun.elapsed());
+    assert!(log.contains("Stopped by SIGTERM"), "{log}");
+    log
+}
+
+#[test]
+fn a_database_that_is_frozen_holds_up_no_stop_of_a_stream() {
+    let servers = Servers::start();
+    servers.execute(SCHEMA);
+    let launch = servers.daemon();
+    let mut daemon = launch.start();
+    daemon.await_line("Resuming from ");
+    await_equal(&servers, &TABLES);
+    let frozen = Frozen::new(&servers);
+    stops(daemon);
+    drop(frozen);
+    servers.execute("UPDATE account SET version = version + 1");
+    let mut daemon = launch.start();
+    daemon.await_line("Resuming from ");
+    await_equal(&servers, &TABLES);
+}
+
+#[test]
+fn a_database_that_is_frozen_holds_up_no_stop_of_a_dump() {
+    let servers = Servers::start();
+    servers.execute("CREATE TABLE t (id int PRIMARY KEY, body text)");
+    servers.execute("INSERT INTO t SELECT n, repeat('x', 500) FROM generate_series(1, 100000) n");
+    let daemon = servers.daemon().start();
+    wait_until("some rows", || servers.revision() > 20);
+    let frozen = Frozen::new(&servers);
+    // What had been sent by then is soon written.
+    let mut revision = 0;
+    wait_until("no rows more", || {
+        std::thread::sleep(Duration::from_millis(200));
+        std::mem::replace(&mut revision, servers.revision()) == servers.revision()
+    });
+    assert_eq!(daemon.count("Dump finished"), 0, "too late");
+    stops(daemon);
+    drop(frozen);
+}
+
+#[test]
+fn a_database_that_is_frozen_holds_up_no_stop_of_a_look_at_its_tables() {
+    let servers = Servers::start();
+    servers.execute(SCHEMA);
+    let mut daemon = servers.daemon().set("sync.catalog_period", "100ms").start();
+    daemon.await_line("Resuming from ");
+    await_equal(&servers, &TABLES);
+    let frozen = Frozen::new(&servers);
+    // The next look waits for an answer by then.
+    std::thread::sleep(Duration::from_secs(1));
+    stops(daemon);
+    drop(frozen);
+}
+
+#[test]
+fn a_server_that_says_nothing_holds_up_no_stop() {
+    let servers = Servers::start();
+    // The kernel takes the connections, and nobody answers: neither to the question for TLS, nor to
+    // the first message.
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = silent.local_addr().unwrap().port();
+    for sslmode in ["require", "disable"] {
+        let launch = servers.daemon().set("database.port", port).set("database.sslmode", sslmode);
+        let daemon = launch.set("database.connect_timeout", "10m").start();
+        let (_connection, _) = silent.accept().unwrap();
+        stops(daemon);
+    }
+}
+
+#[test]
+fn an_etcd_that_is_frozen_holds_up_no_stop_and_no_reload() {
+    let servers = Servers::start();
+    servers.execute(SCHEMA);
+    let file = servers.folder.join("pg2etcd.toml");
+    std::fs::write(&file, "").unwrap();
+    let launch = servers.daemon().set("etcd.request_timeout", "10m");
+    let mut daemon = launch.argument("-c").argument(file.to_str().unwrap()).start();
+    daemon.await_line("Resuming from ");
+    await_equal(&servers, &TABLES);
+    servers.signal(Part::Etcd, Signal::STOP);
+    servers.execute("UPDATE account SET version = version + 1");
+    std::thread::sleep(Duration::from_millis(500));
+    std::fs::write(&file, "sync.writers = 2").unwrap();
+    daemon.signal(Signal::HUP);
+    daemon.await_line("Settings read again: sync.writers = 2");
+    std::thread::sleep(Duration::from_millis(500));
+    stops(daemon);
+    servers.signal(Part::Etcd, Signal::CONT);
 }

@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::Oversized;
-use super::units::{parse_duration, parse_size, print_duration, print_size};
+use super::units::{parse_duration, parse_period, parse_size, print_duration, print_size};
 use crate::postgres::SslMode;
 use crate::secret::Secret;
 use crate::table_name::TableName;
@@ -34,6 +34,8 @@ pub enum Field<'a> {
     Boolean(&'a mut bool),
     /// A duration, with its unit.
     Duration(&'a mut Duration),
+    /// A duration with its unit, or 0, which is never.
+    Period(&'a mut Option<Duration>),
     /// A number of bytes, with its unit.
     Size(&'a mut usize, RangeInclusive<usize>),
     /// One of a few words.
@@ -57,10 +59,19 @@ impl Field<'_> {
             Self::Number(field, range) => *field = written.number(&range)?,
             Self::Boolean(field) => *field = written.boolean()?,
             Self::Duration(field) => *field = parse_duration(written.quantity()?)?,
+            Self::Period(field) => *field = written.period()?,
             Self::Size(field, range) => *field = size(written.quantity()?, &range)?,
             Self::Word(field) => field.choose(written.text()?)?,
         }
         Ok(())
+    }
+
+    /// Whether it has the value that `other`, the same field of other settings, has.
+    pub(super) fn is(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Secret(one), Self::Secret(other)) => one == other,
+            _ => self.to_toml() == other.to_toml(),
+        }
     }
 
     /// The value as TOML; `None` if it has none.
@@ -79,6 +90,8 @@ impl Field<'_> {
             Self::Number(field, _) => field.to_string(),
             Self::Boolean(field) => field.to_string(),
             Self::Duration(field) => quoted(print_duration(**field)),
+            Self::Period(None) => quoted(0),
+            Self::Period(Some(field)) => quoted(print_duration(*field)),
             Self::Size(field, _) => quoted(print_size(**field)),
             Self::Word(field) => quoted(field.word()),
         })
@@ -197,6 +210,15 @@ impl Written {
         }
     }
 
+    /// How often something is done: `None` for 0, which is never.
+    fn period(&self) -> Result<Option<Duration>, String> {
+        match self {
+            Self::Integer(0) => Ok(None),
+            _ if ["0", "0s"].contains(&self.quantity()?.trim()) => Ok(None),
+            _ => parse_period(self.quantity()?).map(Some),
+        }
+    }
+
     /// The items of a list, which may also be one string with commas between them.
     fn items<T>(&self, read: impl Fn(&Self) -> Result<T, String>) -> Result<Vec<T>, String> {
         match self {
@@ -294,6 +316,8 @@ mod tests {
             ("sync.dump", Written::Boolean(true), "true"),
             ("sync.oversized", untyped("skip"), r#""skip""#),
             ("sync.idle_period", text("500ms"), r#""500ms""#),
+            ("sync.compare_period", Written::Integer(0), r#""0""#),
+            ("sync.compare_period", text("7days"), r#""7days""#),
             ("etcd.max_request_bytes", text("1024KiB"), r#""1MiB""#),
         ] {
             assert_eq!(read(key, &written), Ok(Some(printed.to_owned())), "{key} {written:?}");
@@ -318,8 +342,9 @@ mod tests {
             ("sync.dump", untyped("yes"), r#"expected true or false, got "yes""#),
             ("sync.oversized", untyped("drop"), r#"expected stop or skip, got "drop""#),
             ("sync.idle_period", Written::Integer(10), "10 has no unit"),
+            ("sync.compare_period", Written::Integer(1), "1 has no unit"),
             ("sync.tables", untyped("a.b.c"), "expected schema.table"),
-            ("etcd.max_txn_ops", Written::Integer(1), "from 2 to"),
+            ("etcd.max_txn_ops", Written::Integer(1), "from 4 to"),
             ("etcd.max_request_bytes", text("1B"), "expected a size from"),
         ] {
             let got = read(key, &written).unwrap_err();

@@ -177,7 +177,7 @@ pub static KEYS: &[Key] = &[
     },
     Key {
         name: "etcd.max_txn_ops",
-        field: |settings| Field::Number(&mut settings.etcd.max_txn_ops, 2..=1_000_000),
+        field: |settings| Field::Number(&mut settings.etcd.max_txn_ops, 4..=1_000_000),
         default: Fallback::Is("128"),
         environment: &[],
         doc: "as the server's --max-txn-ops",
@@ -281,6 +281,13 @@ pub static KEYS: &[Key] = &[
         doc: "true: take keys over that are there at a first dump and that nobody claims",
     },
     Key {
+        name: "sync.compare_period",
+        field: |settings| Field::Period(&mut settings.sync.compare_period),
+        default: Fallback::Is("0"),
+        environment: &[],
+        doc: "how often each table is compared with the database; 0: never",
+    },
+    Key {
         name: "status.listen",
         field: |settings| Field::OptionalText(&mut settings.status.listen, text::listen),
         default: Fallback::None,
@@ -300,6 +307,13 @@ pub static KEYS: &[Key] = &[
         default: Fallback::Is("5m"),
         environment: &[],
         doc: "longest time that a thread may be at one step before /healthz says no",
+    },
+    Key {
+        name: "status.table_metrics",
+        field: |settings| Field::Boolean(&mut settings.status.table_metrics),
+        default: Fallback::Is("true"),
+        environment: &[],
+        doc: "whether metrics are told apart by table",
     },
 ];
 

@@ -205,6 +205,7 @@ mod tests {
         assert_eq!(sync.catalog_period, Duration::from_secs(60));
         assert_eq!((sync.writers, sync.oversized), (4, Oversized::Stop));
         assert!(!sync.adopt);
+        assert_eq!((sync.compare_period, status.table_metrics), (None, true));
         assert_eq!((status.listen, status.ready_lag), (None, 16 << 20));
         assert_eq!(status.stall_timeout, Duration::from_secs(300));
     }

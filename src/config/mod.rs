@@ -1,6 +1,7 @@
 //! The settings: one table of keys, and a typed value of each from `-o`, the environment, the file
 //! or its default, in this order.
 
+mod changes;
 mod environment;
 mod field;
 mod file;
@@ -16,6 +17,7 @@ mod units;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use changes::{Change, Reading};
 pub use environment::Environment;
 pub use field::{Field, Word};
 pub use keys::{Fallback, KEYS, Key};
@@ -140,7 +142,7 @@ pub struct EtcdSettings {
     pub dial_timeout: Duration,
     /// The longest time for a request to be answered.
     pub request_timeout: Duration,
-    /// The most operations in one transaction; at least 2.
+    /// The most operations in one transaction; at least 4.
     pub max_txn_ops: usize,
     /// The largest request, in bytes.
     pub max_request_bytes: usize,
@@ -192,6 +194,8 @@ pub struct SyncSettings {
     pub oversized: Oversized,
     /// Whether keys that are there already, and that nobody claims, are taken over.
     pub adopt: bool,
+    /// How often each table is compared with the database; `None`: never.
+    pub compare_period: Option<Duration>,
 }
 
 /// What tells others how it goes.
@@ -203,6 +207,8 @@ pub struct StatusSettings {
     pub ready_lag: usize,
     /// The longest that a thread may be at one step.
     pub stall_timeout: Duration,
+    /// Whether metrics are told apart by table.
+    pub table_metrics: bool,
 }
 
 /// What is done about a row that no request can hold.

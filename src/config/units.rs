@@ -6,8 +6,20 @@ use std::time::Duration;
 /// a point in time cannot overflow.
 pub(super) const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 
+/// The longest time after which something is done again.
+const LONGEST_PERIOD: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
 /// Reads a duration such as `500ms`, `10s` or `1m 30s`.
 pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
+    parse_up_to(text, LONGEST)
+}
+
+/// Reads how often something is done, which may be as seldom as once a year.
+pub(super) fn parse_period(text: &str) -> Result<Duration, String> {
+    parse_up_to(text, LONGEST_PERIOD)
+}
+
+fn parse_up_to(text: &str, longest: Duration) -> Result<Duration, String> {
     let text = text.trim();
     if text.parse::<i128>().is_ok() {
         return Err(format!(
@@ -16,10 +28,10 @@ pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
     }
     let duration = humantime::parse_duration(text)
         .map_err(|_| format!("expected a duration such as 500ms, 10s or 5m, got {text:?}"))?;
-    if duration < Duration::from_millis(1) || duration > LONGEST {
+    if duration < Duration::from_millis(1) || duration > longest {
         return Err(format!(
             "expected a duration from 1ms to {}, got {text}",
-            print_duration(LONGEST)
+            print_duration(longest)
         ));
     }
     Ok(duration)

@@ -18,4 +18,5 @@ mod mutation;
 mod sim;
 
 pub use packer::{Answer, Input, Output, Packer, Request, Rules};
+pub use recording::Overruled;
 pub use view::Lane;

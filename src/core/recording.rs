@@ -28,6 +28,17 @@ pub(super) struct Recording {
     doubtful: Lsn,
     /// What committed from here on is not in the snapshot.
     snapshot: Lsn,
+    overruled: Overruled,
+}
+
+/// How many of the changes that a compare wanted the stream had overruled: what it found there was no
+/// difference.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Overruled {
+    /// Documents that were missing or different.
+    pub puts: u64,
+    /// Keys without a row.
+    pub deletes: u64,
 }
 
 impl Recording {
@@ -35,7 +46,15 @@ impl Recording {
     pub(super) fn new(prefix: Vec<u8>) -> Self {
         let (changed, hasher) = (HashMap::new(), RandomState::new());
         let (truncated, doubtful, snapshot) = (Lsn(0), Lsn(0), Lsn(1));
-        Self { prefix, changed, hasher, truncated, doubtful, snapshot }
+        Self {
+            prefix,
+            changed,
+            hasher,
+            truncated,
+            doubtful,
+            snapshot,
+            overruled: Overruled::default(),
+        }
     }
 
     /// The snapshot has what committed before this.
@@ -73,15 +92,23 @@ impl Recording {
     }
 
     /// Whether a change that a compare wants is void: the stream has been there since the snapshot.
-    pub(super) fn overrules(&self, change: Change<'_>) -> bool {
-        match change {
-            Change::Put { key, .. } | Change::Delete { key } => {
-                let changed = self.changed.get(&self.hasher.hash_one(key));
-                let since = self.truncated.max(changed.copied().unwrap_or_default());
-                self.covers(key) && since >= self.snapshot && !is(Mutation::RepairOverrules)
-            }
-            Change::Truncate { .. } => false,
-        }
+    pub(super) fn overrules(&mut self, change: Change<'_>) -> bool {
+        let (key, count) = match change {
+            Change::Put { key, .. } => (key, &mut self.overruled.puts),
+            Change::Delete { key } => (key, &mut self.overruled.deletes),
+            Change::Truncate { .. } => return false,
+        };
+        let changed = self.changed.get(&self.hasher.hash_one(key));
+        let since = self.truncated.max(changed.copied().unwrap_or_default());
+        let covers = key.starts_with(&self.prefix);
+        let overrules = covers && since >= self.snapshot && !is(Mutation::RepairOverrules);
+        *count += u64::from(overrules);
+        overrules
+    }
+
+    /// How many changes it has overruled.
+    pub(super) fn overruled(&self) -> Overruled {
+        self.overruled
     }
 
     /// Whether the table has to be compared again: since the snapshot the stream left out a column, or a

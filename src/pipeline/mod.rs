@@ -22,6 +22,7 @@ mod feedback;
 mod lanes;
 mod loader;
 mod pack;
+mod periodic;
 mod progress;
 mod read;
 mod receive;
@@ -154,7 +155,7 @@ pub(crate) fn run(
         catalog_changes,
         ending: source.clone(),
         query: query.clone(),
-        retries: &status.metrics.retries,
+        status,
         pulse: status.pulse("watch"),
     };
     let feedback = Feedback {

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, select};
 
+use super::periodic::{self, Priority, Turns};
 use crate::config::Settings;
 use crate::core::change::Chunk;
 use crate::core::ledger::Fence;
@@ -23,9 +24,9 @@ use crate::postgres::{
 use crate::reconcile::{Counts, Finding, Rows, Stored, compare};
 use crate::retry::Retry;
 use crate::state::claims::{self, Claims, Found, overlap};
-use crate::state::records::{Name, Records, TableRecord};
+use crate::state::records::{Name, Records, TableRecord, seconds_since_1970};
 use crate::state::{layout, requests};
-use crate::status::{Pulse, Retries};
+use crate::status::{Pulse, Status};
 use crate::stop::Stop;
 
 /// The shortest time between two looks that the stream asks for.
@@ -63,7 +64,7 @@ pub(super) struct Watch<'a> {
     /// Disconnected once nothing more is received.
     pub(super) ending: Receiver<()>,
     pub(super) query: RunningQuery,
-    pub(super) retries: &'a Retries,
+    pub(super) status: &'a Status,
     pub(super) pulse: Pulse,
 }
 
@@ -98,7 +99,7 @@ impl Watch<'_> {
                 Err(Error::Stopped) => return Ok(()),
                 Err(error) => {
                     state.session = None;
-                    self.retries.count(&error);
+                    self.status.metrics.retries.count(&error);
                     retry.failed(&error)
                 }
             };
@@ -111,7 +112,7 @@ impl Watch<'_> {
     /// Waits for the next look; false once the sync has ended.
     fn wait(&self, state: &mut State, pause: Duration) -> Result<bool> {
         let (now, mut client) = (Instant::now(), self.client.clone());
-        let mut due = now + pause;
+        let mut due = now + pause.min(self.turns().wait(&state.known));
         while Instant::now() < due {
             let next = due.min(Instant::now() + STATE_PERIOD);
             self.pulse.wait();
@@ -184,6 +185,7 @@ impl Watch<'_> {
         // All that the look has seen is before this.
         let seen = session.current_lsn()?;
         self.forget_gone(known, own, &planned, seen)?;
+        let turn = self.turns().next(known);
         for published in present {
             let name = Records::name(&published);
             let reason = match known.get(&name) {
@@ -194,9 +196,13 @@ impl Watch<'_> {
                 None => Some("it is published now".to_owned()),
                 Some(record) => record.change(&published),
             };
-            if let Some(reason) = reason.filter(|_| self.settings.sync.dump || request.is_some()) {
+            let reason = reason.filter(|_| self.settings.sync.dump || request.is_some());
+            if reason.is_none() && turn.as_ref() == Some(&name) {
+                let record = self.compare(&published, seen, Priority::Low)?;
+                known.insert(name, record);
+            } else if let Some(reason) = reason {
                 log::info!("Comparing table {}: {reason}", published.name);
-                let record = self.compare(&published, seen)?;
+                let record = self.compare(&published, seen, Priority::High)?;
                 known.insert(name.clone(), record);
                 suspects.retain(|suspect| *suspect != name);
             }
@@ -255,17 +261,22 @@ impl Watch<'_> {
     }
 
     /// Compares a table until nothing was left open, and returns its new record.
-    fn compare(&self, published: &PublishedTable, seen: Lsn) -> Result<TableRecord> {
+    fn compare(
+        &self,
+        published: &PublishedTable,
+        seen: Lsn,
+        priority: Priority,
+    ) -> Result<TableRecord> {
         // From here on the stream has the table as the look has seen it, or newer.
         self.reach(seen)?;
         let records = self.records();
         let name = Records::name(published);
         loop {
             self.ask(Request::Record { prefix: records.keyspace(&name) })?;
-            let compared = self.compare_once(published);
+            let compared = self.compare_once(published, priority);
             self.query.set(None);
-            let shape = match compared {
-                Ok(shape) => shape,
+            let (shape, counts) = match compared {
+                Ok(compared) => compared,
                 Err(error) => {
                     self.ask(Request::Finish(Chunk::default()))?;
                     self.answer()?;
@@ -282,13 +293,20 @@ impl Watch<'_> {
             let notes = layout::notes(&self.settings.etcd.state_path);
             chunk.truncate(&[notes, records.keyspace(&name)].concat());
             self.ask(Request::Finish(chunk))?;
-            if self.answer()? == (Answer::Finished { again: false }) {
+            if let Answer::Finished { again: false, overruled } = self.answer()? {
+                if priority == Priority::Low {
+                    periodic::report(&self.status.metrics, published, &counts, overruled);
+                }
                 return Ok(record);
             }
         }
     }
 
-    fn compare_once(&self, published: &PublishedTable) -> Result<Shape> {
+    fn compare_once(
+        &self,
+        published: &PublishedTable,
+        priority: Priority,
+    ) -> Result<(Shape, Counts)> {
         self.pulse.work();
         let mut connection = Connection::connect(self.options, self.address, self.stop)?;
         // It waits for every transaction that runs.
@@ -303,7 +321,7 @@ impl Watch<'_> {
         let mut tables = self.tables(&mut session)?.copied.into_iter();
         let Some(table) = tables.find(|table| table.published.oid == published.oid) else {
             // It has gone meanwhile: the next look sees that.
-            return Ok(Shape::default());
+            return Ok((Shape::default(), Counts::default()));
         };
         Unmet::none(&session.missing_grants(slice::from_ref(&table.published))?)?;
         self.ask(Request::Snapshot(created.consistent_point))?;
@@ -311,7 +329,7 @@ impl Watch<'_> {
         let stored = Stored::new(&self.client, self.stop);
         let rows = Rows::by_key(&mut session, &table)?;
         let (mut chunk, mut counts) = (Chunk::default(), Counts::default());
-        let readers = self.settings.sync.writers;
+        let readers = priority.readers(self.settings.sync.writers);
         compare(rows, table.plan.keyspace(), &stored, readers, |finding| {
             counts.count(finding);
             match finding {
@@ -332,12 +350,13 @@ impl Watch<'_> {
         })?;
         self.ask(Request::Apply(chunk))?;
         let Counts { same, missing, differs, stale } = counts;
-        log::info!(
+        log::log!(
+            priority.level(),
             "Compared table {}: {same} rows the same, {missing} missing, {differs} different, \
              {stale} keys without a row",
             table.published.name
         );
-        Ok(table.published.shape)
+        Ok((table.published.shape, counts))
     }
 
     /// The tables that are copied.
@@ -350,6 +369,15 @@ impl Watch<'_> {
     fn reach(&self, lsn: Lsn) -> Result<()> {
         self.ask(Request::Reach(lsn))?;
         self.answer().map(drop)
+    }
+
+    /// The tables that are compared in turn.
+    fn turns(&self) -> Turns {
+        Turns {
+            period: self.settings.sync.compare_period,
+            is_behind: self.status.lag() > LOOK_PERIOD,
+            now: seconds_since_1970(),
+        }
     }
 
     fn answer(&self) -> Result<Answer> {

@@ -16,7 +16,8 @@ pub(crate) mod passfile;
 pub(crate) mod replication;
 
 pub(crate) mod catalog;
-pub(crate) mod health;
+pub(crate) mod followed_publication;
+mod health;
 mod new_publication;
 pub(crate) mod preflight;
 pub(crate) mod session;

@@ -168,6 +168,15 @@ impl Session {
         Ok(self.new_publication(tables, &oids)?.sql(publication))
     }
 
+    /// Those of these tables that exist.
+    ///
+    /// # Errors
+    /// As for every query.
+    pub fn existing(&mut self, tables: &[TableName]) -> Result<Vec<TableName>> {
+        let named = self.named(tables)?.into_iter();
+        Ok(named.filter(|table| table.oid.is_some()).map(|table| table.name).collect())
+    }
+
     fn named(&mut self, tables: &[TableName]) -> Result<Vec<Named>> {
         let sql = "SELECT t.schema, t.name, c.oid, \
                           coalesce(pg_has_role(c.relowner, 'USAGE'), false), \

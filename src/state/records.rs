@@ -3,6 +3,7 @@
 //! found by it at the next start.
 
 use std::collections::BTreeMap;
+use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
@@ -34,6 +35,10 @@ pub(crate) struct TableRecord {
     /// The shape that it had; a shape that no table has where the record does not say.
     #[serde(flatten)]
     pub(crate) shape: Shape,
+    /// When its rows were compared with the database last, or copied, in seconds since 1970; absent
+    /// where an earlier version has put the record.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) compared_at: Option<u64>,
 }
 
 /// A record as it is found in etcd.
@@ -73,7 +78,7 @@ impl Records {
         table_of_key(&self.path, key)
     }
 
-    /// What is to be remembered of a table that was compared, or copied, when it had this shape.
+    /// What is to be remembered of a table that was compared, or copied, now, when it had this shape.
     pub(crate) fn record(&self, published: &PublishedTable) -> TableRecord {
         let keyspace = self.keyspace(&Self::name(published));
         TableRecord {
@@ -81,6 +86,7 @@ impl Records {
             keyspace: String::from_utf8_lossy(&keyspace).into_owned(),
             oid: published.oid,
             shape: published.shape.clone(),
+            compared_at: Some(seconds_since_1970()),
         }
     }
 
@@ -124,6 +130,7 @@ impl Records {
             keyspace: String::from_utf8_lossy(&self.keyspace(name)).into_owned(),
             oid: 0,
             shape: Shape::default(),
+            compared_at: None,
         })
     }
 }
@@ -145,6 +152,12 @@ impl TableRecord {
     }
 }
 
+/// The time, as records have it.
+pub(crate) fn seconds_since_1970() -> u64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    since.map_or(0, |since| since.as_secs())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -156,6 +169,9 @@ mod tests {
         let record = records.parse(b"s.t", json);
         assert_eq!((record.keyspace.as_str(), record.oid), ("/copy/s.t/", 16385));
         assert_eq!(record.to_json(), json);
+        let json = [&json[..json.len() - 1], br#","compared_at":1700000000}"#].concat();
+        let record = records.parse(b"s.t", &json);
+        assert_eq!((record.compared_at, record.to_json()), (Some(1_700_000_000), json));
         let earlier = br#"{"columns":"1","types":"2","key":"3","filter":"4","storage":"5"}"#;
         for json in [&earlier[..], b"", b"{"] {
             let record_of_earlier = records.parse(b"s.t", json);

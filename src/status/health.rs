@@ -62,10 +62,10 @@ impl Stillness {
 }
 
 /// The threads that are watched.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Health {
-    /// The longest that one step may take.
-    limit: Duration,
+    /// The longest that one step may take, in milliseconds.
+    limit: AtomicU64,
     threads: Mutex<Vec<Watched>>,
 }
 
@@ -79,8 +79,10 @@ struct Watched {
 }
 
 impl Health {
-    pub(super) fn new(limit: Duration) -> Self {
-        Self { limit, threads: Mutex::default() }
+    /// From now on one step may take so long.
+    pub(super) fn set_limit(&self, limit: Duration) {
+        let limit = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
+        self.limit.store(limit, Ordering::Relaxed);
     }
 
     /// Watches one thread more.
@@ -110,8 +112,9 @@ impl Health {
     /// The threads that are stuck, each with how long it has been so.
     pub(super) fn ills(&self, now: Instant) -> Vec<String> {
         let threads = self.threads();
+        let limit = Duration::from_millis(self.limit.load(Ordering::Relaxed));
         let stuck = threads.iter().filter(|thread| {
-            (thread.ended || !thread.is_waiting()) && thread.seen.age(now) > self.limit
+            (thread.ended || !thread.is_waiting()) && thread.seen.age(now) > limit
         });
         stuck
             .map(|Watched { name, seen, .. }| {
@@ -160,7 +163,8 @@ mod tests {
 
     #[test]
     fn a_step_has_to_end_and_a_wait_need_not() {
-        let health = Health::new(LIMIT);
+        let health = Health::default();
+        health.set_limit(LIMIT);
         let pulse = health.pulse("pack");
         let begin = Instant::now();
         let at = |seconds| begin + Duration::from_secs(seconds);
@@ -181,7 +185,8 @@ mod tests {
 
     #[test]
     fn a_thread_that_has_ended_is_an_ill_until_the_others_have_ended_too() {
-        let health = Health::new(LIMIT);
+        let health = Health::default();
+        health.set_limit(LIMIT);
         let (ended, other) = (health.pulse("write 0"), health.pulse("receive"));
         ended.wait();
         other.wait();

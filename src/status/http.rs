@@ -7,11 +7,13 @@
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::thread::{self, Builder};
 use std::time::{Duration, Instant};
 
 use super::Status;
+use crate::stop::{Stop, poll_readable};
 
 /// How many connections there may be at once.
 const MOST_CLIENTS: usize = 16;
@@ -28,12 +30,14 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// What a thread that answers needs, in bytes.
 const STACK_BYTES: usize = 256 << 10;
 
-/// Takes connections for ever.
-pub(super) fn serve(listener: &TcpListener, status: &Arc<Status>) {
+/// Takes connections until the end is asked for.
+pub(super) fn serve(listener: &TcpListener, status: &Arc<Status>, end: &Stop) {
     let mut clients = VecDeque::new();
     loop {
-        if admit(listener, status, &mut clients).is_err() {
-            thread::sleep(ACCEPT_PAUSE);
+        match poll_readable([end.as_fd(), listener.as_fd()], None) {
+            Ok([true, _]) => return,
+            Ok(_) if admit(listener, status, &mut clients).is_ok() => {}
+            _ => thread::sleep(ACCEPT_PAUSE),
         }
     }
 }
@@ -45,6 +49,7 @@ fn admit(
     clients: &mut VecDeque<TcpStream>,
 ) -> io::Result<()> {
     let (client, _) = listener.accept()?;
+    client.set_nonblocking(false)?;
     if clients.len() == MOST_CLIENTS
         && let Some(oldest) = clients.pop_front()
     {

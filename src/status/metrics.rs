@@ -1,5 +1,6 @@
 //! What is counted and measured. pg2etcd(8) describes each metric.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use prometheus::core::{AtomicU64, GenericGauge};
@@ -29,11 +30,18 @@ pub(crate) const DUMP_REASONS: [&str; 9] = [
 /// What happens to rows.
 const KINDS: [&str; 4] = ["insert", "update", "delete", "truncate"];
 
+/// What a compare finds.
+const DIFFERENCES: [&str; 3] = ["missing", "stale", "differs"];
+
 /// All metrics. Those that are worked out when someone asks are set just before.
 pub(crate) struct Metrics {
     registry: Registry,
+    /// Whether the next two are told apart by table: else the table has no name.
+    by_table: AtomicBool,
     /// The changes received, by table and kind.
     changes: IntCounterVec,
+    /// What periodic compares found, by table and kind.
+    differences: IntCounterVec,
     /// Transactions received that change rows.
     pub(crate) transactions: IntCounter,
     /// Dumps begun, by reason.
@@ -72,6 +80,12 @@ impl Metrics {
             changes: made.counters(
                 "pg2etcd_changes_total",
                 "Changes of rows received from PostgreSQL.",
+                &["table", "kind"],
+            )?,
+            by_table: AtomicBool::new(true),
+            differences: made.counters(
+                "pg2etcd_compare_differences_total",
+                "Keys that a periodic compare found different, and repaired.",
                 &["table", "kind"],
             )?,
             transactions: made.counter(
@@ -143,9 +157,31 @@ impl Metrics {
 
     /// The counters of a table, to be kept as long as its description is.
     pub(crate) fn of_table(&self, table: &str) -> TableChanges {
+        let table = self.label(table);
         let [insert, update, delete, truncate] =
             KINDS.map(|kind| self.changes.with_label_values(&[table, kind]));
         TableChanges { insert, update, delete, truncate }
+    }
+
+    /// Counts what a periodic compare of a table has found, by kind.
+    pub(crate) fn differences(&self, table: &str, found: [u64; DIFFERENCES.len()]) {
+        for (kind, found) in DIFFERENCES.iter().zip(found) {
+            let counter = self.differences.with_label_values(&[self.label(table), kind]);
+            counter.inc_by(found);
+        }
+    }
+
+    /// Whether what counts from now on is told apart by table.
+    pub(super) fn tell_tables_apart(&self, wanted: bool) {
+        if self.by_table.swap(wanted, Ordering::Relaxed) != wanted {
+            // No series is left of which nothing counts any more.
+            self.changes.reset();
+            self.differences.reset();
+        }
+    }
+
+    fn label<'t>(&self, table: &'t str) -> &'t str {
+        if self.by_table.load(Ordering::Relaxed) { table } else { "" }
     }
 
     /// Measures a txn that etcd has, after so long.

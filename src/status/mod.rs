@@ -82,9 +82,18 @@ pub(crate) struct Status {
     silence_limit: AtomicU64,
     /// How long the position has been what it is, though more was received.
     standstill: Mutex<Stillness>,
-    ready_lag: u64,
+    limits: Mutex<Limits>,
+    /// Where the pages are served now, if they are.
+    pages: Mutex<Option<listen::Pages>>,
+}
+
+/// What makes unready.
+#[derive(Clone, Copy, Default)]
+struct Limits {
+    /// The lag from which on it is too much, in bytes.
+    lag: u64,
     /// The longest that the position may stand still.
-    standstill_limit: Duration,
+    standstill: Duration,
 }
 
 /// How far a stream is.
@@ -97,6 +106,13 @@ struct Stream {
 
 /// The status while the daemon runs; with its drop the daemon stops.
 pub(crate) struct Running(Arc<Status>);
+
+impl Running {
+    /// The status, for a thread that lives as long as the process.
+    pub(crate) fn share(&self) -> Arc<Status> {
+        Arc::clone(&self.0)
+    }
+}
 
 impl Deref for Running {
     type Target = Status;
@@ -112,20 +128,15 @@ impl Drop for Running {
     }
 }
 
-/// Makes the status and, if the settings or the environment ask for them, starts the threads that
-/// answer and tell: they live as long as the process.
+/// Makes the status, and starts the threads that answer and tell.
 ///
 /// # Errors
-/// [`Error::Requirement`] if `status.listen` cannot be listened on.
+/// As for [`Status::configure`].
 pub(crate) fn start(settings: &Settings, stop: &Stop) -> Result<Running> {
     let status = Arc::new(Status::new(settings)?);
-    let StatusSettings { listen, .. } = &settings.status;
-    if let Some(address) = listen {
-        listen::start(address, Arc::clone(&status))?;
-    }
-    if listen.is_some() || notify::is_wanted() {
-        notify::start(Arc::clone(&status), stop)?;
-    }
+    status.configure(settings)?;
+    // It looks at the marks too, for pages that may be asked for later.
+    notify::start(Arc::clone(&status), stop)?;
     Ok(Running(status))
 }
 
@@ -135,19 +146,45 @@ impl Status {
             doing: "making the metrics".to_owned(),
             source: std::io::Error::other(error),
         })?;
-        Ok(Self {
+        let status = Self {
             metrics,
             pending: Pending::default(),
             stream: Mutex::new(Stream { received: Arc::default(), flushed: Flushed::default() }),
             flushed: AtomicU64::default(),
             activity: AtomicU8::default(),
             stops: AtomicBool::default(),
-            health: Health::new(settings.status.stall_timeout),
+            health: Health::default(),
             silence_limit: AtomicU64::new(u64::MAX),
             standstill: Mutex::new(Stillness::new(Instant::now())),
-            ready_lag: settings.status.ready_lag as u64,
-            standstill_limit: READY_AGE + settings.sync.idle_period,
-        })
+            limits: Mutex::default(),
+            pages: Mutex::default(),
+        };
+        status.set_limits(settings);
+        Ok(status)
+    }
+
+    /// Goes by these settings from now on. If it cannot, all is as it was.
+    ///
+    /// # Errors
+    /// [`Error::Requirement`] if `status.listen` cannot be listened on.
+    pub(crate) fn configure(self: &Arc<Self>, settings: &Settings) -> Result<()> {
+        let StatusSettings { listen, .. } = &settings.status;
+        let mut pages = self.pages.lock().unwrap_or_else(PoisonError::into_inner);
+        if pages.as_ref().map(listen::Pages::address) != listen.as_deref() {
+            let address = listen.as_ref();
+            // The old ones end once the new ones are there.
+            *pages = address.map(|address| listen::Pages::start(address, self)).transpose()?;
+        }
+        self.set_limits(settings);
+        Ok(())
+    }
+
+    fn set_limits(&self, settings: &Settings) {
+        self.health.set_limit(settings.status.stall_timeout);
+        let lag = settings.status.ready_lag as u64;
+        self.metrics.tell_tables_apart(settings.status.table_metrics);
+        let limits = Limits { lag, standstill: READY_AGE + settings.sync.idle_period };
+        *self.limits.lock().unwrap_or_else(PoisonError::into_inner) = limits;
     }
 
     /// Takes note of what the daemon does from now on.
@@ -254,15 +291,16 @@ impl Status {
             // The server may turn out to have another history.
             return Some(format!("received_lsn={received} position_lsn={position}"));
         }
+        let limits = *self.limits.lock().unwrap_or_else(PoisonError::into_inner);
         let (bytes, lag) = (self.lag_bytes(), self.lag());
-        if bytes >= self.ready_lag {
-            return Some(format!("lag_bytes={bytes} ready_lag={}", self.ready_lag));
+        if bytes >= limits.lag {
+            return Some(format!("lag_bytes={bytes} ready_lag={}", limits.lag));
         }
         if lag > READY_AGE {
             return Some(format!("lag_seconds={:.0}", lag.as_secs_f64()));
         }
         let standstill = self.standstill.lock().unwrap_or_else(PoisonError::into_inner).age(now);
-        if bytes > 0 && standstill > self.standstill_limit {
+        if bytes > 0 && standstill > limits.standstill {
             return Some(format!("standstill_seconds={}", standstill.as_secs()));
         }
         let limit = Duration::from_millis(self.silence_limit.load(Ordering::Relaxed));
@@ -291,6 +329,7 @@ impl Status {
     /// Each metric as an item of the manual page.
     pub(crate) fn described(&self) -> Vec<String> {
         self.metrics.of_table("public.t");
+        self.metrics.differences("public.t", [0; 3]);
         self.metrics.set_phase(Activity::Syncing);
         let families = self.metrics.families();
         families
@@ -307,96 +346,4 @@ impl Status {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const LIMIT: Duration = Duration::from_secs(20);
-
-    fn status() -> Status {
-        let mut settings = Settings::default();
-        settings.status.ready_lag = 1000;
-        settings.status.stall_timeout = LIMIT;
-        settings.sync.idle_period = Duration::from_secs(5);
-        Status::new(&settings).expect("the metrics")
-    }
-
-    #[test]
-    fn only_a_sync_is_ready() {
-        let (status, now) = (status(), Instant::now());
-        for activity in Activity::ALL {
-            status.enter(activity);
-            let expected = format!("phase={}", activity.name());
-            let expected = Some(expected).filter(|_| activity != Activity::Syncing);
-            assert_eq!(status.unready(now), expected);
-        }
-    }
-
-    #[test]
-    fn lag_makes_unready_by_bytes_and_by_age() {
-        let status = status();
-        let begin = Instant::now();
-        let at = |seconds| begin + Duration::from_secs(seconds);
-        status.enter(Activity::Syncing);
-        let at_lsn = |position, received| {
-            let received = Arc::new(AtomicU64::new(received));
-            let flushed = Flushed::at(Lsn(position));
-            *status.stream() = Stream { received, flushed };
-        };
-        let received = Arc::new(AtomicU64::new(5000));
-        status.stream_begins(Flushed::at(Lsn(5000)), received, Duration::from_secs(1000));
-        status.look(at(0));
-        assert_eq!(status.unready(at(9_999)), None, "an idle database");
-        status.look(at(100));
-        at_lsn(5000, 5999);
-        status.look(at(101));
-        assert_eq!(status.unready(at(165)), None);
-        // Little is missing, but for long.
-        assert_eq!(status.unready(at(166)).as_deref(), Some("standstill_seconds=66"));
-        at_lsn(5000, 6000);
-        assert_eq!(status.unready(at(100)).as_deref(), Some("lag_bytes=1000 ready_lag=1000"));
-        at_lsn(5990, 6000);
-        status.look(at(166));
-        assert_eq!(status.unready(at(166)), None);
-        status.note_received(Transactions {
-            committed_at: crate::time::PgTime(0),
-            commit_lsn: Lsn(5995),
-        });
-        assert!(status.unready(at(166)).is_some_and(|why| why.starts_with("lag_seconds=")));
-        at_lsn(6000, 6000);
-        assert_eq!(status.unready(at(166)), None);
-    }
-
-    #[test]
-    fn a_stream_that_has_not_come_to_the_position_makes_unready_and_no_lag() {
-        let (status, now) = (status(), Instant::now());
-        status.enter(Activity::Syncing);
-        let received = Arc::new(AtomicU64::new(4000));
-        let flushed = Flushed::at(Lsn(5000));
-        status.stream_begins(flushed, Arc::clone(&received), Duration::from_secs(1000));
-        let expected = "received_lsn=0/FA0 position_lsn=0/1388";
-        assert_eq!(status.unready(now).as_deref(), Some(expected));
-        assert_eq!((status.lag_bytes(), status.lag()), (0, Duration::ZERO));
-        received.store(5000, Ordering::Relaxed);
-        assert_eq!(status.unready(now), None);
-    }
-
-    #[test]
-    fn a_server_that_is_silent_makes_unready_and_not_unhealthy() {
-        let status = status();
-        let begin = Instant::now();
-        let at = |seconds| begin + Duration::from_secs(seconds);
-        status.enter(Activity::Syncing);
-        let received = Arc::new(AtomicU64::new(1));
-        status.stream_begins(Flushed::at(Lsn(1)), received, Duration::from_secs(10));
-        let receive = status.pulse("receive");
-        receive.wait();
-        status.look(at(0));
-        assert_eq!(status.unready(at(30)), None);
-        assert_eq!(status.unready(at(31)).as_deref(), Some("silence_seconds=31"));
-        assert!(status.ills(at(31)).is_empty());
-        receive.work();
-        receive.wait();
-        status.look(at(32));
-        assert_eq!(status.unready(at(33)), None);
-    }
-}
+mod tests;

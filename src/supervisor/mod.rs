@@ -3,12 +3,16 @@
 
 pub(crate) mod claiming;
 mod decision;
+mod facts;
 mod permission;
 mod publication;
 
 use self::claiming::Claiming;
+use std::cell::Cell;
+
 pub(crate) use self::decision::{Decision, another_use};
-use self::decision::{Facts, Reason, SlotUse, decide};
+use self::decision::{Reason, SlotUse};
+pub(crate) use self::facts::decision;
 use crate::config::Settings;
 use crate::core::ledger::Replay;
 use crate::disposition::Disposition;
@@ -24,38 +28,45 @@ use crate::state::checkpoint::{Checkpoint, Phase, VERSION};
 use crate::state::last_commit::LastCommit;
 use crate::state::layout;
 use crate::state::requests;
-use crate::status;
 use crate::status::{Activity, Pulse, Status};
 use crate::stop::Stop;
 
+/// How the copying with some settings ended.
+pub(crate) struct Ended {
+    /// What trying again cannot cure, unless a stop was requested.
+    pub(crate) result: Result<()>,
+    /// Whether a dump or a stream had begun: so the settings can be used.
+    pub(crate) settings_work: bool,
+    /// What the next life has to know.
+    pub(crate) legacy: Legacy,
+}
+
+/// What one life leaves to the next, which may have other settings.
+#[derive(Default)]
+pub(crate) struct Legacy {
+    /// Whether another daemon had the slot until now.
+    stood_by: bool,
+    /// Why the stream that has ended cannot be gone on with.
+    redump: Option<Reason>,
+}
+
 /// Keeps etcd a copy of the database until a stop is requested.
-///
-/// # Errors
-/// What trying again cannot cure.
-pub fn run(settings: &Settings, stop: &Stop) -> Result<()> {
-    let status = status::start(settings, stop)?;
+pub(crate) fn run(settings: &Settings, stop: &Stop, status: &Status, legacy: Legacy) -> Ended {
+    status.enter(Activity::Connecting);
     let mut supervisor = Supervisor {
         settings,
         stop,
-        status: &status,
+        status,
         pulse: status.pulse("supervise"),
         retry: Retry::new(settings.database.retry_period),
         client: None,
         connected: false,
-        stood_by: false,
-        redump: None,
+        legacy,
+        settings_work: Cell::new(false),
     };
-    loop {
-        let Err(error) = supervisor.attempt() else { return Ok(()) };
-        if stop.requested() {
-            log::info!("Stopped: {error}");
-            return Ok(());
-        }
-        let pause = supervisor.pause_after(error)?;
-        if stop.wait(pause) {
-            return Ok(());
-        }
-    }
+    let result = supervisor.run();
+    let Supervisor { settings_work, legacy, .. } = supervisor;
+    Ended { result, settings_work: settings_work.get(), legacy }
 }
 
 struct Supervisor<'a> {
@@ -67,10 +78,9 @@ struct Supervisor<'a> {
     client: Option<Client>,
     /// Whether there ever was a connection to PostgreSQL.
     connected: bool,
-    /// Whether another daemon had the slot until now.
-    stood_by: bool,
-    /// Why the stream that has ended cannot be gone on with.
-    redump: Option<Reason>,
+    legacy: Legacy,
+    /// Whether a dump or a stream has begun.
+    settings_work: Cell<bool>,
 }
 
 /// Both connections to the primary.
@@ -85,6 +95,21 @@ struct Primary<'a> {
 type Found = Option<(Checkpoint, i64)>;
 
 impl<'a> Supervisor<'a> {
+    /// Tries until a stop is requested.
+    fn run(&mut self) -> Result<()> {
+        loop {
+            let Err(error) = self.attempt() else { return Ok(()) };
+            if self.stop.requested() {
+                log::debug!("Interrupted: {error}");
+                return Ok(());
+            }
+            let pause = self.pause_after(error)?;
+            if self.stop.wait(pause) {
+                return Ok(());
+            }
+        }
+    }
+
     /// One life: from connecting to the first failure, or to the stop.
     fn attempt(&mut self) -> Result<()> {
         self.pulse.work();
@@ -98,8 +123,14 @@ impl<'a> Supervisor<'a> {
         // Asked for now: the position may have moved, with the end of the server's log, till here.
         let identity = connection.identify_system()?;
         let ends = (connection, session);
-        let decision =
-            decision(self.settings, ends, &identity, checkpoint, resync_all, self.redump.as_ref())?;
+        let decision = decision(
+            self.settings,
+            ends,
+            &identity,
+            checkpoint,
+            resync_all,
+            self.legacy.redump.as_ref(),
+        )?;
         let start = match (decision, found) {
             (Decision::Resume, Some(found)) => self.resume(primary, &identity, client, found)?,
             (Decision::Renew { reason, slot }, found) => {
@@ -118,7 +149,8 @@ impl<'a> Supervisor<'a> {
             (Decision::Resume, None) => return Err(Error::Fenced { key: self.key() }),
         };
         log::info!("Resuming from {}", start.checkpoint.lsn);
-        (self.redump, self.stood_by) = (None, false);
+        self.settings_work.set(true);
+        self.legacy = Legacy::default();
         self.retry.succeeded();
         self.retry = Retry::new(self.settings.database.retry_period).despite_refusals(true);
         pipeline::run(self.settings, start, self.stop, self.status, &self.pulse)
@@ -141,6 +173,10 @@ impl<'a> Supervisor<'a> {
         let claims = claiming.take(&mut client)?;
         let checkpoint = Checkpoint { timeline: identity.timeline, ..checkpoint };
         let status_interval = self.status_interval(&mut session)?;
+        // It may wait for locks on the tables.
+        self.pulse.wait();
+        publication::ensure(&mut session, sync, Some(&checkpoint))?;
+        self.pulse.work();
         publication::warn_of(&mut session, &sync.publication)?;
         let (frames, statuses) = connection.start_replication(&sync.slot, &sync.publication)?;
         // This daemon has the slot from here on. The one that had it until now may have moved the
@@ -172,7 +208,7 @@ impl<'a> Supervisor<'a> {
             mod_revision,
             last_commit,
             replay,
-            takes_over: self.stood_by,
+            takes_over: self.legacy.stood_by,
             status_interval,
         })
     }
@@ -211,7 +247,7 @@ impl<'a> Supervisor<'a> {
         }
         // The first waits for locks on the tables, the second for every transaction that runs.
         self.pulse.wait();
-        let made_publication = publication::ensure(sync, &mut session, checkpoint)?;
+        let made_publication = publication::ensure(&mut session, sync, checkpoint)?;
         publication::warn_of(&mut session, &sync.publication)?;
         if sync.dump {
             let tables = session.published_tables(&sync.publication)?;
@@ -263,6 +299,7 @@ impl<'a> Supervisor<'a> {
         };
         if sync.dump {
             self.status.dump_begins(kind);
+            self.settings_work.set(true);
             dump::run(self.settings, &mut start, self.stop, self.status, &self.pulse)?;
             start.session.end_snapshot()?;
         }
@@ -323,12 +360,12 @@ impl<'a> Supervisor<'a> {
         if error.disposition() == Disposition::Redump {
             let is_history = matches!(error, Error::AnotherHistory(_));
             let kind = if is_history { "history" } else { "stream" };
-            self.redump = Some(Reason { kind, text: error.to_string() });
+            self.legacy.redump = Some(Reason { kind, text: error.to_string() });
         } else if !self.retry.is_worth(&error) {
             return Err(error);
         }
         let standby = matches!(error, Error::SlotInUse { .. });
-        self.stood_by |= standby;
+        self.legacy.stood_by |= standby;
         self.status.enter(if standby { Activity::StandingBy } else { Activity::Connecting });
         self.pulse.wait();
         self.status.metrics.retries.count(&error);
@@ -357,40 +394,4 @@ impl<'a> Supervisor<'a> {
     fn key(&self) -> String {
         layout::checkpoint(&self.settings.etcd.state_path)
     }
-}
-
-/// What to do at a start between this server and the position in etcd, which was read before the
-/// server was asked for its identity; `redump` is why the stream
-/// before this start cannot be gone on with.
-pub(crate) fn decision(
-    settings: &Settings,
-    (connection, session): (&mut Connection<'_>, &mut Session),
-    identity: &SystemIdentity,
-    checkpoint: Option<&Checkpoint>,
-    resync_all: bool,
-    redump: Option<&Reason>,
-) -> Result<Decision> {
-    let Settings { sync, database, etcd, .. } = settings;
-    let history = match checkpoint {
-        Some(checkpoint) if checkpoint.timeline != identity.timeline => {
-            connection.timeline_history(identity.timeline)?
-        }
-        _ => Vec::new(),
-    };
-    Ok(decide(&Facts {
-        checkpoint,
-        system_identifier: &identity.system_identifier,
-        timeline: identity.timeline,
-        flushed: identity.flushed,
-        history: &history,
-        slot: session.slot(&sync.slot)?.as_ref(),
-        has_publication: session.has_publication(&sync.publication)?,
-        database: &database.name,
-        path: &etcd.path,
-        slot_name: &sync.slot,
-        publication: &sync.publication,
-        dump: sync.dump,
-        resync_all,
-        redump,
-    }))
 }

@@ -1,28 +1,100 @@
-//! The publication: made if it is missing, and what it keeps from the copy.
+//! The publication: made if it is missing, what it keeps from the copy, and whether it is what the
+//! settings say.
+
+use std::collections::BTreeSet;
 
 use crate::config::SyncSettings;
 use crate::error::Result;
 use crate::logging::warn_once;
 use crate::postgres::Session;
 use crate::state::checkpoint::Checkpoint;
+use crate::table_name::TableName;
+
+/// How many tables a line of the log names.
+const MOST_NAMED: usize = 10;
 
 /// Makes the publication if it is missing, before the slot: decoding looks it up as of each change.
-/// Says whether pg2etcd made it, now or earlier.
+/// One that is there follows `sync.tables`. Says whether pg2etcd made it, now or earlier.
 pub(super) fn ensure(
-    SyncSettings { publication, tables, .. }: &SyncSettings,
     session: &mut Session,
-    checkpoint: Option<&Checkpoint>,
+    sync: &SyncSettings,
+    found: Option<&Checkpoint>,
 ) -> Result<bool> {
+    let SyncSettings { publication, tables, .. } = sync;
     if session.has_publication(publication)? {
-        return Ok(checkpoint.is_some_and(|checkpoint| {
-            checkpoint.made_publication && checkpoint.publication == *publication
-        }));
+        let is_it =
+            |found: &Checkpoint| found.made_publication && found.publication == *publication;
+        let made = found.is_some_and(is_it);
+        follow(session, sync, made)?;
+        return Ok(made);
     }
     session.create_publication(publication, tables)?;
     log::info!("Made publication {publication}");
     Ok(true)
 }
 
+/// Has the publication be of the tables of `sync.tables`, if pg2etcd has `made` it; of one that
+/// others made it warns where that is another set.
+///
+/// A table that is named and does not exist is waited for: it may have been dropped, and a start is
+/// not to fail for that.
+fn follow(session: &mut Session, sync: &SyncSettings, made: bool) -> Result<()> {
+    let SyncSettings { publication, tables, .. } = sync;
+    let listed = session.listed_tables(publication)?;
+    if tables.is_empty() && (listed.is_none() || !made) {
+        return Ok(());
+    }
+    let wanted = session.existing(tables)?;
+    let missing: Vec<_> = tables.iter().filter(|table| !wanted.contains(table)).collect();
+    if !missing.is_empty() {
+        let missing = named(missing);
+        warn_once(format!("sync.tables names {missing}, and there is no such table"));
+    }
+    if wanted.is_empty() && !tables.is_empty() {
+        return Ok(());
+    }
+    let wanted: BTreeSet<_> = wanted.into_iter().collect();
+    let is_for_all = listed.is_none();
+    let listed: BTreeSet<_> = listed.into_iter().flatten().collect();
+    let mut covered = listed.clone();
+    if !made || is_for_all {
+        covered.extend(session.published_tables(publication)?.into_iter().map(|table| table.name));
+    }
+    // Partitions of a table that is listed are published by names of their own, or not.
+    let published = if listed.is_empty() { &covered } else { &listed };
+    let is_same = match made {
+        true => !is_for_all && listed == wanted,
+        false => wanted.is_subset(&covered) && published.is_subset(&wanted),
+    };
+    if is_same && !tables.is_empty() {
+        return Ok(());
+    }
+    let (more, less) = match tables.is_empty() {
+        true => ("all tables".to_owned(), "none".to_owned()),
+        false => (named(wanted.difference(&covered)), named(published.difference(&wanted))),
+    };
+    if made {
+        let wanted: Vec<_> = wanted.into_iter().collect();
+        session.remake_publication(publication, &wanted)?;
+        log::info!("Publication {publication} follows sync.tables: added: {more}; removed: {less}");
+    } else {
+        warn_once(format!(
+            "Publication {publication}, which pg2etcd did not make, is not of the tables of \
+             sync.tables: not published: {more}; published, and copied: {less}; ALTER PUBLICATION \
+             changes it"
+        ));
+    }
+    Ok(())
+}
+
+fn named<'t>(tables: impl IntoIterator<Item = &'t TableName>) -> String {
+    let names: Vec<_> = tables.into_iter().map(ToString::to_string).collect();
+    match names.len().checked_sub(MOST_NAMED) {
+        _ if names.is_empty() => "none".to_owned(),
+        None | Some(0) => names.join(", "),
+        Some(more) => format!("{} and {more} more", names[..MOST_NAMED].join(", ")),
+    }
+}
 /// Warns of what the publication leaves out.
 pub(super) fn warn_of(session: &mut Session, publication: &str) -> Result<()> {
     let Some(published) = session.published(publication)? else { return Ok(()) };

@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::core::batch::Limits;
 use crate::core::change::Chunk;
 use crate::core::ledger::Step;
+use crate::core::recording::Overruled;
 use crate::core::view::Lane;
 use crate::error::Error;
 use crate::etcd::{KeyValue, Txn};
@@ -100,5 +101,7 @@ pub enum Answer {
         /// Whether the table has to be compared again: the stream left out a column, or a row, that was
         /// then taken from a document that was not compared yet.
         again: bool,
+        /// What it wanted in vain.
+        overruled: Overruled,
     },
 }

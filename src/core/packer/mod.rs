@@ -114,8 +114,8 @@ struct WatchSide {
 
 impl WatchSide {
     /// Whether the stream has changed the row since the compare began.
-    fn overrules(&self, change: Change<'_>) -> bool {
-        self.recording.as_ref().is_some_and(|recording| recording.overrules(change))
+    fn overrules(&mut self, change: Change<'_>) -> bool {
+        self.recording.as_mut().is_some_and(|recording| recording.overrules(change))
     }
 }
 

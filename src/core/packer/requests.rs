@@ -28,8 +28,10 @@ impl Packer {
                     self.watch.request = Some(Request::Finish(chunk));
                     return Ok(());
                 }
-                self.watch.recording = None;
-                let finished = Answer::Finished { again };
+                let recording = self.watch.recording.take();
+                let overruled =
+                    recording.map(|recording| recording.overruled()).unwrap_or_default();
+                let finished = Answer::Finished { again, overruled };
                 match again {
                     true => out.push(Output::Answer(finished)),
                     // It is, once etcd has all that was found.

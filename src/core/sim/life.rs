@@ -362,10 +362,10 @@ impl Life {
                 let (after, found) = (Vec::new(), Chunk::default());
                 Watch::Reading { table, rows, after, found }
             }
-            (Watch::Finishing { table }, Answer::Finished { again: true }) => {
+            (Watch::Finishing { table }, Answer::Finished { again: true, .. }) => {
                 Watch::Snapshot { table, rows: BTreeMap::new() }
             }
-            (Watch::Finishing { table }, Answer::Finished { again: false }) => {
+            (Watch::Finishing { table }, Answer::Finished { again: false, .. }) => {
                 self.compared.push((table, self.snapshot));
                 Watch::Idle
             }
