@@ -3,18 +3,25 @@
 
 pub(crate) mod claiming;
 mod decision;
+mod facts;
 mod permission;
 mod publication;
 
+use std::sync::{Mutex, PoisonError};
+
+use log::Level;
+
 use self::claiming::Claiming;
 pub(crate) use self::decision::{Decision, another_use};
-use self::decision::{Facts, Reason, SlotUse, decide};
+use self::decision::{Reason, SlotUse};
+pub(crate) use self::facts::decision;
 use crate::config::Settings;
 use crate::core::ledger::Replay;
 use crate::disposition::Disposition;
 use crate::error::{Error, Result, Unmet};
 use crate::etcd::Client;
 use crate::lsn::Lsn;
+use crate::pipeline::snapshot::create_slot;
 use crate::pipeline::{self, Start, dump};
 use crate::postgres::{
     self, Connection, Session, SlotKind, SystemIdentity, find_primary, preflight,
@@ -44,6 +51,7 @@ pub fn run(settings: &Settings, stop: &Stop) -> Result<()> {
         connected: false,
         stood_by: false,
         redump: None,
+        begun: None,
     };
     loop {
         let Err(error) = supervisor.attempt() else { return Ok(()) };
@@ -71,6 +79,8 @@ struct Supervisor<'a> {
     stood_by: bool,
     /// Why the stream that has ended cannot be gone on with.
     redump: Option<Reason>,
+    /// Where the last stream has begun, if the server could not go on from there.
+    begun: Option<Lsn>,
 }
 
 /// Both connections to the primary.
@@ -94,6 +104,12 @@ impl<'a> Supervisor<'a> {
         let request = requests::read(&mut client, &self.settings.etcd.state_path)?;
         let resync_all = request.as_ref().is_some_and(requests::ResyncRequest::is_for_all);
         let checkpoint = found.as_ref().map(|(checkpoint, _)| checkpoint);
+        let is_stuck = self.begun.is_some() && self.begun == checkpoint.map(|found| found.lsn);
+        if is_stuck && resync_all && self.settings.sync.dump {
+            // A compare beside the stream would not get past what the server cannot send.
+            let text = "a resync was asked for, and the stream cannot go on".to_owned();
+            self.redump = Some(Reason { kind: "resync", text });
+        }
         let Primary { connection, session, .. } = &mut primary;
         // Asked for now: the position may have moved, with the end of the server's log, till here.
         let identity = connection.identify_system()?;
@@ -117,11 +133,17 @@ impl<'a> Supervisor<'a> {
             }
             (Decision::Resume, None) => return Err(Error::Fenced { key: self.key() }),
         };
-        log::info!("Resuming from {}", start.checkpoint.lsn);
+        let level = if start.again { Level::Debug } else { Level::Info };
+        log::log!(level, "Resuming from {}", start.checkpoint.lsn);
         (self.redump, self.stood_by) = (None, false);
-        self.retry.succeeded();
-        self.retry = Retry::new(self.settings.database.retry_period).despite_refusals(true);
-        pipeline::run(self.settings, start, self.stop, self.status, &self.pulse)
+        self.begun = Some(start.checkpoint.lsn);
+        self.retry.accepted();
+        let retry = Mutex::new(&mut self.retry);
+        let gets_on = || {
+            retry.lock().unwrap_or_else(PoisonError::into_inner).succeeded();
+            self.status.stream_gets_on();
+        };
+        pipeline::run(self.settings, start, self.stop, self.status, &self.pulse, &gets_on)
     }
 
     /// Goes on from the position.
@@ -154,6 +176,9 @@ impl<'a> Supervisor<'a> {
         let last_commit = LastCommit::read(&mut client, state_path)?;
         let note = client.get(layout::partial(state_path).as_bytes())?;
         let replay = Replay::of(&checkpoint, note.as_ref());
+        let goal = pipeline::goal(checkpoint.lsn, identity.flushed);
+        self.status.server_ends(identity.flushed);
+        let again = self.begun == Some(checkpoint.lsn);
         let confirmed = session.slot(&sync.slot)?.and_then(|slot| slot.confirmed_flush_lsn);
         let confirmed = confirmed.ok_or_else(|| Error::PostgresProtocol {
             doing: "looking at the replication slot".to_owned(),
@@ -173,6 +198,9 @@ impl<'a> Supervisor<'a> {
             last_commit,
             replay,
             takes_over: self.stood_by,
+            goal,
+            again,
+            dumped: false,
             status_interval,
         })
     }
@@ -203,6 +231,7 @@ impl<'a> Supervisor<'a> {
         let claiming =
             Claiming::look(self.settings, ends, &identity.system_identifier, checkpoint)?;
         claiming.require(&mut client)?;
+        self.status.has_gap(found.as_ref().filter(|_| !sync.dump).map(|_| reason.clone()));
         match (sync.dump, &found) {
             (true, None) => log::info!("Dumping: {reason}"),
             (true, Some(_)) => log::info!("Redumping: {reason}"),
@@ -259,6 +288,9 @@ impl<'a> Supervisor<'a> {
             last_commit: None,
             replay: None,
             takes_over: false,
+            goal: lsn,
+            again: false,
+            dumped: sync.dump,
             status_interval,
         };
         if sync.dump {
@@ -284,7 +316,7 @@ impl<'a> Supervisor<'a> {
                     session.drop_slot(name)?;
                 }
                 let kind = SlotKind::Persistent { failover: true };
-                let created = connection.create_slot(name, kind)?;
+                let created = create_slot(connection, session, name, kind)?;
                 Ok((created.consistent_point, Some(created.snapshot)))
             }
         }
@@ -331,6 +363,10 @@ impl<'a> Supervisor<'a> {
         self.stood_by |= standby;
         self.status.enter(if standby { Activity::StandingBy } else { Activity::Connecting });
         self.pulse.wait();
+        let is_of_server =
+            matches!(&error, Error::PostgresServer { answer, .. } if answer.severity == "ERROR");
+        self.begun = self.begun.filter(|_| is_of_server);
+        self.status.fails(error.to_string());
         self.status.metrics.retries.count(&error);
         let pause = self.retry.failed(&error);
         let retries = self.settings.database.connection_retries;
@@ -357,40 +393,4 @@ impl<'a> Supervisor<'a> {
     fn key(&self) -> String {
         layout::checkpoint(&self.settings.etcd.state_path)
     }
-}
-
-/// What to do at a start between this server and the position in etcd, which was read before the
-/// server was asked for its identity; `redump` is why the stream
-/// before this start cannot be gone on with.
-pub(crate) fn decision(
-    settings: &Settings,
-    (connection, session): (&mut Connection<'_>, &mut Session),
-    identity: &SystemIdentity,
-    checkpoint: Option<&Checkpoint>,
-    resync_all: bool,
-    redump: Option<&Reason>,
-) -> Result<Decision> {
-    let Settings { sync, database, etcd, .. } = settings;
-    let history = match checkpoint {
-        Some(checkpoint) if checkpoint.timeline != identity.timeline => {
-            connection.timeline_history(identity.timeline)?
-        }
-        _ => Vec::new(),
-    };
-    Ok(decide(&Facts {
-        checkpoint,
-        system_identifier: &identity.system_identifier,
-        timeline: identity.timeline,
-        flushed: identity.flushed,
-        history: &history,
-        slot: session.slot(&sync.slot)?.as_ref(),
-        has_publication: session.has_publication(&sync.publication)?,
-        database: &database.name,
-        path: &etcd.path,
-        slot_name: &sync.slot,
-        publication: &sync.publication,
-        dump: sync.dump,
-        resync_all,
-        redump,
-    }))
 }
