@@ -138,6 +138,19 @@ impl Error {
         }
     }
 
+    /// Whether it is of one table alone, so that those of others can be read: the role may not read
+    /// it, it has gone, a value of it cannot be shown.
+    #[must_use]
+    pub fn is_of_table(&self) -> bool {
+        match self {
+            Self::Requirement(_) => true,
+            Self::PostgresServer { answer, .. } => {
+                answer.severity == "ERROR" && answer.code != sqlstate::QUERY_CANCELED
+            }
+            _ => false,
+        }
+    }
+
     /// What does not work while this lasts.
     #[must_use]
     pub fn subject(&self) -> &'static str {
@@ -318,6 +331,8 @@ pub struct ServerAnswer {
     pub detail: Option<String>,
     /// The hint, if there is one.
     pub hint: Option<String>,
+    /// What the server was doing, if it says.
+    pub context: Option<String>,
 }
 
 impl ServerAnswer {

@@ -37,6 +37,7 @@ mod status;
 // What all of them speak of.
 mod cell;
 pub mod disposition;
+pub mod dump_progress;
 pub mod error;
 mod json_text;
 pub mod kind;

@@ -73,6 +73,12 @@ impl Retry {
         self
     }
 
+    /// Takes note that the server has accepted the login, which is not success yet: from here on as
+    /// with [`Self::despite_refusals`].
+    pub(crate) fn accepted(&mut self) {
+        self.despite_refusals = true;
+    }
+
     /// Does `attempt` until it succeeds, or fails in a way that another attempt does not cure, or
     /// `wait` says that it has to end. `wait` is given what failed, for the caller to count, and
     /// the pause to make.

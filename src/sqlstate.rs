@@ -20,6 +20,8 @@ pub(crate) const TOO_MANY_CONNECTIONS: &str = "53300";
 pub(crate) const OBJECT_NOT_IN_PREREQUISITE_STATE: &str = "55000";
 /// A slot that another process streams from.
 pub(crate) const OBJECT_IN_USE: &str = "55006";
+/// A query that was cancelled, or that took longer than it may.
+pub(crate) const QUERY_CANCELED: &str = "57014";
 pub(crate) const ADMIN_SHUTDOWN: &str = "57P01";
 pub(crate) const CRASH_SHUTDOWN: &str = "57P02";
 /// A server that starts or shuts down, or a standby that takes no queries.

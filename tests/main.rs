@@ -21,6 +21,7 @@ mod resync;
 mod schema;
 mod toast;
 mod truncate;
+mod unseen;
 mod versions;
 
 mod disasters;

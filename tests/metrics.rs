@@ -168,6 +168,7 @@ fn redumps_and_retries_are_counted_by_reason() {
 
     servers.execute("INSERT INTO part VALUES (7000, 'large', 1, repeat('x', 2000000))");
     pages.await_metric("pg2etcd_oversized_rows_total", |count| count == 1.0);
+    pages.await_answer("/readyz", Some("oversized_rows=1 key=\"/copy/"));
 
     servers.kill(Part::Etcd);
     servers.execute("UPDATE account SET version = version + 1");

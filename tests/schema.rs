@@ -102,7 +102,7 @@ fn tables_that_come_and_go() {
     await_equal(&servers, &["thing", "made"]);
     servers.execute("CREATE SCHEMA shop; ALTER TABLE thing SET SCHEMA shop");
     await_equal(&servers, &["shop.thing", "made"]);
-    daemon.await_line("Deleting the keys of table thing: it is no longer published");
+    daemon.await_line("Deleting the keys of table thing: it was renamed to shop.thing");
     servers.execute("DROP TABLE made");
     await_equal(&servers, &["shop.thing"]);
     assert_equal(&servers, &["shop.thing"]);

@@ -230,7 +230,7 @@ impl Removal<'_> {
         let notes = layout::notes(&etcd.state_path);
         self.delete_below(&notes)?;
         self.delete_below(&layout::guards(&etcd.state_path))?;
-        for key in [layout::writer, layout::last_commit, layout::partial] {
+        for key in [layout::writer, layout::last_commit, layout::partial, layout::left_out] {
             self.delete_key(key(&etcd.state_path).as_bytes())?;
         }
         let prefix = records.prefix();

@@ -4,10 +4,12 @@
 //! and whoever needs a key, or a part of one, asks it: the stream, the dump, compares, `verify`.
 
 mod copied;
+mod departure;
 mod key;
 mod plan;
 
 pub(crate) use copied::{CopiedTable, PublishedTables};
+pub(crate) use departure::{Departure, Whereabouts};
 pub use key::{
     keyspace, keyspace_in_key, keyspace_of, name_in_keys, table_named, table_of_key,
     write_key_column,

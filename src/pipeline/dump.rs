@@ -22,10 +22,9 @@ use crate::core::ledger::Ledger;
 use crate::document::Body;
 use crate::error::{Error, Result, Unmet};
 use crate::etcd::Client;
-use crate::logging::warn_once;
 use crate::lsn::Lsn;
-use crate::mapping::{CopiedTable, PublishedTables};
-use crate::postgres::{Session, StatusWriter};
+use crate::mapping::{CopiedTable, Departure, PublishedTables, Whereabouts};
+use crate::postgres::{Session, Shape, StatusWriter};
 use crate::reconcile::{Finding, Rows, Stored, compare};
 use crate::state::checkpoint::Phase;
 use crate::state::claims::{Claims, Found, overlap};
@@ -145,31 +144,56 @@ struct Load<'a> {
 impl Load<'_> {
     fn run(mut self, session: &mut Session, publication: &str) -> Result<()> {
         self.loader.claim()?;
+        self.status.left_out.forget(b"");
         let tables = PublishedTables::read(session, publication, self.path)?;
+        let tables = self.claims.admit(self.client, tables)?;
         for (table, reason) in &tables.left_out {
-            warn_once(format!("Leaving table {} out: {reason}", table.name));
+            self.status.not_copied.leave_out(&table.name.to_string(), reason.to_string());
         }
-        let copied = self.claims.admit(self.client, tables)?.copied;
+        let copied = &tables.copied;
         let published: Vec<_> = copied.iter().map(|table| table.published.clone()).collect();
         Unmet::none(&session.missing_grants(&published)?)?;
-        self.progress.expect(published.iter().map(|table| table.estimated_rows).sum());
+        let rows = published.iter().map(|table| table.estimated_rows).sum();
+        self.progress.expect(published.len(), rows);
         let mut gone = self.records.read(self.client)?;
-        for table in &copied {
+        for table in copied {
             self.pulse.work();
-            self.table(session, table)?;
             let name = Records::name(&table.published);
             gone.remove(&name);
-            let (key, record) = (self.records.key(&name), self.records.record(&table.published));
+            let mut record = self.records.record(&table.published);
+            let estimated_rows = table.published.estimated_rows;
+            self.progress.begin(table.published.name.to_string(), estimated_rows);
+            session.mark()?;
+            if let Err(error) = self.table(session, table) {
+                if !error.is_of_table() {
+                    return Err(error);
+                }
+                // The watch goes on with it. Some of its rows may be in etcd: they have an owner.
+                session.go_back()?;
+                self.status
+                    .not_copied
+                    .leave_out(&table.published.name.to_string(), error.to_string());
+                record.shape = Shape::default();
+            }
+            session.unmark()?;
+            self.progress.end();
+            let key = self.records.key(&name);
             let body = &record.to_json();
             self.add(Change::Put { key: &key, body: Body::Whole(body), old_key: None })?;
         }
+        let oids: Vec<u32> = gone.values().map(|record| record.oid).collect();
+        let whereabouts = Whereabouts::read(session, &oids)?;
+        let departure = |name: &[u8]| {
+            let oid = gone.get(name).map_or(0, |record| record.oid);
+            whereabouts.departure(name, oid, &tables)
+        };
         for name in gone.keys() {
             self.add(Change::Delete { key: &self.records.key(name) })?;
         }
         // What is there of former tables, or below a former path, goes when the rest is complete.
         self.give()?;
         self.loader.settle()?;
-        let obsolete = self.obsolete(&copied)?;
+        let obsolete = self.obsolete(copied, departure)?;
         // All tables are right now.
         let notes = std::mem::take(&mut self.notes);
         self.add(Change::Truncate { prefix: &notes })?;
@@ -182,15 +206,20 @@ impl Load<'_> {
 
     /// Deletes the keys in keyspaces that this copy has claimed and that no table has any more, and
     /// returns those claims.
-    fn obsolete(&mut self, copied: &[CopiedTable]) -> Result<Vec<Found>> {
+    fn obsolete(
+        &mut self,
+        copied: &[CopiedTable],
+        departure: impl Fn(&[u8]) -> Departure,
+    ) -> Result<Vec<Found>> {
         let current: Vec<_> = copied.iter().map(|table| table.plan.keyspace()).collect();
         let inside = |key: &[u8]| current.iter().any(|current| key.starts_with(current));
         let mut obsolete = self.claims.own(self.client)?;
         obsolete.retain(|found| !current.contains(&&found.keyspace[..]));
         for Found { keyspace, .. } in &obsolete {
-            match self.records.name_of_row(keyspace).map(String::from_utf8_lossy) {
+            match self.records.name_of_row(keyspace) {
                 Some(name) => {
-                    log::info!("Deleting the keys of table {name}: it is no longer published");
+                    let text = String::from_utf8_lossy(name);
+                    log::info!("Deleting the keys of table {text}: {}", departure(name));
                 }
                 None => {
                     let below = String::from_utf8_lossy(keyspace);
@@ -273,6 +302,7 @@ impl Load<'_> {
         }
         log::error!("Leaving a row out: {error}");
         self.status.metrics.oversized_rows.inc();
+        self.status.left_out.add(String::from_utf8_lossy(key).into_owned());
         self.add(Change::Delete { key })
     }
 

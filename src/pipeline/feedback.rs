@@ -42,6 +42,10 @@ pub(super) struct Feedback<'a> {
     /// Up to where the stream has been received.
     pub(super) received: Arc<AtomicU64>,
     pub(super) status: &'a Status,
+    /// The position that shows that the stream gets on; `None` once it has come to that.
+    pub(super) goal: Option<Lsn>,
+    /// What is done then.
+    pub(super) gets_on: &'a (dyn Fn() + Sync),
     pub(super) logged: Logged,
     pub(super) pulse: Pulse,
 }
@@ -99,6 +103,10 @@ impl Feedback<'_> {
         self.statuses.send_status(received, flushed, is_due)?;
         self.status.flushed.store(flushed.0, Ordering::Relaxed);
         self.log(received, flushed);
+        if self.goal.is_some_and(|goal| goal <= self.flushed.lsn()) {
+            self.goal = None;
+            (self.gets_on)();
+        }
         Ok(())
     }
 
@@ -141,6 +149,11 @@ struct Told {
 }
 
 impl Logged {
+    /// A status that tells of this position alone is not worth a line.
+    pub(super) fn at(lsn: Lsn) -> Self {
+        Self { last: Some((Told { received: lsn, flushed: lsn, transactions: 0 }, Instant::now())) }
+    }
+
     /// Whether a status is worth a line: something has moved since the last one, which is not younger than
     /// `interval`. While no row changes, and no transaction `waits` for etcd, only the WAL moves, and a
     /// line in five minutes is enough.

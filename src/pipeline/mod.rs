@@ -10,10 +10,11 @@
 //!
 //! `receive` decodes and makes documents, `pack` puts transactions together, `write 0` posts what moves
 //! the position, and `write 1` and so on post parts of large transactions. `read` fetches documents of
-//! which an update left columns out. `watch` looks for tables that came, went or changed, and for a
-//! store that went back; it asks PostgreSQL's catalog, and hands what a compare found to `pack`. While a
-//! table is compared, `compare n` read etcd. Each thread ends when the one before it does, and when one
-//! after it has failed.
+//! which an update left columns out. `watch` looks for tables that came, went or changed; it asks
+//! PostgreSQL's catalog, and hands what a compare found to `pack`. While a table is compared, `compare n`
+//! read etcd, and while a snapshot is waited for, `snapshot` finds out what for. `sentinel` asks etcd now
+//! and then whether it answers, and whether it went back. Each thread ends when the one before it does,
+//! and when one after it has failed.
 
 mod channel;
 mod claimant;
@@ -22,11 +23,13 @@ mod feedback;
 mod lanes;
 mod loader;
 mod pack;
-mod periodic;
 mod progress;
 mod read;
 mod receive;
+mod sentinel;
+pub(crate) mod snapshot;
 mod start;
+mod unsendable;
 mod watch;
 mod write;
 
@@ -44,9 +47,10 @@ use self::lanes::{Lanes, Writers};
 use self::pack::Pack;
 use self::read::Read;
 use self::receive::{Receive, Translation};
-pub(crate) use self::start::Start;
+use self::sentinel::Sentinel;
+pub(crate) use self::start::{Start, goal};
 use self::start::{limits, new_writer};
-use self::watch::{RunningQuery, Watch};
+use self::watch::{Comparison, Packing, RunningQuery, Watch};
 use self::write::{Ending, Reply};
 use crate::config::{Oversized, Settings};
 use crate::core::Rules;
@@ -65,13 +69,15 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Follows the stream until a stop is requested or something fails.
 ///
-/// The calling thread, of which `pulse` is, waits meanwhile.
+/// The calling thread, of which `pulse` is, waits meanwhile. `gets_on` is called once the stream has
+/// got somewhere.
 pub(crate) fn run(
     settings: &Settings,
     start: Start,
     stop: &Stop,
     status: &Status,
     pulse: &Pulse,
+    gets_on: &(dyn Fn() + Sync),
 ) -> Result<()> {
     let Start {
         frames,
@@ -87,6 +93,9 @@ pub(crate) fn run(
         last_commit,
         replay,
         takes_over,
+        goal,
+        again,
+        dumped,
         status_interval,
     } = start;
     let position = checkpoint.position(last_commit);
@@ -136,27 +145,39 @@ pub(crate) fn run(
         chunks: chunk_sender,
         received: Arc::clone(&received),
         status_requests: status_request,
+        at: None,
         pulse: receive_pulse,
     };
     let read =
         Read { client: client.clone(), retries: &status.metrics.retries, ending: ending("read") };
     let query = RunningQuery::default();
+    let packing =
+        Packing { requests: request_sender, answers: answered, pulse: status.pulse("watch") };
     let watch = Watch {
-        settings,
-        stop,
-        options: &options,
-        address: &address,
-        client: client.clone(),
+        comparison: Comparison {
+            settings,
+            stop,
+            options: &options,
+            address: &address,
+            client: client.clone(),
+            packing,
+            query: query.clone(),
+        },
         claims: &claims,
-        fence,
-        requests: request_sender,
-        answers: answered,
         pokes: poked,
         catalog_changes,
         ending: source.clone(),
-        query: query.clone(),
         status,
-        pulse: status.pulse("watch"),
+    };
+    let sentinel = Sentinel {
+        client: client.clone(),
+        state_path,
+        fence,
+        dumped,
+        pokes: pokes.clone(),
+        ending: source.clone(),
+        status,
+        pulse: status.pulse("sentinel"),
     };
     let feedback = Feedback {
         statuses,
@@ -169,7 +190,9 @@ pub(crate) fn run(
         flushed,
         received,
         status,
-        logged: Logged::default(),
+        goal: Some(goal),
+        gets_on,
+        logged: if again { Logged::at(position.lsn) } else { Logged::default() },
         pulse: status.pulse("feedback"),
     };
 
@@ -202,7 +225,13 @@ pub(crate) fn run(
         };
         failure.spawn(scope, "pack", move || pack.run(rules(settings), position, replay));
         failure.spawn(scope, "read", move || read.run(&asked, &document_sender));
-        failure.spawn_then(scope, "watch", move || watch.run(), move || Reply::failed(&failed));
+        failure.spawn(scope, "watch", move || watch.run());
+        failure.spawn_then(
+            scope,
+            "sentinel",
+            move || sentinel.run(),
+            move || Reply::failed(&failed),
+        );
         failure.spawn(scope, "feedback", move || feedback.run());
         pulse.wait();
         let recorded = &failure;

@@ -89,6 +89,9 @@ impl Pack<'_> {
             Output::LeftOut(error) => {
                 log::error!("Leaving a row out: {error}");
                 self.status.metrics.oversized_rows.inc();
+                if let Error::OversizedRow { key, .. } = error {
+                    self.status.left_out.add(key);
+                }
                 Ok(())
             }
             Output::WakeAt(_) => Ok(()),

@@ -3,6 +3,7 @@
 use std::io::{IsTerminal, Write, stderr};
 use std::time::{Duration, Instant};
 
+use crate::dump_progress::{DumpProgress, seconds_left};
 use crate::status::Metrics;
 
 /// The time between two log lines.
@@ -20,6 +21,10 @@ pub(super) struct Progress<'a> {
     pub(super) deleted: u64,
     rows: u64,
     expected: u64,
+    tables: usize,
+    tables_done: usize,
+    /// The table that is being loaded, its estimate, and how many rows were read before it.
+    table: (String, u64, u64),
     started: Instant,
     logged: Instant,
     shown: Instant,
@@ -37,6 +42,9 @@ impl<'a> Progress<'a> {
             deleted: 0,
             rows: 0,
             expected: 0,
+            tables: 0,
+            tables_done: 0,
+            table: (String::new(), 0, 0),
             started: now,
             logged: now,
             shown: now,
@@ -45,11 +53,22 @@ impl<'a> Progress<'a> {
         }
     }
 
-    /// How many rows there are, by the planner's estimate; 0 if it has none.
-    pub(super) fn expect(&mut self, rows: u64) {
+    /// How many tables there are, and rows by the planner's estimate; 0 if it has none.
+    pub(super) fn expect(&mut self, tables: usize, rows: u64) {
+        self.tables = tables;
         self.expected = rows;
         self.metrics.dump_expected_rows.set(rows);
         self.metrics.dump_rows.set(0);
+    }
+
+    /// A table begins.
+    pub(super) fn begin(&mut self, table: String, estimated_rows: u64) {
+        self.table = (table, estimated_rows, self.rows);
+    }
+
+    /// It is done.
+    pub(super) fn end(&mut self) {
+        self.tables_done += 1;
     }
 
     /// Counts a row and says how many that are.
@@ -82,12 +101,17 @@ impl<'a> Progress<'a> {
         );
     }
 
-    fn so_far(&self) -> String {
-        let rate = self.rows as f64 / self.started.elapsed().as_secs_f64();
-        let percent = match self.expected {
-            0 => String::new(),
-            expected => format!(", {}% of the estimate", self.rows * 100 / expected),
-        };
-        format!("{} rows, {rate:.0} rows/s{percent}", self.rows)
+    fn so_far(&self) -> DumpProgress<'_> {
+        let (table, estimated_rows, before) = &self.table;
+        let elapsed = self.started.elapsed();
+        DumpProgress {
+            tables: self.tables,
+            tables_done: self.tables_done,
+            table: Some(table),
+            rows: Some(self.rows - before),
+            estimated_rows: Some(*estimated_rows).filter(|&rows| rows > 0),
+            rows_per_second: Some(self.rows as f64 / elapsed.as_secs_f64()),
+            seconds_left: seconds_left(self.rows, self.expected, elapsed),
+        }
     }
 }

@@ -10,17 +10,20 @@ use prometheus::IntCounter;
 
 use super::channel::ChunkSender;
 use super::claimant::Claimant;
+use super::unsendable::{At, with_cure};
 use super::watch::Poke;
 use crate::core::change::Chunk;
 use crate::core::history::{History, Verdict};
 use crate::document::Casts;
 use crate::error::{Error, Result};
 use crate::logging::warn_once;
+use crate::lsn::Lsn;
 use crate::position::Commit;
 use crate::postgres::pgoutput::{Message, decode};
 use crate::postgres::{Frame, FrameReader, Session};
 use crate::status::{Pulse, Status, TableChanges, Transactions};
 use crate::stop::Stop;
+use crate::table_name::TableName;
 use crate::threads::Failure;
 use crate::translate::{Description, Need, Tables, repaired_texts, translate, with_repaired_texts};
 use crate::valid_text::not_utf8;
@@ -41,6 +44,8 @@ pub(super) struct Receive<'a> {
     pub(super) status_requests: Sender<()>,
     /// Up to where the stream has come.
     pub(super) received: Arc<AtomicU64>,
+    /// The table that the stream is at.
+    pub(super) at: Option<At>,
     pub(super) pulse: Pulse,
 }
 
@@ -60,13 +65,18 @@ impl Receive<'_> {
     fn read(&mut self) -> Result<()> {
         let mut chunk = Chunk::default();
         self.pulse.wait();
-        while let Some(frame) = self.frames.next(self.stop)? {
+        loop {
+            let received = Lsn(self.received.load(Ordering::Relaxed));
+            let frame = self.frames.next(self.stop);
+            let frame = frame.map_err(|error| with_cure(error, self.at.as_ref(), received))?;
+            let Some(frame) = frame else { break };
             self.pulse.work();
             let (Frame::XlogData { wal_end, .. } | Frame::Keepalive { wal_end, .. }) = frame;
             self.received.fetch_max(wal_end.0, Ordering::Relaxed);
             match frame {
                 Frame::XlogData { message, .. } => {
                     let decoded = decoded(message)?;
+                    self.at = at(&decoded, &self.translation.tables);
                     let is_news = is_news(&mut self.history, &decoded)?;
                     self.proven.store(self.history.is_proven(), Ordering::Release);
                     if is_news {
@@ -100,6 +110,20 @@ impl Receive<'_> {
             }
         }
         Ok(())
+    }
+}
+
+/// The table that a message is of.
+fn at(message: &Message<'_>, tables: &Tables) -> Option<At> {
+    match message {
+        Message::Relation(relation) => Some(At::Table(TableName {
+            schema: relation.schema.clone(),
+            name: relation.name.clone(),
+        })),
+        Message::Insert { relation, .. }
+        | Message::Update { relation, .. }
+        | Message::Delete { relation, .. } => tables.name(*relation).map(At::Behind),
+        _ => None,
     }
 }
 
@@ -260,7 +284,7 @@ impl<'a> Translation<'a> {
             return Ok(());
         };
         if let Some(reason) = left_out {
-            warn_once(format!("Leaving table {name} out: {reason}"));
+            self.status.not_copied.leave_out(&name.to_string(), reason.to_string());
             self.changes.remove(&oid);
             return Ok(());
         }

@@ -41,8 +41,24 @@ pub(crate) struct Start {
     pub(crate) confirmed: Lsn,
     /// Whether another daemon had the slot until now.
     pub(crate) takes_over: bool,
+    /// The position that shows that the stream gets on: beyond the present one, if there is more.
+    pub(crate) goal: Lsn,
+    /// Whether the stream before this one has begun here and got nowhere.
+    pub(crate) again: bool,
+    /// Whether a dump has come before it.
+    pub(crate) dumped: bool,
     /// The longest time between two standby statuses.
     pub(crate) status_interval: Duration,
+}
+
+/// The position that shows that a stream gets on, where the server's log ends.
+pub(crate) fn goal(position: Lsn, server_end: Lsn) -> Lsn {
+    /// The most WAL that the header of a page takes, in bytes: less than what changes a row.
+    const PAGE_HEADER: u64 = 40;
+    match server_end.0.saturating_sub(position.0) {
+        ..=PAGE_HEADER => position,
+        _ => Lsn(position.0 + 1),
+    }
 }
 
 /// A text that no other life of a daemon has.

@@ -2,7 +2,7 @@
 
 use super::client::failed;
 use super::quoting::quoted;
-use super::session::Session;
+use super::session::{LossyText, Session};
 use crate::error::{Error, Result, Unmet};
 use crate::lsn::Lsn;
 use crate::table_name::TableName;
@@ -114,6 +114,27 @@ impl Session {
         let found = self.create_publication(publication, tables).and_then(|()| look(self));
         self.execute("looking at what is to be published", "ROLLBACK")?;
         found
+    }
+
+    /// The transaction that a server process waits for, in words; `None` if it waits for none.
+    ///
+    /// # Errors
+    /// As for every query.
+    pub fn blocker(&mut self, pid: i32) -> Result<Option<String>> {
+        // A transaction that is prepared has no process, which is 0 then.
+        let sql = "SELECT coalesce(\
+                     (SELECT format('transaction of server process %s (role %s, application %s), which began at %s', \
+                             a.pid, coalesce(a.usename, '?'), coalesce(nullif(a.application_name, ''), '?'), \
+                             coalesce(a.xact_start::text, '?')) \
+                        FROM pg_stat_activity a WHERE a.pid = b.pid), \
+                     (SELECT format('prepared transaction %s of role %s, prepared at %s: COMMIT PREPARED or ROLLBACK PREPARED ends it', \
+                             quote_literal(p.gid), p.owner, p.prepared) \
+                        FROM pg_prepared_xacts p WHERE b.pid = 0 ORDER BY p.prepared LIMIT 1), \
+                     format('transaction of server process %s', b.pid)) \
+                   FROM unnest(pg_blocking_pids($1)) b (pid) LIMIT 1";
+        let rows = self.client.query(sql, &[&pid]);
+        let rows = rows.map_err(|error| failed("looking for what a process waits for", error))?;
+        Ok(rows.first().map(|row| row.get::<_, LossyText>(0).0))
     }
 
     /// Drops a publication.

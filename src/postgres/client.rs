@@ -132,6 +132,7 @@ pub(super) fn failed(doing: impl Into<String>, error: ::postgres::Error) -> Erro
         message: answer.message().to_owned(),
         detail: answer.detail().map(str::to_owned),
         hint: answer.hint().map(str::to_owned),
+        context: answer.where_().map(str::to_owned),
     };
     Error::PostgresServer { doing, answer: Box::new(answer) }
 }

@@ -178,6 +178,7 @@ fn server_answer(body: &[u8]) -> ServerAnswer {
             b'M' => answer.message = text,
             b'D' => answer.detail = Some(text),
             b'H' => answer.hint = Some(text),
+            b'W' => answer.context = Some(text),
             _ => {}
         }
     }
@@ -238,13 +239,15 @@ mod tests {
 
     #[test]
     fn an_answer_has_its_fields() {
-        let answer = server_answer(b"SFEHLER\0VERROR\0C42P01\0Mno table\0Ddetail\0Hhint\0P15\0\0");
+        let answer =
+            server_answer(b"SFEHLER\0VERROR\0C42P01\0Mno table\0Ddetail\0Hhint\0P15\0Wcontext\0\0");
         let expected = ServerAnswer {
             severity: "ERROR".to_owned(),
             code: "42P01".to_owned(),
             message: "no table".to_owned(),
             detail: Some("detail".to_owned()),
             hint: Some("hint".to_owned()),
+            context: Some("context".to_owned()),
         };
         assert_eq!(answer, expected);
         assert_eq!(server_answer(b"SFATAL\0\0").severity, "FATAL", "before 9.6 there is no V");

@@ -93,6 +93,20 @@ impl Connection<'_> {
         history.ok_or_else(|| self.wait(&doing).protocol_error("not a timeline's history"))
     }
 
+    /// The server process of this connection.
+    ///
+    /// # Errors
+    /// As [`Self::simple_query`].
+    pub fn backend_pid(&mut self) -> Result<i32> {
+        let doing = "asking for the server process";
+        let rows = self.simple_query(doing, "SELECT pg_backend_pid()")?;
+        let pid = match rows.first().map(Vec::as_slice) {
+            Some([Some(pid)]) => pid.parse().ok(),
+            _ => None,
+        };
+        pid.ok_or_else(|| self.wait(doing).protocol_error("not a process"))
+    }
+
     /// Makes a logical slot for `pgoutput` and exports the snapshot of its consistent point.
     ///
     /// It waits for the end of every transaction that is writing when it begins.

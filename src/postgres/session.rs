@@ -247,6 +247,30 @@ impl Session {
         self.execute("ending the snapshot's transaction", "COMMIT")
     }
 
+    /// Marks a place in the snapshot's transaction, for [`Self::go_back`].
+    ///
+    /// # Errors
+    /// As for every query.
+    pub fn mark(&mut self) -> Result<()> {
+        self.execute("setting a savepoint", "SAVEPOINT pg2etcd")
+    }
+
+    /// Forgets the mark.
+    ///
+    /// # Errors
+    /// As for every query.
+    pub fn unmark(&mut self) -> Result<()> {
+        self.execute("releasing a savepoint", "RELEASE SAVEPOINT pg2etcd")
+    }
+
+    /// Goes on with the transaction after a query has failed, as it was at the mark.
+    ///
+    /// # Errors
+    /// As for every query.
+    pub fn go_back(&mut self) -> Result<()> {
+        self.execute("going back to a savepoint", "ROLLBACK TO SAVEPOINT pg2etcd")
+    }
+
     /// The lines of a `COPY ... TO STDOUT`. Errors of the server come as [`std::io::Error`]s: see
     /// [`super::copy_error`].
     ///

@@ -25,6 +25,13 @@ pub fn partial(state_path: &str) -> String {
     format!("/{state_path}/partial")
 }
 
+/// The keys of the rows that were left out since no request can hold them, as a JSON array; there is
+/// no such key as long as there are none.
+#[must_use]
+pub fn left_out(state_path: &str) -> String {
+    format!("/{state_path}/left_out")
+}
+
 /// The request to compare tables: see [`super::requests`].
 #[must_use]
 pub fn resync(state_path: &str) -> String {

@@ -2,7 +2,7 @@
 //! were last known to be right. A table that changed, came or went while no daemon was running is
 //! found by it at the next start.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
@@ -115,6 +115,17 @@ impl Records {
             }
         }
         Ok(())
+    }
+
+    /// The tables of which a row is not known: those with notes, which begin with `notes`.
+    pub(crate) fn noted(&self, client: &mut Client, notes: &[u8]) -> Result<BTreeSet<Name>> {
+        let mut names = BTreeSet::new();
+        let mut pages = client.pages(notes, &prefix_end(notes), true);
+        while let Some(page) = pages.next_page().map_err(Error::from)? {
+            let keys = page.iter().filter_map(|note| note.key.strip_prefix(notes));
+            names.extend(keys.filter_map(|key| self.name_of_row(key)).map(<[u8]>::to_vec));
+        }
+        Ok(names)
     }
 
     /// What the records' keys begin with.

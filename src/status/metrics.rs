@@ -67,6 +67,7 @@ pub(crate) struct Metrics {
     pub(super) healthy: IntGauge,
     pub(super) ready: IntGauge,
     phase: GenericGaugeVec,
+    not_copied: GenericGaugeVec,
 }
 
 type GenericGaugeVec = prometheus::core::GenericGaugeVec<AtomicU64>;
@@ -150,7 +151,16 @@ impl Metrics {
             )?,
             healthy: made.gauge("pg2etcd_healthy", "Whether /healthz says yes.")?,
             ready: made.gauge("pg2etcd_ready", "Whether /readyz says yes.")?,
-            phase: made.phases()?,
+            phase: made.gauges(
+                "pg2etcd_phase",
+                "What the daemon does: 1 for this phase.",
+                "phase",
+            )?,
+            not_copied: made.gauges(
+                "pg2etcd_table_not_copied",
+                "1 for each published table that etcd does not have as it is.",
+                "table",
+            )?,
             registry,
         })
     }
@@ -194,6 +204,14 @@ impl Metrics {
     pub(super) fn set_phase(&self, activity: Activity) {
         for each in Activity::ALL {
             self.phase.with_label_values(&[each.name()]).set(u64::from(each == activity));
+        }
+    }
+
+    /// Sets the tables that are not copied.
+    pub(super) fn set_not_copied(&self, tables: &[(String, String)]) {
+        self.not_copied.reset();
+        for (table, _) in tables {
+            self.not_copied.with_label_values(&[table]).set(1);
         }
     }
 
@@ -275,9 +293,8 @@ impl Maker<'_> {
         self.register(Gauge::new(name, help)?)
     }
 
-    fn phases(&self) -> prometheus::Result<GenericGaugeVec> {
-        let opts = Opts::new("pg2etcd_phase", "What the daemon does: 1 for this phase.");
-        self.register(GenericGaugeVec::new(opts, &["phase"])?)
+    fn gauges(&self, name: &str, help: &str, label: &str) -> prometheus::Result<GenericGaugeVec> {
+        self.register(GenericGaugeVec::new(Opts::new(name, help), &[label])?)
     }
 
     fn histogram(

@@ -6,10 +6,13 @@
 
 mod health;
 mod http;
+mod left_out;
 mod listen;
 mod metrics;
+mod not_copied;
 mod notify;
 mod pending;
+mod readiness;
 
 use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
@@ -20,9 +23,11 @@ use sd_notify::NotifyState;
 
 pub(crate) use self::health::Pulse;
 use self::health::{Health, Stillness};
+pub(crate) use self::left_out::LeftOut;
 #[cfg(test)]
 pub(crate) use self::metrics::DUMP_REASONS;
 pub(crate) use self::metrics::{Metrics, Retries, TableChanges};
+pub(crate) use self::not_copied::{Lack, NotCopied};
 use self::pending::Pending;
 pub(crate) use self::pending::Transactions;
 use crate::config::{Settings, StatusSettings};
@@ -30,10 +35,6 @@ use crate::core::ledger::Flushed;
 use crate::error::{Error, Result};
 use crate::lsn::Lsn;
 use crate::stop::Stop;
-
-/// A copy that lacks a transaction for longer than this is not ready, nor is one whose position
-/// stands still for so long though there is more.
-const READY_AGE: Duration = Duration::from_secs(60);
 
 /// What the daemon does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,6 +69,12 @@ impl Activity {
 pub(crate) struct Status {
     /// What is counted.
     pub(crate) metrics: Metrics,
+    /// The tables that etcd lacks.
+    pub(crate) not_copied: NotCopied,
+    /// The rows that it lacks since no request can hold them.
+    pub(crate) left_out: LeftOut,
+    /// Why changes may be missing that nobody looks for: it goes on without a dump.
+    gap: Mutex<Option<String>>,
     /// Transactions that have been received and are not in etcd yet.
     pending: Pending,
     /// How far the stream that is followed now is.
@@ -83,6 +90,12 @@ pub(crate) struct Status {
     /// How long the position has been what it is, though more was received.
     standstill: Mutex<Stillness>,
     limits: Mutex<Limits>,
+    /// What has failed since the stream got on last.
+    trouble: Mutex<Option<Trouble>>,
+    /// Up to where the server's log went when a stream was begun last.
+    server_end: AtomicU64,
+    /// When etcd has answered last, since the stream began.
+    etcd_answered: Mutex<Option<Instant>>,
     /// Where the pages are served now, if they are.
     pages: Mutex<Option<listen::Pages>>,
 }
@@ -94,6 +107,13 @@ struct Limits {
     lag: u64,
     /// The longest that the position may stand still.
     standstill: Duration,
+}
+
+/// What has failed.
+struct Trouble {
+    /// The last failure, in words.
+    text: String,
+    since: Instant,
 }
 
 /// How far a stream is.
@@ -148,6 +168,12 @@ impl Status {
         })?;
         let status = Self {
             metrics,
+            not_copied: NotCopied::default(),
+            left_out: LeftOut::default(),
+            gap: Mutex::default(),
+            trouble: Mutex::default(),
+            server_end: AtomicU64::default(),
+            etcd_answered: Mutex::default(),
             pending: Pending::default(),
             stream: Mutex::new(Stream { received: Arc::default(), flushed: Flushed::default() }),
             flushed: AtomicU64::default(),
@@ -183,7 +209,7 @@ impl Status {
         self.health.set_limit(settings.status.stall_timeout);
         let lag = settings.status.ready_lag as u64;
         self.metrics.tell_tables_apart(settings.status.table_metrics);
-        let limits = Limits { lag, standstill: READY_AGE + settings.sync.idle_period };
+        let limits = Limits { lag, standstill: readiness::READY_AGE + settings.sync.idle_period };
         *self.limits.lock().unwrap_or_else(PoisonError::into_inner) = limits;
     }
 
@@ -207,6 +233,7 @@ impl Status {
         interval: Duration,
     ) {
         self.pending.clear();
+        *self.etcd_answered.lock().unwrap_or_else(PoisonError::into_inner) = None;
         *self.stream() = Stream { received, flushed };
         let limit = u64::try_from(interval.as_millis()).unwrap_or(u64::MAX).saturating_mul(3);
         self.silence_limit.store(limit, Ordering::Relaxed);
@@ -215,6 +242,37 @@ impl Status {
     /// Takes note of transactions that were received, before they can be in etcd.
     pub(crate) fn note_received(&self, transactions: Transactions) {
         self.pending.push(transactions, self.position());
+    }
+
+    /// Takes note of a failure, after which all begins again.
+    pub(crate) fn fails(&self, text: String) {
+        let mut trouble = self.trouble();
+        let since = trouble.as_ref().map_or_else(Instant::now, |trouble| trouble.since);
+        *trouble = Some(Trouble { text, since });
+    }
+
+    /// Takes note that the stream has got somewhere: what had failed works again.
+    pub(crate) fn stream_gets_on(&self) {
+        *self.trouble() = None;
+    }
+
+    /// Takes note that it goes on without the dump that it would take, or that all was compared.
+    pub(crate) fn has_gap(&self, reason: Option<String>) {
+        *self.gap.lock().unwrap_or_else(PoisonError::into_inner) = reason;
+    }
+
+    /// Takes note of where the server's log ends.
+    pub(crate) fn server_ends(&self, lsn: Lsn) {
+        self.server_end.store(lsn.0, Ordering::Relaxed);
+    }
+
+    fn trouble(&self) -> MutexGuard<'_, Option<Trouble>> {
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes note that etcd has answered.
+    pub(crate) fn etcd_answers(&self) {
+        *self.etcd_answered.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
     }
 
     /// The pulse of a thread, which ends with its last clone.
@@ -239,7 +297,16 @@ impl Status {
     fn lag_bytes(&self) -> u64 {
         // In this order: what is in etcd was received before.
         let position = self.position();
-        self.received().0.saturating_sub(position.0)
+        let received = self.received().0.saturating_sub(position.0);
+        received.max(self.unreceived())
+    }
+
+    /// The WAL that the server has, as long as it cannot be received, in bytes.
+    fn unreceived(&self) -> u64 {
+        if self.trouble().is_none() {
+            return 0;
+        }
+        self.server_end.load(Ordering::Relaxed).saturating_sub(self.position().0)
     }
 
     /// The position: up to where the stream is in etcd.
@@ -259,8 +326,15 @@ impl Status {
 
     /// How long ago the oldest transaction committed that has been received and is not in etcd;
     /// zero if there is none.
+    ///
+    /// What the server has and cannot send is as old as the trouble, at least.
     pub(crate) fn lag(&self) -> Duration {
-        self.pending.age(self.position())
+        let age = self.pending.age(self.position());
+        let is_stuck = self.unreceived() > 0;
+        match &*self.trouble() {
+            Some(Trouble { since, .. }) if is_stuck => age.max(since.elapsed()),
+            _ => age,
+        }
     }
 
     /// Looks at the marks. What does not change between two looks may have come to a stop, so that
@@ -279,35 +353,6 @@ impl Status {
         self.health.ills(now)
     }
 
-    /// Why the copy is not as good as the database; nothing if it is.
-    fn unready(&self, now: Instant) -> Option<String> {
-        let activity = self.activity();
-        if activity != Activity::Syncing {
-            return Some(format!("phase={}", activity.name()));
-        }
-        let position = self.position();
-        let received = self.received();
-        if received < position {
-            // The server may turn out to have another history.
-            return Some(format!("received_lsn={received} position_lsn={position}"));
-        }
-        let limits = *self.limits.lock().unwrap_or_else(PoisonError::into_inner);
-        let (bytes, lag) = (self.lag_bytes(), self.lag());
-        if bytes >= limits.lag {
-            return Some(format!("lag_bytes={bytes} ready_lag={}", limits.lag));
-        }
-        if lag > READY_AGE {
-            return Some(format!("lag_seconds={:.0}", lag.as_secs_f64()));
-        }
-        let standstill = self.standstill.lock().unwrap_or_else(PoisonError::into_inner).age(now);
-        if bytes > 0 && standstill > limits.standstill {
-            return Some(format!("standstill_seconds={}", standstill.as_secs()));
-        }
-        let limit = Duration::from_millis(self.silence_limit.load(Ordering::Relaxed));
-        let silence = self.health.age("receive", now).filter(|&silence| silence > limit)?;
-        Some(format!("silence_seconds={}", silence.as_secs()))
-    }
-
     /// The metrics, in the text format of Prometheus.
     fn metrics_text(&self) -> String {
         let now = Instant::now();
@@ -320,6 +365,7 @@ impl Status {
         metrics.healthy.set(u64::from(self.ills(now).is_empty()));
         metrics.ready.set(u64::from(self.unready(now).is_none()));
         metrics.set_phase(self.activity());
+        metrics.set_not_copied(&self.not_copied.all());
         metrics.text()
     }
 }
@@ -330,6 +376,7 @@ impl Status {
     pub(crate) fn described(&self) -> Vec<String> {
         self.metrics.of_table("public.t");
         self.metrics.differences("public.t", [0; 3]);
+        self.metrics.set_not_copied(&[("public.t".to_owned(), String::new())]);
         self.metrics.set_phase(Activity::Syncing);
         let families = self.metrics.families();
         families
@@ -344,6 +391,3 @@ impl Status {
             .collect()
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -1,4 +1,4 @@
-//! What is found at a start, on both ends.
+//! The facts that a start decides upon, as both ends have them.
 
 use super::decision::{Decision, Facts, Reason, decide};
 use crate::config::Settings;

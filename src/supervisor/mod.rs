@@ -7,9 +7,12 @@ mod facts;
 mod permission;
 mod publication;
 
-use self::claiming::Claiming;
 use std::cell::Cell;
+use std::sync::{Mutex, PoisonError};
 
+use log::Level;
+
+use self::claiming::Claiming;
 pub(crate) use self::decision::{Decision, another_use};
 use self::decision::{Reason, SlotUse};
 pub(crate) use self::facts::decision;
@@ -19,6 +22,7 @@ use crate::disposition::Disposition;
 use crate::error::{Error, Result, Unmet};
 use crate::etcd::Client;
 use crate::lsn::Lsn;
+use crate::pipeline::snapshot::create_slot;
 use crate::pipeline::{self, Start, dump};
 use crate::postgres::{
     self, Connection, Session, SlotKind, SystemIdentity, find_primary, preflight,
@@ -63,6 +67,7 @@ pub(crate) fn run(settings: &Settings, stop: &Stop, status: &Status, legacy: Leg
         connected: false,
         legacy,
         settings_work: Cell::new(false),
+        begun: None,
     };
     let result = supervisor.run();
     let Supervisor { settings_work, legacy, .. } = supervisor;
@@ -81,6 +86,8 @@ struct Supervisor<'a> {
     legacy: Legacy,
     /// Whether a dump or a stream has begun.
     settings_work: Cell<bool>,
+    /// Where the last stream has begun, if the server could not go on from there.
+    begun: Option<Lsn>,
 }
 
 /// Both connections to the primary.
@@ -119,6 +126,12 @@ impl<'a> Supervisor<'a> {
         let request = requests::read(&mut client, &self.settings.etcd.state_path)?;
         let resync_all = request.as_ref().is_some_and(requests::ResyncRequest::is_for_all);
         let checkpoint = found.as_ref().map(|(checkpoint, _)| checkpoint);
+        let is_stuck = self.begun.is_some() && self.begun == checkpoint.map(|found| found.lsn);
+        if is_stuck && resync_all && self.settings.sync.dump {
+            // A compare beside the stream would not get past what the server cannot send.
+            let text = "a resync was asked for, and the stream cannot go on".to_owned();
+            self.legacy.redump = Some(Reason { kind: "resync", text });
+        }
         let Primary { connection, session, .. } = &mut primary;
         // Asked for now: the position may have moved, with the end of the server's log, till here.
         let identity = connection.identify_system()?;
@@ -148,12 +161,18 @@ impl<'a> Supervisor<'a> {
             }
             (Decision::Resume, None) => return Err(Error::Fenced { key: self.key() }),
         };
-        log::info!("Resuming from {}", start.checkpoint.lsn);
+        let level = if start.again { Level::Debug } else { Level::Info };
+        log::log!(level, "Resuming from {}", start.checkpoint.lsn);
         self.settings_work.set(true);
         self.legacy = Legacy::default();
-        self.retry.succeeded();
-        self.retry = Retry::new(self.settings.database.retry_period).despite_refusals(true);
-        pipeline::run(self.settings, start, self.stop, self.status, &self.pulse)
+        self.begun = Some(start.checkpoint.lsn);
+        self.retry.accepted();
+        let retry = Mutex::new(&mut self.retry);
+        let gets_on = || {
+            retry.lock().unwrap_or_else(PoisonError::into_inner).succeeded();
+            self.status.stream_gets_on();
+        };
+        pipeline::run(self.settings, start, self.stop, self.status, &self.pulse, &gets_on)
     }
 
     /// Goes on from the position.
@@ -190,6 +209,9 @@ impl<'a> Supervisor<'a> {
         let last_commit = LastCommit::read(&mut client, state_path)?;
         let note = client.get(layout::partial(state_path).as_bytes())?;
         let replay = Replay::of(&checkpoint, note.as_ref());
+        let goal = pipeline::goal(checkpoint.lsn, identity.flushed);
+        self.status.server_ends(identity.flushed);
+        let again = self.begun == Some(checkpoint.lsn);
         let confirmed = session.slot(&sync.slot)?.and_then(|slot| slot.confirmed_flush_lsn);
         let confirmed = confirmed.ok_or_else(|| Error::PostgresProtocol {
             doing: "looking at the replication slot".to_owned(),
@@ -209,6 +231,9 @@ impl<'a> Supervisor<'a> {
             last_commit,
             replay,
             takes_over: self.legacy.stood_by,
+            goal,
+            again,
+            dumped: false,
             status_interval,
         })
     }
@@ -239,6 +264,7 @@ impl<'a> Supervisor<'a> {
         let claiming =
             Claiming::look(self.settings, ends, &identity.system_identifier, checkpoint)?;
         claiming.require(&mut client)?;
+        self.status.has_gap(found.as_ref().filter(|_| !sync.dump).map(|_| reason.clone()));
         match (sync.dump, &found) {
             (true, None) => log::info!("Dumping: {reason}"),
             (true, Some(_)) => log::info!("Redumping: {reason}"),
@@ -295,6 +321,9 @@ impl<'a> Supervisor<'a> {
             last_commit: None,
             replay: None,
             takes_over: false,
+            goal: lsn,
+            again: false,
+            dumped: sync.dump,
             status_interval,
         };
         if sync.dump {
@@ -321,7 +350,7 @@ impl<'a> Supervisor<'a> {
                     session.drop_slot(name)?;
                 }
                 let kind = SlotKind::Persistent { failover: true };
-                let created = connection.create_slot(name, kind)?;
+                let created = create_slot(connection, session, name, kind)?;
                 Ok((created.consistent_point, Some(created.snapshot)))
             }
         }
@@ -368,6 +397,10 @@ impl<'a> Supervisor<'a> {
         self.legacy.stood_by |= standby;
         self.status.enter(if standby { Activity::StandingBy } else { Activity::Connecting });
         self.pulse.wait();
+        let is_of_server =
+            matches!(&error, Error::PostgresServer { answer, .. } if answer.severity == "ERROR");
+        self.begun = self.begun.filter(|_| is_of_server);
+        self.status.fails(error.to_string());
         self.status.metrics.retries.count(&error);
         let pause = self.retry.failed(&error);
         let retries = self.settings.database.connection_retries;

@@ -1,23 +1,26 @@
 //! `status`: how far etcd is, from what both ends say.
 
+mod ends;
+mod not_copied;
 mod rates;
 mod report;
 mod watch;
 
 use std::time::{Duration, Instant};
 
+use self::ends::{Database, Store};
+use self::not_copied::{NotCopied, not_copied};
 use self::report::{Dump, Fact, Report};
 use super::follower::Follower;
-use super::no_stop;
 use super::output::print;
 use crate::config::Settings;
 use crate::disposition::Disposition;
+use crate::dump_progress::seconds_left;
 use crate::error::{Error, Result};
 use crate::etcd::Client;
-use crate::lsn::Lsn;
-use crate::postgres::{PublishedTable, Session, SlotFacts};
+use crate::mapping::CopiedTable;
+use crate::postgres::Session;
 use crate::state::checkpoint::{Checkpoint, Phase};
-use crate::state::layout;
 use crate::state::records::{Records, StoredRecord};
 use crate::supervisor::claiming::Claiming;
 use crate::time::PgTime;
@@ -37,7 +40,8 @@ pub struct Form {
     pub watch: bool,
 }
 
-/// Prints the status; true if a daemon is streaming in the sync phase and leaves nothing out.
+/// Prints the status; true if a daemon is streaming in the sync phase, and nothing that is published
+/// is missing.
 ///
 /// # Errors
 /// What trying again does not cure, after the rest was printed.
@@ -49,7 +53,7 @@ pub fn run(settings: &Settings, form: Form) -> Result<bool> {
     print(&if form.json { report.to_json() } else { report.to_text() })?;
     match failures.into_iter().find(|error| error.disposition() != Disposition::Retry) {
         Some(error) => Err(error),
-        None => Ok(report.is_good()),
+        None => Ok(report.is_whole()),
     }
 }
 
@@ -64,23 +68,28 @@ fn look(settings: &Settings, follow: bool) -> (Report, Vec<Error>) {
         publication: settings.sync.publication.clone(),
         ..Report::default()
     };
-    if let Ok(database) = &database {
+    if let Ok((database, _)) = &database {
         report.add_database(database);
     }
     if let Ok(store) = &store {
         report.add_store(store);
     }
-    if let (Ok(database), Ok(store)) = (&database, &store) {
-        report.dump = dump(database, store).into();
-        let patience = follow.then(|| settings.sync.idle_period.min(LONGEST_REST) + PATIENCE);
-        report.lag_seconds = lag_seconds(settings, &report, database, looked, patience).into();
-    }
     let mut failure = None;
-    if let (Ok(database), Ok(store)) = (&mut database, &mut store) {
-        match not_copied(settings, database, store) {
-            Ok(tables) => report.not_copied = tables,
+    if let (Ok((database, session)), Ok(store)) = (&mut database, &mut store) {
+        report.dump = dump(database, store).into();
+        report.add_gap(database, store);
+        let all = not_copied(database, session, store, settings.sync.dump).and_then(|mut all| {
+            let refused =
+                refused(settings, (session, &mut store.client), store.checkpoint.as_ref());
+            all.extend(refused?);
+            Ok(all)
+        });
+        match all {
+            Ok(tables) => report.not_copied = Fact::Is(tables),
             Err(error) => failure = Some(error),
         }
+        let patience = follow.then(|| settings.sync.idle_period.min(LONGEST_REST) + PATIENCE);
+        report.lag_seconds = lag_seconds(settings, &report, database, looked, patience).into();
     }
     let failures: Vec<Error> =
         [database.err(), store.err(), failure].into_iter().flatten().collect();
@@ -88,72 +97,18 @@ fn look(settings: &Settings, follow: bool) -> (Report, Vec<Error>) {
     (report, failures)
 }
 
-/// The published tables that are not copied since their keys are not this copy's, and why.
-fn not_copied(
+/// The tables that are not copied since their keys are not this copy's, and why.
+fn refused(
     settings: &Settings,
-    database: &mut Database,
-    store: &mut Store,
-) -> Result<Vec<String>> {
-    let Some(checkpoint) = store.checkpoint.as_ref().filter(|_| !database.tables.is_empty()) else {
-        return Ok(Vec::new());
-    };
-    let ends = (&mut database.session, &mut store.client);
+    (session, client): (&mut Session, &mut Client),
+    checkpoint: Option<&Checkpoint>,
+) -> Result<Vec<NotCopied>> {
+    let Some(checkpoint) = checkpoint else { return Ok(Vec::new()) };
     let cluster = &checkpoint.system_identifier;
-    let claiming = Claiming::look(settings, ends, cluster, Some(checkpoint))?;
-    let (needed, later) = claiming.refusals(&mut store.client)?;
-    Ok(needed.iter().chain(&later).map(ToString::to_string).collect())
-}
-
-/// What PostgreSQL says.
-struct Database {
-    session: Session,
-    current_lsn: Lsn,
-    /// The time of the server's clock.
-    clock: PgTime,
-    slot: Option<SlotFacts>,
-    retained_bytes: Option<u64>,
-    tables: Vec<PublishedTable>,
-    copied_rows: Option<u64>,
-}
-
-impl Database {
-    fn look(settings: &Settings) -> Result<Self> {
-        let Settings { database, sync, .. } = settings;
-        let options = database.connect_options();
-        let (mut session, _) =
-            Session::connect_to_primary(&options, &database.hosts(), &no_stop()?)?;
-        Ok(Self {
-            current_lsn: session.current_lsn()?,
-            clock: session.clock()?,
-            slot: session.slot(&sync.slot)?,
-            retained_bytes: session.retained_bytes(&sync.slot)?,
-            tables: session.published_tables(&sync.publication)?,
-            copied_rows: session.copied_rows()?,
-            session,
-        })
-    }
-}
-
-/// What etcd says.
-struct Store {
-    client: Client,
-    checkpoint: Option<Checkpoint>,
-    /// The position's `mod_revision`; 0 if there is none.
-    mod_revision: i64,
-    records: Vec<StoredRecord>,
-}
-
-impl Store {
-    fn look(settings: &Settings) -> Result<Self> {
-        let etcd = &settings.etcd;
-        let mut client = Client::connect(etcd.client_options())?;
-        let found = Checkpoint::read(&mut client, &layout::checkpoint(&etcd.state_path))?;
-        let (checkpoint, mod_revision) = found.unzip();
-        let mut records = Vec::new();
-        Records::new(&etcd.state_path, &etcd.path)
-            .each(&mut client, |stored| records.push(stored))?;
-        Ok(Self { client, checkpoint, mod_revision: mod_revision.unwrap_or(0), records })
-    }
+    let claiming = Claiming::look(settings, (session, &mut *client), cluster, Some(checkpoint))?;
+    let (needed, later) = claiming.refusals(client)?;
+    let refused = needed.iter().chain(&later);
+    Ok(refused.map(|why| NotCopied { table: None, reason: why.to_string() }).collect())
 }
 
 impl Report {
@@ -173,6 +128,7 @@ impl Report {
     fn add_store(&mut self, store: &Store) {
         let name = |stored: &StoredRecord| String::from_utf8_lossy(&stored.name).into_owned();
         self.tables = Fact::Is(store.records.iter().map(name).collect());
+        self.oversized = Fact::Is(store.left_out.clone());
         let checkpoint = store.checkpoint.as_ref();
         self.phase = checkpoint.map(|checkpoint| checkpoint.phase).into();
         self.position = checkpoint.map(|checkpoint| checkpoint.lsn).into();
@@ -181,6 +137,25 @@ impl Report {
         if let Fact::Is(current) = self.current_lsn {
             let behind = |checkpoint: &Checkpoint| current.0.saturating_sub(checkpoint.lsn.0);
             self.lag_bytes = checkpoint.map(behind).into();
+        }
+    }
+}
+
+impl Report {
+    /// A slot that is ahead of the position does not have what lies between any more.
+    fn add_gap(&mut self, database: &Database, store: &Store) {
+        let position = store.checkpoint.as_ref().filter(|found| found.phase == Phase::Sync);
+        let confirmed = database.slot.as_ref().and_then(|slot| slot.confirmed_flush_lsn);
+        if let (Some(Checkpoint { lsn, .. }), Some(confirmed)) = (position, confirmed)
+            && *lsn < confirmed
+        {
+            self.gap = true;
+            self.errors.push(format!(
+                "replication slot {} is ahead of the position: what committed between {lsn} and \
+                 {confirmed} is not in etcd; a daemon that starts copies anew, unless sync.dump is \
+                 false",
+                self.slot
+            ));
         }
     }
 }
@@ -213,18 +188,26 @@ fn lag_seconds(
 
 /// How far the dump is; `None` if there is none.
 fn dump(database: &Database, store: &Store) -> Option<Dump> {
-    store.checkpoint.as_ref().filter(|checkpoint| checkpoint.phase == Phase::Dump)?;
+    let checkpoint =
+        store.checkpoint.as_ref().filter(|checkpoint| checkpoint.phase == Phase::Dump)?;
     // The dump put the position when it began, and puts a table's record after its rows.
-    let done = |table: &&PublishedTable| {
-        let (name, begin) = (Records::name(table), store.mod_revision);
+    let done = |table: &&CopiedTable| {
+        let (name, begin) = (Records::name(&table.published), store.mod_revision);
         store.records.iter().any(|stored| stored.name == name && stored.mod_revision > begin)
     };
-    let table = database.tables.iter().find(|table| !done(table));
+    let tables = &database.tables.copied;
+    let table = tables.iter().find(|table| !done(table));
+    let estimate = |tables: &mut dyn Iterator<Item = &CopiedTable>| -> u64 {
+        tables.map(|table| table.published.estimated_rows).sum()
+    };
+    let read = estimate(&mut tables.iter().filter(done)) + database.copied_rows.unwrap_or(0);
+    let begun: PgTime = checkpoint.committed_at.parse().unwrap_or_default();
     Some(Dump {
-        tables: database.tables.len(),
-        tables_done: database.tables.iter().filter(done).count(),
-        table: table.map(|table| table.name.to_string()),
+        tables: tables.len(),
+        tables_done: tables.iter().filter(done).count(),
+        table: table.map(|table| table.published.name.to_string()),
         rows: database.copied_rows,
-        estimated_rows: table.map(|table| table.estimated_rows).filter(|&rows| rows > 0),
+        estimated_rows: table.map(|table| table.published.estimated_rows).filter(|&rows| rows > 0),
+        seconds_left: seconds_left(read, estimate(&mut tables.iter()), begun.until(database.clock)),
     })
 }

@@ -2,6 +2,8 @@
 
 use serde::{Serialize, Serializer};
 
+use super::not_copied::NotCopied;
+use crate::dump_progress::DumpProgress;
 use crate::lsn::Lsn;
 use crate::state::checkpoint::Phase;
 
@@ -25,10 +27,14 @@ pub(super) struct Report {
     pub(super) publication: String,
     /// The tables of which etcd has the rows, as they are named in keys.
     pub(super) tables: Fact<Vec<String>>,
-    /// Published tables that are not copied since their keys are not this copy's, each with the
-    /// reason.
-    pub(super) not_copied: Vec<String>,
     pub(super) dump: Fact<Dump>,
+    /// The published tables that etcd lacks.
+    pub(super) not_copied: Fact<Vec<NotCopied>>,
+    /// The rows, by their keys, that were left out since no request can hold them.
+    pub(super) oversized: Fact<Vec<String>>,
+    /// Whether the slot is ahead of the position.
+    #[serde(skip)]
+    pub(super) gap: bool,
     /// How fast it goes, if it was looked at before.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) rates: Option<Rates>,
@@ -95,6 +101,8 @@ pub(super) struct Dump {
     pub(super) rows: Option<u64>,
     /// How many there are, by the planner's estimate.
     pub(super) estimated_rows: Option<u64>,
+    /// How long the rest takes at the pace so far.
+    pub(super) seconds_left: Option<u64>,
 }
 
 /// What was gained between two looks, by the second; what one of them does not know is `None`.
@@ -114,9 +122,11 @@ impl Report {
         self.active_pid.known().is_some() && self.phase == Fact::Is(Phase::Sync)
     }
 
-    /// Whether that is so, and nothing is missing.
-    pub(super) fn is_good(&self) -> bool {
-        self.is_in_sync() && self.not_copied.is_empty()
+    /// Whether, beside that, nothing that is published is missing.
+    pub(super) fn is_whole(&self) -> bool {
+        let all_copied = matches!(&self.not_copied, Fact::Is(tables) if tables.is_empty());
+        let all_rows = matches!(&self.oversized, Fact::Is(keys) if keys.is_empty());
+        self.is_in_sync() && all_copied && all_rows && !self.gap
     }
 
     pub(super) fn to_json(&self) -> String {
@@ -164,7 +174,13 @@ impl Report {
         if let Fact::Is(dump) = &self.dump {
             lines.push(("dump", dump.to_text(rates.and_then(|rates| rates.rows_per_second))));
         }
-        lines.extend(self.not_copied.iter().map(|table| ("not_copied", table.clone())));
+        for NotCopied { table, reason } in self.not_copied.known().into_iter().flatten() {
+            let table = table.as_ref().map_or_else(String::new, |table| format!("{table}: "));
+            lines.push(("not_copied", format!("{table}{reason}")));
+        }
+        for key in self.oversized.known().into_iter().flatten() {
+            lines.push(("oversized", format!("{key}: no request can hold the row")));
+        }
         lines.extend(self.errors.iter().map(|error| ("error", error.clone())));
         let line = |(name, value): (&str, String)| {
             // What a server says may have line breaks in it.
@@ -176,21 +192,18 @@ impl Report {
 
 impl Dump {
     fn to_text(&self, rows_per_second: Option<f64>) -> String {
-        let Self { tables, tables_done, table, rows, estimated_rows } = self;
-        let mut text = format!("{tables_done} of {tables} tables");
-        if let Some(table) = table {
-            text += &format!(", now {table}");
+        let Self { tables, tables_done, ref table, rows, estimated_rows, seconds_left } = *self;
+        let table = table.as_deref();
+        DumpProgress {
+            tables,
+            tables_done,
+            table,
+            rows,
+            estimated_rows,
+            rows_per_second,
+            seconds_left,
         }
-        if let Some(rows) = rows {
-            text += &format!(", {rows} rows");
-        }
-        if let Some(rows) = estimated_rows {
-            text += &format!(" of about {rows}");
-        }
-        if let Some(rate) = rows_per_second {
-            text += &format!(" ({rate:.0} rows/s)");
-        }
-        text
+        .to_string()
     }
 }
 
@@ -274,8 +287,14 @@ mod tests {
             current_bytes_per_second: None,
             rows_per_second: Some(10.4),
         };
-        let dump =
-            Dump { tables: 2, tables_done: 1, table: None, rows: None, estimated_rows: None };
+        let dump = Dump {
+            tables: 2,
+            tables_done: 1,
+            table: None,
+            rows: None,
+            estimated_rows: None,
+            seconds_left: None,
+        };
         let report = Report {
             position: Fact::Is(Lsn(0x10)),
             current_lsn: Fact::Is(Lsn(0x20)),

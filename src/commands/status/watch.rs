@@ -25,7 +25,7 @@ const ENTER: &str = "\x1b[?1049h\x1b[?25l\x1b[2J";
 const LEAVE: &str = "\x1b[?25h\x1b[?1049l";
 
 /// Shows the status until `q` or a signal ends it, or nobody reads on. True if the last one was
-/// that of a daemon that is streaming in the sync phase and leaves nothing out.
+/// that of a whole copy that a daemon keeps up.
 pub(super) fn run(settings: &Settings, form: Form) -> Result<bool> {
     let system = |source| Error::System { doing: "starting to watch".to_owned(), source };
     let stop = Stop::on_signals().map_err(system)?;
@@ -33,11 +33,11 @@ pub(super) fn run(settings: &Settings, form: Form) -> Result<bool> {
     let screen = (io::stdout().is_terminal() && !form.json).then(Screen::enter).transpose()?;
     let mut looks = Looks::default();
     let mut last = String::new();
-    let mut good = false;
+    let mut is_whole = false;
     while !is_to_end(&stop, screen.as_ref()) {
         let Ok(mut report) = reports.try_recv() else { continue };
         looks.add(&mut report, Instant::now());
-        good = report.is_good();
+        is_whole = report.is_whole();
         last = if form.json { report.to_json() } else { report.to_text() };
         let shown = match &screen {
             Some(_) => drawn(&last, &looks.graph()),
@@ -45,14 +45,14 @@ pub(super) fn run(settings: &Settings, form: Form) -> Result<bool> {
             None => format!("{last}\n"),
         };
         if !print(&shown)? {
-            return Ok(good);
+            return Ok(is_whole);
         }
     }
     if let Some(screen) = screen {
         drop(screen);
         print(&last)?;
     }
-    Ok(good)
+    Ok(is_whole)
 }
 
 /// Looks each second, in a thread of its own: a server that does not answer must not keep a key

@@ -4,7 +4,7 @@
 mod shape;
 mod types;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use self::shape::Digest;
 pub use self::shape::Shape;
@@ -97,6 +97,20 @@ impl Session {
         let kinds = column_types.iter().filter_map(|&oid| Some((oid, types.kind(oid)?)));
         let key = rows.first().and_then(|row| row.get::<_, Option<_>>(0)).map(texts);
         Ok(TableFacts { key, kinds: kinds.collect() })
+    }
+
+    /// The names of these tables, by their OIDs; those that are gone have none.
+    ///
+    /// # Errors
+    /// As for every query.
+    pub fn names_of_tables(&mut self, oids: &[u32]) -> Result<BTreeMap<u32, TableName>> {
+        let sql = "SELECT c.oid, n.nspname::text, c.relname::text FROM pg_class c \
+                     JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = ANY ($1)";
+        let rows = self.client.query(sql, &[&oids]);
+        let rows = rows.map_err(|error| failed("looking for tables", error))?;
+        let text = |row: &::postgres::Row, column: usize| row.get::<_, LossyText>(column).0;
+        let name = |row| TableName { schema: text(row, 1), name: text(row, 2) };
+        Ok(rows.iter().map(|row| (row.get(0), name(row))).collect())
     }
 
     /// What `to_json` makes of values of one type, which are given as text, in their order.

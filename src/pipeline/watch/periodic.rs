@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::core::Overruled;
-use crate::postgres::PublishedTable;
 use crate::reconcile::Counts;
 use crate::state::records::{Name, TableRecord};
 use crate::status::Metrics;
@@ -70,26 +69,34 @@ impl Turns {
     }
 }
 
-/// Says what was found in a table, if anything was, and counts it.
-///
-/// What the stream has changed since the compare began is no difference. Such a row may have looked
-/// like one that is different, else like one that is missing.
-pub(super) fn report(
-    metrics: &Metrics,
-    table: &PublishedTable,
-    counts: &Counts,
-    overruled: Overruled,
-) {
-    let differs = counts.differs.saturating_sub(overruled.puts);
-    let missing = (counts.missing + counts.differs).saturating_sub(overruled.puts) - differs;
-    let stale = counts.stale.saturating_sub(overruled.deletes);
-    let name = table.name.to_string();
-    metrics.differences(&name, [missing, stale, differs]);
-    if missing + stale + differs > 0 {
-        log::warn!(
-            "Table {name} was not as in the database, and is repaired: {missing} missing, {differs} \
-             different, {stale} keys without a row (sync.compare_period)"
-        );
+/// How many keys of a table were not as in the database, each kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Differences {
+    missing: u64,
+    differs: u64,
+    stale: u64,
+}
+
+impl Differences {
+    /// What a compare has counted, but for what the stream has changed since the compare began: that
+    /// is no difference. Such a row may have looked like one that is different, else like one that
+    /// is missing.
+    pub(super) fn of(counts: &Counts, overruled: Overruled) -> Self {
+        let differs = counts.differs.saturating_sub(overruled.puts);
+        let missing = (counts.missing + counts.differs).saturating_sub(overruled.puts) - differs;
+        Self { missing, differs, stale: counts.stale.saturating_sub(overruled.deletes) }
+    }
+
+    /// Says so, if there are any, and counts them.
+    pub(super) fn report(self, metrics: &Metrics, table: &str) {
+        let Self { missing, differs, stale } = self;
+        metrics.differences(table, [missing, stale, differs]);
+        if missing + stale + differs > 0 {
+            log::warn!(
+                "Table {table} was not as in the database, and is repaired: {missing} missing, \
+                 {differs} different, {stale} keys without a row (sync.compare_period)"
+            );
+        }
     }
 }
 

@@ -1,0 +1,169 @@
+//! A compare of one table beside the stream.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::packing::Packing;
+use super::periodic::{Differences, Priority};
+use crate::config::Settings;
+use crate::core::change::Chunk;
+use crate::core::{Answer, Request};
+use crate::error::{Result, Unmet};
+use crate::etcd::Client;
+use crate::lsn::Lsn;
+use crate::mapping::PublishedTables;
+use crate::pipeline::snapshot::create_slot;
+use crate::postgres::{
+    Canceller, Connection, HostPort, Options, PublishedTable, Session, Shape, SlotKind,
+};
+use crate::reconcile::{Counts, Finding, Rows, Stored, compare};
+use crate::state::layout;
+use crate::state::records::{Records, TableRecord};
+use crate::stop::Stop;
+
+/// What a compare finds is handed on in chunks of this size, in bytes.
+const CHUNK_BYTES: usize = 64 * 1024;
+
+/// Compares tables.
+pub(crate) struct Comparison<'a> {
+    pub(crate) settings: &'a Settings,
+    pub(crate) stop: &'a Stop,
+    pub(crate) options: &'a Options,
+    pub(crate) address: &'a HostPort,
+    pub(crate) client: Client,
+    pub(crate) packing: Packing,
+    pub(crate) query: RunningQuery,
+}
+
+/// The query that runs now, to be cancelled when the sync ends.
+#[derive(Clone, Default)]
+pub(crate) struct RunningQuery(Arc<Mutex<Option<Canceller>>>);
+
+impl RunningQuery {
+    /// Cancels it, if there is one.
+    pub(crate) fn cancel(&self) {
+        if let Some(canceller) = &*self.0.lock().unwrap_or_else(PoisonError::into_inner) {
+            canceller.cancel();
+        }
+    }
+
+    fn set(&self, canceller: Option<Canceller>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = canceller;
+    }
+}
+
+impl Comparison<'_> {
+    /// Compares a table until nothing was left open, and returns its new record, and what was found
+    /// to be wrong. `idle` is a session that is not used meanwhile.
+    pub(super) fn compare(
+        &self,
+        published: &PublishedTable,
+        idle: &mut Session,
+        seen: Lsn,
+        priority: Priority,
+    ) -> Result<(TableRecord, Differences)> {
+        // Asked before the wait for a snapshot: as long as the role may not read it, there is none.
+        Unmet::none(&idle.missing_grants(std::slice::from_ref(published))?)?;
+        // From here on the stream has the table as the look has seen it, or newer.
+        self.packing.reach(seen)?;
+        let etcd = &self.settings.etcd;
+        let records = Records::new(&etcd.state_path, &etcd.path);
+        let name = Records::name(published);
+        loop {
+            self.packing.ask(Request::Record { prefix: records.keyspace(&name) })?;
+            let compared = self.compare_once(published, idle, priority);
+            self.query.set(None);
+            let (shape, counts) = match compared {
+                Ok(compared) => compared,
+                Err(error) => {
+                    self.packing.ask(Request::Finish(Chunk::default()))?;
+                    self.packing.answer()?;
+                    return Err(error);
+                }
+            };
+            let record = TableRecord { shape, ..records.record(published) };
+            let mut chunk = Chunk::default();
+            chunk.put(
+                |out| out.extend_from_slice(&records.key(&name)),
+                |out, _| out.extend_from_slice(&record.to_json()),
+                None::<fn(&mut Vec<u8>)>,
+            );
+            let notes = layout::notes(&self.settings.etcd.state_path);
+            chunk.truncate(&[notes, records.keyspace(&name)].concat());
+            self.packing.ask(Request::Finish(chunk))?;
+            if let Answer::Finished { again: false, overruled } = self.packing.answer()? {
+                return Ok((record, Differences::of(&counts, overruled)));
+            }
+        }
+    }
+
+    fn compare_once(
+        &self,
+        published: &PublishedTable,
+        idle: &mut Session,
+        priority: Priority,
+    ) -> Result<(Shape, Counts)> {
+        let pulse = &self.packing.pulse;
+        pulse.work();
+        let mut connection = Connection::connect(self.options, self.address, self.stop)?;
+        // It waits for every transaction that runs.
+        pulse.wait();
+        let slot = self.temporary_slot();
+        let created = create_slot(&mut connection, idle, &slot, SlotKind::Temporary)?;
+        pulse.work();
+        let mut session = Session::connect(self.options, self.address, self.stop)?;
+        session.begin_snapshot(&created.snapshot)?;
+        self.query.set(Some(session.canceller()));
+        // The snapshot is held by the session now, and the slot need not hold WAL any longer.
+        drop(connection);
+        let Settings { etcd, sync, .. } = self.settings;
+        let tables = PublishedTables::read(&mut session, &sync.publication, &etcd.path)?;
+        let mut copied = tables.copied.into_iter();
+        let Some(table) = copied.find(|table| table.published.oid == published.oid) else {
+            // It has gone meanwhile: the next look sees that.
+            return Ok((Shape::default(), Counts::default()));
+        };
+        self.packing.ask(Request::Snapshot(created.consistent_point))?;
+        self.packing.answer()?;
+        let stored = Stored::new(&self.client, self.stop);
+        let rows = Rows::by_key(&mut session, &table)?;
+        let (mut chunk, mut counts) = (Chunk::default(), Counts::default());
+        let readers = priority.readers(self.settings.sync.writers);
+        compare(rows, table.plan.keyspace(), &stored, readers, |finding| {
+            counts.count(finding);
+            match finding {
+                Finding::Same => {}
+                Finding::Missing { key, document } | Finding::Differs { key, document } => {
+                    chunk.put(
+                        |out| out.extend_from_slice(key),
+                        |out, _| out.extend_from_slice(document),
+                        None::<fn(&mut Vec<u8>)>,
+                    );
+                }
+                Finding::Stale { key } => chunk.delete(|out| out.extend_from_slice(key)),
+            }
+            if chunk.size() >= CHUNK_BYTES {
+                return self.packing.ask(Request::Apply(std::mem::take(&mut chunk)));
+            }
+            Ok(())
+        })?;
+        self.packing.ask(Request::Apply(chunk))?;
+        let Counts { same, missing, differs, stale } = counts;
+        log::log!(
+            priority.level(),
+            "Compared table {}: {same} rows the same, {missing} missing, {differs} different, \
+             {stale} keys without a row",
+            table.published.name
+        );
+        Ok((table.published.shape, counts))
+    }
+
+    /// A name for the slot of a snapshot, which no other daemon uses.
+    fn temporary_slot(&self) -> String {
+        /// The longest name that PostgreSQL takes.
+        const LONGEST: usize = 63;
+        let suffix = format!("_compare_{}", std::process::id());
+        let slot = &self.settings.sync.slot;
+        let length = slot.len().min(LONGEST - suffix.len());
+        format!("{}{suffix}", slot.get(..length).unwrap_or_default())
+    }
+}

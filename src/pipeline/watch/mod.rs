@@ -1,0 +1,308 @@
+//! The thread that looks at which tables there are and what has become of them, since the stream
+//! does not tell, and that compares those whose rows may have changed unseen.
+
+mod comparison;
+mod look;
+mod packing;
+mod periodic;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, select};
+use log::Level;
+
+pub(super) use self::comparison::{Comparison, RunningQuery};
+use self::look::{Compare, Known};
+pub(super) use self::packing::Packing;
+use self::periodic::{Priority, Turns};
+use crate::config::Settings;
+use crate::core::Request;
+use crate::core::change::Chunk;
+use crate::error::{Error, Result};
+use crate::lsn::Lsn;
+use crate::mapping::{Departure, PublishedTables, Whereabouts};
+use crate::postgres::Session;
+use crate::retry::Retry;
+use crate::state::claims::{self, Claims, Found, overlap};
+use crate::state::records::{Name, Records, seconds_since_1970};
+use crate::state::requests::ResyncRequest;
+use crate::state::{layout, requests};
+use crate::status::{Lack, Status};
+
+/// The shortest time between two looks that the stream asks for.
+const LOOK_PERIOD: Duration = Duration::from_secs(1);
+
+/// Why the watch should look before it is time.
+pub(super) enum Poke {
+    /// A table was described anew.
+    TableDescribed,
+    /// A row, of this key, came of which a column was left out that etcd does not have.
+    RowUnknown(Vec<u8>),
+    /// A resync is asked for.
+    Resync,
+}
+
+/// Watches the tables of the publication.
+pub(super) struct Watch<'a> {
+    pub(super) comparison: Comparison<'a>,
+    pub(super) claims: &'a Claims,
+    pub(super) pokes: Receiver<Poke>,
+    /// Counts the looks that have seen something change in the catalog. The stream then asks for
+    /// the tables anew, before the compare's snapshot: rows that come after it are right too.
+    pub(super) catalog_changes: Arc<AtomicU64>,
+    /// Disconnected once nothing more is received.
+    pub(super) ending: Receiver<()>,
+    pub(super) status: &'a Status,
+}
+
+impl Watch<'_> {
+    /// Looks now and then, and when poked, until the sync ends. What fails is tried again: the
+    /// stream goes on without it.
+    pub(super) fn run(self) -> Result<()> {
+        let period = self.comparison.settings.sync.catalog_period;
+        let mut retry = Retry::new(LOOK_PERIOD).despite_refusals(true);
+        // Tables that could not be compared are tried again at growing intervals.
+        let mut table_pause = LOOK_PERIOD;
+        let (mut session, mut known) = (None, Known::default());
+        loop {
+            let pause = match self.work(&mut session, &mut known) {
+                Ok(all_compared) => {
+                    retry.succeeded();
+                    let pause = if all_compared { period } else { period.min(table_pause) };
+                    table_pause = if all_compared { LOOK_PERIOD } else { table_pause * 2 };
+                    pause
+                }
+                Err(Error::Stopped) => return Ok(()),
+                Err(error) => {
+                    session = None;
+                    self.status.metrics.retries.count(&error);
+                    retry.failed(&error)
+                }
+            };
+            if !self.wait(&mut known, pause) {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Waits for the next look; false once the sync has ended.
+    fn wait(&self, known: &mut Known, pause: Duration) -> bool {
+        let now = Instant::now();
+        let mut due = now + pause.min(self.turns().wait(&known.records));
+        self.comparison.packing.pulse.wait();
+        loop {
+            select! {
+                recv(self.ending) -> _ => return false,
+                recv(self.pokes) -> poke => match poke {
+                    Ok(Poke::TableDescribed) => due = due.min(now + LOOK_PERIOD),
+                    Ok(Poke::RowUnknown(key)) => {
+                        let records = self.records();
+                        known.suspects.extend(records.name_of_row(&key).map(<[u8]>::to_vec));
+                        due = due.min(now + LOOK_PERIOD);
+                    }
+                    Ok(Poke::Resync) => return true,
+                    Err(_) => return false,
+                },
+                default(due.saturating_duration_since(Instant::now())) => return true,
+            }
+        }
+    }
+
+    /// One look, and what follows from it; false if a table could not be compared.
+    fn work(&self, session: &mut Option<Session>, known: &mut Known) -> Result<bool> {
+        self.comparison.packing.pulse.work();
+        let request = requests::read(
+            &mut self.comparison.client.clone(),
+            &self.comparison.settings.etcd.state_path,
+        )?;
+        let Comparison { options, address, stop, .. } = self.comparison;
+        let session = match session {
+            Some(session) => session,
+            None => {
+                let (records, mut client) = (self.records(), self.comparison.client.clone());
+                known.records = records.read(&mut client)?;
+                let notes = layout::notes(&self.comparison.settings.etcd.state_path);
+                known.suspects.extend(records.noted(&mut client, &notes)?);
+                session.insert(Session::connect(options, address, stop)?)
+            }
+        };
+        // What is claimed now, by the stream for example, is of a table that the catalog knows.
+        let mut client = self.comparison.client.clone();
+        let own = self.claims.own(&mut client)?;
+        let tables = self.tables(session)?;
+        let planned: BTreeSet<_> =
+            tables.copied.iter().map(|table| table.plan.keyspace().to_vec()).collect();
+        let tables = self.claims.admit(&mut client, tables)?;
+        if known.see(&tables) {
+            self.catalog_changes.fetch_add(1, Ordering::Release);
+        }
+        let whereabouts = Whereabouts::read(session, &known.missing(&tables))?;
+        // All that the look has seen is before this.
+        let seen = session.current_lsn()?;
+        let compares = match self.comparison.settings.sync.dump || request.is_some() {
+            true => known.compares(&tables, request.as_ref()),
+            false => Vec::new(),
+        };
+        let mut lacks = self.lacks(&tables, &compares);
+        self.status.not_copied.set(lacks.clone());
+        for Found { keyspace, .. } in own {
+            if !planned.iter().any(|planned| overlap(planned, &keyspace)) {
+                let name = self.name_of(known, &keyspace);
+                let oid = known.records.get(&name).map_or(0, |record| record.oid);
+                let departure = whereabouts.departure(&name, oid, &tables);
+                self.forget(known, &name, &keyspace, &departure, seen)?;
+            }
+        }
+        let turn = self.turns().next(&known.records);
+        let turn =
+            turn.filter(|name| compares.iter().all(|one| Records::name(&one.table) != *name));
+        let all_compared = self.compare_all(session, known, compares, &mut lacks, seen)?;
+        if let Some(name) = turn {
+            self.compare_in_turn(session, known, name, &tables, seen)?;
+        }
+        request.map_or(Ok(()), |request| self.done(request))?;
+        Ok(all_compared)
+    }
+
+    /// Compares tables one after the other. One that fails by itself is named as not copied, and is
+    /// no reason to leave out those behind it; false if there was one.
+    fn compare_all(
+        &self,
+        session: &mut Session,
+        known: &mut Known,
+        compares: Vec<Compare>,
+        lacks: &mut BTreeMap<String, Lack>,
+        seen: Lsn,
+    ) -> Result<bool> {
+        let mut all_compared = true;
+        for Compare { table, reason, .. } in compares {
+            let (name, text) = (Records::name(&table), table.name.to_string());
+            let is_told = self.status.not_copied.failure(&text).is_some();
+            let level = if is_told { Level::Debug } else { Level::Info };
+            log::log!(level, "Comparing table {text}: {reason}");
+            self.status.left_out.forget(&self.records().keyspace(&name));
+            match self.comparison.compare(&table, session, seen, Priority::High) {
+                Ok((record, _)) => {
+                    known.records.insert(name.clone(), record);
+                    known.suspects.remove(&name);
+                    lacks.remove(&text);
+                }
+                Err(error) if error.is_of_table() => {
+                    all_compared = false;
+                    self.status.metrics.retries.count(&error);
+                    lacks.insert(text, Lack::LeftOut(error.to_string()));
+                    known.suspects.insert(name);
+                }
+                Err(error) => return Err(error),
+            }
+            self.status.not_copied.set(lacks.clone());
+        }
+        Ok(all_compared)
+    }
+
+    /// Compares a table whose turn it is, and tells what was wrong.
+    fn compare_in_turn(
+        &self,
+        session: &mut Session,
+        known: &mut Known,
+        name: Name,
+        tables: &PublishedTables,
+        seen: Lsn,
+    ) -> Result<()> {
+        let mut copied = tables.copied.iter().map(|table| &table.published);
+        let Some(table) = copied.find(|table| Records::name(table) == name) else { return Ok(()) };
+        match self.comparison.compare(table, session, seen, Priority::Low) {
+            Ok((record, differences)) => {
+                differences.report(&self.status.metrics, &table.name.to_string());
+                known.records.insert(name, record);
+            }
+            // The next look compares it, and says why if it cannot.
+            Err(error) if error.is_of_table() => {
+                known.suspects.insert(name);
+            }
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    /// The tables that are compared in turn.
+    fn turns(&self) -> Turns {
+        Turns {
+            period: self.comparison.settings.sync.compare_period,
+            is_behind: self.status.lag() > LOOK_PERIOD,
+            now: seconds_since_1970(),
+        }
+    }
+
+    fn done(&self, request: ResyncRequest) -> Result<()> {
+        if request.is_for_all() {
+            self.status.has_gap(None);
+        }
+        request.done(&mut self.comparison.client.clone())
+    }
+
+    /// The name of the table that has, or had, a keyspace.
+    fn name_of(&self, known: &Known, keyspace: &[u8]) -> Name {
+        let records = known.records.iter();
+        let mut recorded = records.filter(|(_, record)| record.keyspace.as_bytes() == keyspace);
+        match recorded.next() {
+            Some((name, _)) => name.clone(),
+            None => self.records().name_of_row(keyspace).unwrap_or(keyspace).to_vec(),
+        }
+    }
+
+    /// Deletes the keys that this copy has claimed for a table that is copied no longer, and then the
+    /// claim. One that came and went between two looks has a claim and no record.
+    fn forget(
+        &self,
+        known: &mut Known,
+        name: &[u8],
+        keyspace: &[u8],
+        departure: &Departure,
+        seen: Lsn,
+    ) -> Result<()> {
+        // What the stream still has of the table comes first.
+        self.comparison.packing.reach(seen)?;
+        log::info!("Deleting the keys of table {}: {departure}", String::from_utf8_lossy(name));
+        self.claims.forget(keyspace);
+        let mut chunk = Chunk::default();
+        chunk.truncate(keyspace);
+        chunk.delete(|out| out.extend_from_slice(&self.records().key(name)));
+        let notes = layout::notes(&self.comparison.settings.etcd.state_path);
+        chunk.truncate(&[&notes, keyspace].concat());
+        chunk.delete(|out| out.extend_from_slice(&claims::key(keyspace)));
+        self.comparison.packing.ask(Request::Apply(chunk))?;
+        known.records.remove(name);
+        known.suspects.remove(name);
+        Ok(())
+    }
+
+    /// The tables that are published.
+    fn tables(&self, session: &mut Session) -> Result<PublishedTables> {
+        let Settings { etcd, sync, .. } = self.comparison.settings;
+        PublishedTables::read(session, &sync.publication, &etcd.path)
+    }
+
+    fn records(&self) -> Records {
+        let etcd = &self.comparison.settings.etcd;
+        Records::new(&etcd.state_path, &etcd.path)
+    }
+
+    /// What etcd lacks until the compares are done: tables that cannot be copied, and those that may
+    /// have more than etcd has.
+    fn lacks(&self, tables: &PublishedTables, compares: &[Compare]) -> BTreeMap<String, Lack> {
+        let left_out = tables.left_out.iter();
+        let left_out =
+            left_out.map(|(table, why)| (table.name.to_string(), Lack::LeftOut(why.to_string())));
+        let lacking = compares.iter().filter(|compare| compare.lacking).map(|compare| {
+            let table = compare.table.name.to_string();
+            // What has failed is still so until it has worked.
+            let failed = self.status.not_copied.failure(&table);
+            (table, failed.unwrap_or_else(|| Lack::Comparing(compare.reason.clone())))
+        });
+        left_out.chain(lacking).collect()
+    }
+}
