@@ -369,7 +369,8 @@ fn a_slot_that_is_ahead_is_said() {
     }
     servers.execute("CREATE TABLE t (id int PRIMARY KEY)");
     started(&servers).stop();
-    servers.execute("INSERT INTO t VALUES (1); SELECT pg_replication_slot_advance('pg2etcd', pg_current_wal_lsn())");
+    servers.execute("INSERT INTO t VALUES (1)");
+    servers.execute("SELECT pg_replication_slot_advance('pg2etcd', pg_current_wal_lsn())");
     let (status, out, _) = servers.daemon().ask(&["status"]);
     assert!(status == 1 && out.contains("slot pg2etcd is ahead of the position"), "{out}");
     let mut daemon =

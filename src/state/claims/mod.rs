@@ -214,7 +214,7 @@ impl Claims {
         Ok(true)
     }
 
-    /// Takes note of what is claimed and what cannot be, and logs what is new of the latter.
+    /// Takes note of what is claimed and what cannot be. The watch says what is not copied.
     fn learn(&self, wanted: &[Wanted], refused: &[Refusal]) {
         let mut known = self.known();
         for Wanted { keyspace, .. } in wanted {
@@ -226,7 +226,7 @@ impl Claims {
         for Refusal { wanted: Wanted { keyspace, table, .. }, reason } in refused {
             known.held.remove(keyspace);
             if known.refused.insert(keyspace.clone()) {
-                log::warn!("Leaving table {table} out: {reason}");
+                log::debug!("No claim for table {table}: {reason}");
             }
         }
     }
