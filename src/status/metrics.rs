@@ -207,11 +207,11 @@ impl Metrics {
         }
     }
 
-    /// Sets the tables that are not copied.
+    /// Sets the tables that are not copied: 1 of each, or their number if tables are not told apart.
     pub(super) fn set_not_copied(&self, tables: &[(String, String)]) {
         self.not_copied.reset();
         for (table, _) in tables {
-            self.not_copied.with_label_values(&[table]).set(1);
+            self.not_copied.with_label_values(&[self.label(table)]).inc();
         }
     }
 

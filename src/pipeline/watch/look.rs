@@ -8,13 +8,18 @@ use crate::postgres::PublishedTable;
 use crate::state::records::{Name, TableRecord};
 use crate::state::requests::ResyncRequest;
 
+/// A row came of which a column was left out that etcd does not have.
+pub(super) const ROW_UNKNOWN: &str = "a row was not known";
+/// A compare of the table has failed.
+pub(super) const NOT_COMPARED: &str = "its last compare failed";
+
 /// What the watch knows, from one look to the next.
 #[derive(Default)]
 pub(super) struct Known {
     /// The tables of which etcd has rows, with the shape that each had.
     pub(super) records: BTreeMap<Name, TableRecord>,
-    /// Tables of which a row was not known, or whose compare has failed.
-    pub(super) suspects: BTreeSet<Name>,
+    /// Tables that are to be compared, with the reason, until a compare has succeeded.
+    pub(super) suspects: BTreeMap<Name, &'static str>,
     /// The tables as the last look has found them.
     pub(super) seen: BTreeMap<u32, PublishedTable>,
 }
@@ -55,13 +60,14 @@ impl Known {
             let name = name_in_keys(&table.name);
             let is_asked = request.is_some_and(|request| request.names(table));
             let change = match self.records.get(&name) {
-                _ if self.suspects.contains(&name) => Some("a row was not known".to_owned()),
                 None => Some("it is published now".to_owned()),
                 Some(record) => record.change(table),
             };
+            // What has changed says more than that something was found to be wrong.
+            let change = change.or_else(|| Some((*self.suspects.get(&name)?).to_owned()));
             let lacking = change.is_some();
-            let asked = is_asked.then(|| "a resync was asked for".to_owned());
-            let reason = if self.suspects.contains(&name) { change } else { asked.or(change) }?;
+            let reason =
+                change.or_else(|| is_asked.then(|| "a resync was asked for".to_owned()))?;
             Some(Compare { table: table.clone(), reason, lacking })
         };
         tables.copied.iter().filter_map(|table| compare(&table.published)).collect()
@@ -165,7 +171,10 @@ mod tests {
 
     #[test]
     fn what_is_compared_and_whether_etcd_lacks_it() {
-        let known = Known { suspects: [b"b".to_vec()].into(), ..known(&[(1, "a"), (2, "b")]) };
+        let known = Known {
+            suspects: [(b"b".to_vec(), ROW_UNKNOWN)].into(),
+            ..known(&[(1, "a"), (2, "b")])
+        };
         let tables = tables(&[(1, "a"), (2, "b"), (3, "c")], &[(4, "d")]);
         let compares: Vec<_> = known
             .compares(&tables, None)

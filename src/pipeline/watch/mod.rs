@@ -15,7 +15,7 @@ use crossbeam_channel::{Receiver, select};
 use log::Level;
 
 pub(super) use self::comparison::{Comparison, RunningQuery};
-use self::look::{Compare, Known};
+use self::look::{Compare, Known, NOT_COMPARED, ROW_UNKNOWN};
 pub(super) use self::packing::Packing;
 use self::periodic::{Priority, Turns};
 use crate::config::Settings;
@@ -100,7 +100,8 @@ impl Watch<'_> {
                     Ok(Poke::TableDescribed) => due = due.min(now + LOOK_PERIOD),
                     Ok(Poke::RowUnknown(key)) => {
                         let records = self.records();
-                        known.suspects.extend(records.name_of_row(&key).map(<[u8]>::to_vec));
+                        let name = records.name_of_row(&key).map(<[u8]>::to_vec);
+                        known.suspects.extend(name.map(|name| (name, ROW_UNKNOWN)));
                         due = due.min(now + LOOK_PERIOD);
                     }
                     Ok(Poke::Resync) => return true,
@@ -125,7 +126,8 @@ impl Watch<'_> {
                 let (records, mut client) = (self.records(), self.comparison.client.clone());
                 known.records = records.read(&mut client)?;
                 let notes = layout::notes(&self.comparison.settings.etcd.state_path);
-                known.suspects.extend(records.noted(&mut client, &notes)?);
+                let noted = records.noted(&mut client, &notes)?.into_iter();
+                known.suspects.extend(noted.map(|name| (name, ROW_UNKNOWN)));
                 session.insert(Session::connect(options, address, stop)?)
             }
         };
@@ -194,7 +196,7 @@ impl Watch<'_> {
                     all_compared = false;
                     self.status.metrics.retries.count(&error);
                     lacks.insert(text, Lack::LeftOut(error.to_string()));
-                    known.suspects.insert(name);
+                    known.suspects.insert(name, NOT_COMPARED);
                 }
                 Err(error) => return Err(error),
             }
@@ -221,7 +223,7 @@ impl Watch<'_> {
             }
             // The next look compares it, and says why if it cannot.
             Err(error) if error.is_of_table() => {
-                known.suspects.insert(name);
+                known.suspects.insert(name, NOT_COMPARED);
             }
             Err(error) => return Err(error),
         }
