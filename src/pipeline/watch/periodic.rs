@@ -38,7 +38,7 @@ impl Priority {
 pub(super) struct Turns {
     /// How often each table is compared; `None`: never.
     pub(super) period: Option<Duration>,
-    /// Whether etcd is behind what was received. Then no table is compared.
+    /// Whether etcd is behind what was received. Then a table is put off, for another period at most.
     pub(super) is_behind: bool,
     /// The time, in seconds since 1970.
     pub(super) now: u64,
@@ -48,7 +48,7 @@ impl Turns {
     /// The table of which it is the turn: the least recently compared, if that was long ago.
     pub(super) fn next(&self, known: &BTreeMap<Name, TableRecord>) -> Option<Name> {
         let (_, name) = self.oldest(known)?;
-        (!self.is_behind && self.left(known) == Some(Duration::ZERO)).then(|| name.clone())
+        (self.left(known) == Some(Duration::ZERO)).then(|| name.clone())
     }
 
     /// How long it is at least until the next table's turn.
@@ -59,7 +59,8 @@ impl Turns {
     fn left(&self, known: &BTreeMap<Name, TableRecord>) -> Option<Duration> {
         let (compared_at, _) = self.oldest(known)?;
         let age = Duration::from_secs(self.now.saturating_sub(compared_at));
-        self.period.map(|period| period.saturating_sub(age))
+        let periods = if self.is_behind { 2 } else { 1 };
+        self.period.map(|period| (period * periods).saturating_sub(age))
     }
 
     fn oldest<'k>(&self, known: &'k BTreeMap<Name, TableRecord>) -> Option<(u64, &'k Name)> {
@@ -118,13 +119,14 @@ mod tests {
     #[test]
     fn the_least_recently_compared_is_next() {
         let minute = Some(Duration::from_secs(60));
-        for (compared, period, next, wait) in [
-            (&[("a", Some(950)), ("b", Some(940))][..], minute, Some("b"), 1),
-            (&[("a", Some(950)), ("b", Some(960))], minute, None, 10),
-            (&[("a", Some(950)), ("b", None)], minute, Some("b"), 1),
-            (&[("a", Some(1001)), ("b", Some(930))], minute, Some("a"), 1),
-            (&[("a", None)], None, None, u64::MAX),
-            (&[], minute, None, u64::MAX),
+        for (compared, period, next, late, wait) in [
+            (&[("a", Some(950)), ("b", Some(940))][..], minute, Some("b"), None, 1),
+            (&[("a", Some(950)), ("b", Some(960))], minute, None, None, 10),
+            (&[("a", Some(950)), ("b", Some(880))], minute, Some("b"), Some("b"), 1),
+            (&[("a", Some(950)), ("b", None)], minute, Some("b"), Some("b"), 1),
+            (&[("a", Some(1001)), ("b", Some(930))], minute, Some("a"), Some("a"), 1),
+            (&[("a", None)], None, None, None, u64::MAX),
+            (&[], minute, None, None, u64::MAX),
         ] {
             let known = known(compared);
             let mut turns = Turns { period, is_behind: false, now: 1000 };
@@ -132,7 +134,8 @@ mod tests {
             assert_eq!(name.as_deref(), next, "{compared:?}");
             assert_eq!(turns.wait(&known).as_secs(), wait, "{compared:?}");
             turns.is_behind = true;
-            assert_eq!(turns.next(&known), None);
+            let name = turns.next(&known).map(|name| String::from_utf8(name).unwrap());
+            assert_eq!(name.as_deref(), late, "{compared:?}");
         }
     }
 }
