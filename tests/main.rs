@@ -61,4 +61,5 @@ mod identity;
 mod publication;
 mod published;
 mod random;
+mod shapes;
 mod zoo;

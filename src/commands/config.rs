@@ -1,6 +1,7 @@
 //! `pg2etcd config`: the settings as they are, and where each is from.
 
 use crate::config::{KEYS, Loaded};
+use crate::mapping::Word;
 
 /// The settings as a TOML file, secrets hidden, with the origin of each in a comment.
 #[must_use]
@@ -19,6 +20,13 @@ pub fn to_toml(loaded: &Loaded) -> String {
             Some(value) => format!("{name} = {value}  # {}\n", loaded.origin(key.name)),
             None => format!("# {name} is not set\n"),
         });
+    }
+    for (name, shape) in &loaded.settings.tables {
+        let name = serde_json::Value::from(name.to_string());
+        toml.push_str(&format!("\n[tables.{name}]  # {}\n", shape.place));
+        for Word { name, value, place } in &shape.words {
+            toml.push_str(&format!("{name} = {value}  # {place}\n"));
+        }
     }
     toml
 }

@@ -1,6 +1,5 @@
 //! `drop`: removes what pg2etcd made for a copy.
 
-use std::collections::BTreeSet;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -9,6 +8,7 @@ use super::output::{note, print};
 use crate::config::Settings;
 use crate::error::{Error, Result, Unmet};
 use crate::etcd::{Client, Txn, prefix_end};
+use crate::mapping::Keyspace;
 use crate::postgres::{Session, SlotFacts};
 use crate::state::checkpoint::{Checkpoint, Phase};
 use crate::state::claims::{self, Wanted};
@@ -213,16 +213,16 @@ impl Removal<'_> {
     /// Removes what etcd remembers of the tables, the claims of their keys and, if `keys`, these.
     fn tables(&mut self, keys: bool) -> Result<()> {
         let etcd = &self.settings.etcd;
-        let records = Records::new(&etcd.state_path, &etcd.path);
+        let records = Records::new(&etcd.state_path, self.settings.shapes());
         let mut claims = 0;
         for keyspace in self.keyspaces(&records)? {
-            let deleted = if keys { self.delete_below(&keyspace)? } else { 0 };
+            let deleted = if keys { self.delete_keys(&keyspace)? } else { 0 };
             if deleted > 0 {
-                let keyspace = String::from_utf8_lossy(&keyspace);
+                let keyspace = String::from_utf8_lossy(keyspace.prefix());
                 self.say(&format!("{deleted} keys below {keyspace}"))?;
             }
             // Nobody else takes the keys before they are gone.
-            claims += self.delete_key(&claims::key(&keyspace))?;
+            claims += self.delete_key(&claims::key(keyspace.prefix()))?;
         }
         if claims > 0 {
             self.say(&format!("{claims} claims below /{}/", layout::CLAIMS))?;
@@ -246,15 +246,47 @@ impl Removal<'_> {
 
     /// The keyspaces that this copy has claimed, and those that the records of an earlier version
     /// name, but for what another copy has claimed since.
-    fn keyspaces(&mut self, records: &Records) -> Result<BTreeSet<Vec<u8>>> {
+    fn keyspaces(&mut self, records: &Records) -> Result<Vec<Keyspace>> {
         let cluster = self.session.system_identifier()?;
         let claims = claiming::claims(self.settings, &cluster, None);
         let client = &mut self.client;
-        let mut recorded: Vec<_> = records.read(client)?.iter().map(Wanted::of_record).collect();
+        let mut recorded: Vec<_> =
+            records.read(client)?.iter().flat_map(Wanted::of_record).collect();
         let others = claims.refusals(client, &recorded)?;
         recorded.retain(|wanted| others.iter().all(|other| other.wanted != *wanted));
-        let own = claims.own(client)?.into_iter().map(|found| found.keyspace);
-        Ok(recorded.into_iter().map(|wanted| wanted.keyspace).chain(own).collect())
+        let own = claims.own(client)?;
+        let known: Vec<_> = recorded.iter().map(|wanted| wanted.keyspace.clone()).collect();
+        let claimed = own.into_iter().filter(|found| !known.contains(&found.keyspace));
+        let claimed: Vec<_> = claimed.map(|found| records.keys_of_claim(&found.keyspace)).collect();
+        let mut keyspaces: Vec<_> = recorded.into_iter().map(|wanted| wanted.keys).collect();
+        keyspaces.extend(claimed);
+        keyspaces.sort_by(|one, other| one.prefix().cmp(other.prefix()));
+        keyspaces.dedup();
+        Ok(keyspaces)
+    }
+
+    /// Deletes the keys that can be in a keyspace, or counts them.
+    fn delete_keys(&mut self, keyspace: &Keyspace) -> Result<i64> {
+        if keyspace.is_whole() {
+            return self.delete_below(keyspace.prefix());
+        }
+        // The position is compared beside them.
+        let most = self.settings.etcd.max_txn_ops.saturating_sub(1).max(1);
+        let (mut next, end) = (keyspace.prefix().to_vec(), prefix_end(keyspace.prefix()));
+        let mut count = 0;
+        loop {
+            let page = self.client.pages(&next, &end, true).next_page()?;
+            let Some(last) = page.as_ref().and_then(|page| page.last()) else { return Ok(count) };
+            next = [&last.key[..], b"\0"].concat();
+            let own = page.iter().flatten().filter(|found| keyspace.gives(&found.key));
+            let own: Vec<_> = own.map(|found| &found.key[..]).collect();
+            for keys in own.chunks(most) {
+                count += match self.dry_run {
+                    true => i64::try_from(keys.len()).unwrap_or(i64::MAX),
+                    false => self.delete(|txn| keys.iter().for_each(|key| txn.delete(key)))?,
+                };
+            }
+        }
     }
 
     /// Drops the publication if the position says that pg2etcd made it.

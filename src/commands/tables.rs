@@ -4,7 +4,7 @@ use super::output::note;
 use crate::config::Settings;
 use crate::error::{Error, Result, Unmet};
 use crate::etcd::Client;
-use crate::mapping::{CopiedTable, PublishedTables, name_in_keys};
+use crate::mapping::{CopiedTable, Keyspace, PublishedTables, name_in_keys};
 use crate::nearest;
 use crate::postgres::Session;
 use crate::state::checkpoint::Checkpoint;
@@ -49,21 +49,25 @@ impl Tables {
             let problem = format!("publication {} does not exist", sync.publication);
             return Err(Unmet::new(problem, "correct sync.publication, or start the daemon").into());
         }
-        let mut former = Records::new(&etcd.state_path, &etcd.path).read(client)?;
-        let mut tables = PublishedTables::read(session, &sync.publication, &etcd.path)?;
+        let records = Records::new(&etcd.state_path, settings.shapes());
+        let mut former = records.read(client)?;
+        let mut tables = PublishedTables::read(session, &sync.publication, &settings.shapes())?;
         if let Some((checkpoint, _)) =
             Checkpoint::read(client, &layout::checkpoint(&etcd.state_path))?
         {
             let claims = claiming::claims(settings, &checkpoint.system_identifier, None);
-            let mut wanted: Vec<_> = tables.copied.iter().map(Wanted::of).collect();
+            let mut wanted: Vec<_> = tables.copied.iter().flat_map(Wanted::of).collect();
             for wanted in &mut wanted {
+                let names = |keys: &Keyspace| keys.prefix() == wanted.keyspace;
                 wanted.recorded =
-                    former.values().any(|record| record.keyspace.as_bytes() == wanted.keyspace);
+                    former.values().any(|record| record.keyspaces().iter().any(names));
             }
             let refused = claims.refusals(client, &wanted)?.into_iter();
             tables.leave_out(refused.map(|refused| (refused.wanted.keyspace, refused.reason)));
         }
         let PublishedTables { copied, left_out } = tables;
+        // The keys of a table that cannot be copied as the settings say are left as they are.
+        former.retain(|name, _| !records.keeps(name));
         for table in &copied {
             former.remove(&Records::name(&table.published));
         }

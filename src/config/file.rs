@@ -1,5 +1,6 @@
 //! The TOML file: every key in it, with the line where it stands.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::ErrorKind;
 use std::path::Path;
@@ -7,23 +8,38 @@ use std::path::Path;
 use toml::Spanned;
 use toml::de::{DeInteger, DeTable, DeValue};
 
-use super::KEYS;
 use super::field::Written;
 use super::origin::{Given, Origin};
+use super::{KEYS, block};
 use crate::error::{Error, Result};
+use crate::mapping::TableShape;
 use crate::nearest;
+use crate::table_name::TableName;
+
+/// The table of the file that has the tables' blocks.
+const TABLES: &str = "tables";
+
+/// What a file says.
+#[derive(Default)]
+#[cfg_attr(test, derive(Debug))]
+pub(super) struct Contents {
+    /// The values of keys.
+    pub(super) given: Vec<Given>,
+    /// The blocks of tables.
+    pub(super) tables: BTreeMap<TableName, TableShape>,
+}
 
 /// Reads a file that has to be there.
-pub(super) fn read(path: &Path) -> Result<Vec<Given>> {
+pub(super) fn read(path: &Path) -> Result<Contents> {
     let bytes = fs::read(path).map_err(|error| unreadable(path, &error))?;
     parse(path, &bytes)
 }
 
 /// Reads a file that may be absent.
-pub(super) fn read_if_present(path: &Path) -> Result<Vec<Given>> {
+pub(super) fn read_if_present(path: &Path) -> Result<Contents> {
     match fs::read(path) {
         Ok(bytes) => parse(path, &bytes),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(Contents::default()),
         Err(error) => Err(unreadable(path, &error)),
     }
 }
@@ -32,10 +48,9 @@ fn unreadable(path: &Path, error: &std::io::Error) -> Error {
     Error::Setting(format!("cannot read {}: {error}", path.display()))
 }
 
-pub(super) fn parse(path: &Path, bytes: &[u8]) -> Result<Vec<Given>> {
-    let problem = |at: usize, text: &str| {
-        Error::Setting(format!("{}:{}: {text}", path.display(), line_of(bytes, at)))
-    };
+pub(super) fn parse(path: &Path, bytes: &[u8]) -> Result<Contents> {
+    let place = |at: usize| format!("{}:{}", path.display(), line_of(bytes, at));
+    let problem = |at: usize, text: &str| Error::Setting(format!("{}: {text}", place(at)));
     let text =
         std::str::from_utf8(bytes).map_err(|error| problem(error.valid_up_to(), "is not UTF-8"))?;
     // The message alone: the error's Display shows the line, which may have a password in it.
@@ -44,7 +59,14 @@ pub(super) fn parse(path: &Path, bytes: &[u8]) -> Result<Vec<Given>> {
     let mut entries = Vec::new();
     flatten("", table.get_ref(), &mut entries);
     entries.sort_by_key(|entry| entry.at);
-    entries
+    let mut tables = BTreeMap::new();
+    if let Some(at) = entries.iter().position(|entry| entry.name == TABLES)
+        && let DeValue::Table(blocks) = entries[at].value
+    {
+        tables = block::read(blocks, &place).map_err(|(at, text)| problem(at, &text))?;
+        entries.remove(at);
+    }
+    let given = entries
         .into_iter()
         .map(|Entry { name, value, at }| {
             let key = KEYS
@@ -54,7 +76,8 @@ pub(super) fn parse(path: &Path, bytes: &[u8]) -> Result<Vec<Given>> {
             let origin = Origin::File { path: path.to_owned(), line: line_of(bytes, at) };
             Ok(Given { key, value: written(value), origin })
         })
-        .collect()
+        .collect::<Result<_>>()?;
+    Ok(Contents { given, tables })
 }
 
 fn line_of(bytes: &[u8], at: usize) -> usize {
@@ -124,7 +147,7 @@ mod tests {
     fn every_key_has_its_line() {
         let text = b"log_level = \"info\"\n# \xC3\xA4\n[sync]\nwriters = 0x10\ntables = [\n\"a.b\",\n]\nslot = \"s\"\n\
             [database]\nhost = [\"a\"]\n";
-        let given = parse(Path::new("f.toml"), text).unwrap();
+        let given = parse(Path::new("f.toml"), text).unwrap().given;
         let seen: Vec<String> = given
             .iter()
             .map(|given| format!("{} {} {:?}", given.key.name, given.origin, given.value))
@@ -140,7 +163,7 @@ mod tests {
             ]
         );
         let dotted = parse(Path::new("f.toml"), b"sync.dump = false").unwrap();
-        assert_eq!(dotted[0].key.name, "sync.dump");
+        assert_eq!(dotted.given[0].key.name, "sync.dump");
     }
 
     #[test]
@@ -177,7 +200,7 @@ mod tests {
     #[test]
     fn only_a_file_that_may_be_absent_may() {
         let path = Path::new("/nonexistent/pg2etcd.toml");
-        assert!(read_if_present(path).unwrap().is_empty());
+        assert!(read_if_present(path).unwrap().given.is_empty());
         let error = read(path).unwrap_err().to_string();
         assert!(error.starts_with("cannot read /nonexistent/pg2etcd.toml: "), "{error}");
     }

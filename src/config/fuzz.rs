@@ -24,9 +24,11 @@ fn load(input: &[u8]) -> Result<Loaded> {
     let mut loaded = Loaded::with_fixed_defaults()?;
     // Else the system would be asked each time.
     loaded.set(parse_option("database.user=fuzz")?)?;
-    for given in file::parse(Path::new("fuzz.toml"), input)? {
+    let contents = file::parse(Path::new("fuzz.toml"), input)?;
+    for given in contents.given {
         loaded.set(given)?;
     }
+    loaded.settings.tables = contents.tables;
     loaded.compute_defaults()?;
     loaded.check()?;
     Ok(loaded)

@@ -24,9 +24,10 @@ pub fn load(file: Option<&Path>, options: &[String], environment: &Environment) 
         None => file::read_if_present(Path::new(DEFAULT_FILE))?,
     };
     let mut loaded = Loaded::with_fixed_defaults()?;
-    for given in from_file {
+    for given in from_file.given {
         loaded.set(given)?;
     }
+    loaded.settings.tables = from_file.tables;
     for key in KEYS {
         if let Some((variable, text)) = environment.value_of(key.name, key.environment)? {
             let value = Written::Untyped(text);
@@ -130,6 +131,7 @@ impl Loaded {
             let problem = "needs etcd.password_file or etcd.password";
             return Err(self.problem("etcd.username", problem));
         }
+        self.settings.shapes().check(&etcd.state_path).map_err(Error::Setting)?;
         self.check_secrets()
     }
 
@@ -183,8 +185,9 @@ mod tests {
 
     #[test]
     fn defaults_follow_from_each_other() {
-        let Settings { log_level, database, etcd, sync, status } =
+        let Settings { log_level, database, etcd, sync, status, tables } =
             loaded(&[], &["sync.slot=s1"]).unwrap().settings;
+        assert!(tables.is_empty());
         assert_eq!(log_level, "info");
         assert_eq!(database.hosts(), [HostPort { host: "localhost".into(), port: 5432 }]);
         assert_eq!((&*database.user, &*database.name), ("alice", "alice"));

@@ -1,6 +1,7 @@
 //! The settings: one table of keys, and a typed value of each from `-o`, the environment, the file
 //! or its default, in this order.
 
+pub(crate) mod block;
 mod changes;
 mod environment;
 mod field;
@@ -13,7 +14,9 @@ mod origin;
 mod secrets;
 mod text;
 mod units;
+mod written;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -25,6 +28,7 @@ pub use load::{DEFAULT_FILE, Loaded, load};
 pub use origin::Origin;
 pub(crate) use units::{parse_duration, print_duration};
 
+use crate::mapping::{Shapes, TableShape};
 use crate::postgres::{HostPort, SslMode, TlsOptions};
 use crate::secret::{Password, Secret};
 use crate::table_name::TableName;
@@ -47,6 +51,16 @@ pub struct Settings {
     pub sync: SyncSettings,
     /// What tells others how it goes.
     pub status: StatusSettings,
+    /// What the rows of tables become.
+    pub tables: BTreeMap<TableName, TableShape>,
+}
+
+impl Settings {
+    /// What the rows of all tables become.
+    #[must_use]
+    pub fn shapes(&self) -> Shapes {
+        Shapes::new(&self.etcd.path, self.tables.clone())
+    }
 }
 
 /// The database that is copied.

@@ -73,6 +73,8 @@ impl Batch {
             }
             // Whoever adds a change has filled its holes.
             Change::Put { body: Body::Holed(_), .. } => Fit::TooLarge { bytes: usize::MAX },
+            // And has found the keys.
+            Change::Empty { .. } => Fit::TooLarge { bytes: usize::MAX },
             Change::Delete { key } => self.delete(key, limits),
             Change::Truncate { prefix } => self.truncate(prefix, limits),
         }

@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use crate::document::{Body, Hole};
 use crate::lsn::Lsn;
+use crate::mapping::Keyspace;
 use crate::position::Commit;
 
 /// What becomes of one key, or of all keys of a table.
@@ -23,10 +24,15 @@ pub enum Change<'a> {
         /// Its key in etcd.
         key: &'a [u8],
     },
-    /// Every row of the table is gone.
+    /// Every row of the table is gone, and every key that begins as its keys do.
     Truncate {
         /// What the keys of the table begin with.
         prefix: &'a [u8],
+    },
+    /// Every row of the table is gone, whose keys stand among those of others.
+    Empty {
+        /// What its keys are.
+        keyspace: &'a Keyspace,
     },
 }
 
@@ -74,6 +80,9 @@ enum Packed {
     },
     Truncate {
         prefix: Range<usize>,
+    },
+    Empty {
+        keyspace: Box<Keyspace>,
     },
     End {
         end_lsn: Lsn,
@@ -155,13 +164,21 @@ impl Chunk {
         self.events.push(Packed::Truncate { prefix });
     }
 
+    /// Adds the end of all rows that have keys in a keyspace.
+    pub fn empty(&mut self, keyspace: &Keyspace) {
+        match keyspace.is_whole() {
+            true => self.truncate(keyspace.prefix()),
+            false => self.events.push(Packed::Empty { keyspace: Box::new(keyspace.clone()) }),
+        }
+    }
+
     fn write(&mut self, writer: impl FnOnce(&mut Vec<u8>)) -> Range<usize> {
         let start = self.bytes.len();
         writer(&mut self.bytes);
         start..self.bytes.len()
     }
 
-    fn unpack(&self, packed: &Packed) -> Event<'_> {
+    fn unpack<'c>(&'c self, packed: &'c Packed) -> Event<'c> {
         let bytes = |range: &Range<usize>| &self.bytes[range.clone()];
         match packed {
             Packed::Begin(commit) => Event::Begin(*commit),
@@ -174,6 +191,7 @@ impl Chunk {
             Packed::Truncate { prefix } => {
                 Event::Change(Change::Truncate { prefix: bytes(prefix) })
             }
+            Packed::Empty { keyspace } => Event::Change(Change::Empty { keyspace }),
             Packed::End { end_lsn } => Event::End { end_lsn: *end_lsn },
             Packed::Keepalive { wal_end, reply_requested } => {
                 Event::Keepalive { wal_end: *wal_end, reply_requested: *reply_requested }

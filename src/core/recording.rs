@@ -18,7 +18,8 @@ use crate::lsn::Lsn;
 /// The keys of one table that the stream has changed.
 #[derive(Debug)]
 pub(super) struct Recording {
-    prefix: Vec<u8>,
+    /// What they begin with.
+    prefixes: Vec<Vec<u8>>,
     /// Where the last transaction that changed a key committed, by a hash of the key.
     changed: HashMap<u64, Lsn>,
     hasher: RandomState,
@@ -43,11 +44,11 @@ pub struct Overruled {
 
 impl Recording {
     /// Notes of a table with these keys. Its snapshot is yet to be taken.
-    pub(super) fn new(prefix: Vec<u8>) -> Self {
+    pub(super) fn new(prefixes: Vec<Vec<u8>>) -> Self {
         let (changed, hasher) = (HashMap::new(), RandomState::new());
         let (truncated, doubtful, snapshot) = (Lsn(0), Lsn(0), Lsn(1));
         Self {
-            prefix,
+            prefixes,
             changed,
             hasher,
             truncated,
@@ -64,7 +65,7 @@ impl Recording {
 
     /// Whether the key is one of the table's.
     pub(super) fn covers(&self, key: &[u8]) -> bool {
-        key.starts_with(&self.prefix)
+        self.prefixes.iter().any(|prefix| key.starts_with(prefix))
     }
 
     /// Takes note of a change in the stream, as it came, in a transaction that committed at `lsn`. One with
@@ -81,8 +82,8 @@ impl Recording {
                 }
             }
             Change::Delete { key } => self.note_key(key, lsn),
-            Change::Truncate { prefix } if self.prefix == prefix => self.truncated = lsn,
-            Change::Truncate { .. } => {}
+            Change::Truncate { prefix } => self.note_emptied(prefix, lsn),
+            Change::Empty { keyspace } => self.note_emptied(keyspace.prefix(), lsn),
         }
     }
 
@@ -96,11 +97,11 @@ impl Recording {
         let (key, count) = match change {
             Change::Put { key, .. } => (key, &mut self.overruled.puts),
             Change::Delete { key } => (key, &mut self.overruled.deletes),
-            Change::Truncate { .. } => return false,
+            Change::Truncate { .. } | Change::Empty { .. } => return false,
         };
         let changed = self.changed.get(&self.hasher.hash_one(key));
         let since = self.truncated.max(changed.copied().unwrap_or_default());
-        let covers = key.starts_with(&self.prefix);
+        let covers = self.prefixes.iter().any(|prefix| key.starts_with(prefix));
         let overrules = covers && since >= self.snapshot && !is(Mutation::RepairOverrules);
         *count += u64::from(overrules);
         overrules
@@ -115,6 +116,12 @@ impl Recording {
     /// row, that was then taken from a document that was not compared yet.
     pub(super) fn again(&self) -> bool {
         self.doubtful >= self.snapshot
+    }
+
+    fn note_emptied(&mut self, prefix: &[u8], lsn: Lsn) {
+        if self.prefixes.iter().any(|own| own == prefix) {
+            self.truncated = lsn;
+        }
     }
 
     fn note_key(&mut self, key: &[u8], lsn: Lsn) {

@@ -84,7 +84,14 @@ impl View {
             }
             Change::Delete { key } => self.cache.outdate(key),
             Change::Truncate { prefix } => self.cache.forget_below(prefix),
+            // Its keys are deleted one by one.
+            Change::Empty { .. } => {}
         }
+    }
+
+    /// The batches that were posted and that etcd may not have yet.
+    pub(super) fn in_flight(&self) -> impl Iterator<Item = &Batch> {
+        self.in_flight.iter().map(|(_, batch)| batch)
     }
 
     /// Takes note of a batch that was posted.

@@ -1,6 +1,9 @@
 //! Holes: the columns of a document that an update left as they were.
 
 use std::fmt;
+use std::sync::Arc;
+
+use crate::mapping::Step;
 
 /// A document, or what is known of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -11,7 +14,8 @@ pub enum Body<'a> {
     Holed(Holed<'a>),
 }
 
-/// A document with holes. In `{"id":1,"body":,"n":2}` a hole is behind the name `"body"`.
+/// A document with holes. In `{"id":1,"body":,"n":2}` a hole is behind the name `"body"`. A hole can
+/// be all there is, where the document is as it was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Holed<'a> {
     bytes: &'a [u8],
@@ -19,11 +23,11 @@ pub struct Holed<'a> {
 }
 
 /// The place of a value that is missing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hole {
-    /// Where in the document the member's name begins, in bytes from the document's own begin.
-    name: usize,
-    /// Where the value belongs, one byte behind the colon's begin.
+    /// The way to it from the document's begin.
+    way: Arc<[Step]>,
+    /// Where the value belongs, in bytes from the document's own begin.
     value: usize,
 }
 
@@ -43,9 +47,7 @@ impl Holed<'_> {
     pub fn fill(&self, stored: &[u8], out: &mut Vec<u8>) -> Result<(), MissingColumn> {
         let mut written = 0;
         for hole in self.holes {
-            let name = self.bytes.get(hole.name..hole.value.saturating_sub(1)).unwrap_or_default();
-            let value = member(stored, name)
-                .ok_or_else(|| MissingColumn(String::from_utf8_lossy(name).into_owned()))?;
+            let value = at(stored, &hole.way).ok_or_else(|| MissingColumn::at(&hole.way))?;
             out.extend_from_slice(&self.bytes[written..hole.value]);
             out.extend_from_slice(value);
             written = hole.value;
@@ -59,6 +61,16 @@ impl Holed<'_> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MissingColumn(pub String);
 
+impl MissingColumn {
+    fn at(way: &[Step]) -> Self {
+        let name = way.iter().rev().find_map(|step| match step {
+            Step::Member(name) => Some(String::from_utf8_lossy(name).into_owned()),
+            Step::Element(_) => None,
+        });
+        Self(name.unwrap_or_default())
+    }
+}
+
 impl fmt::Display for MissingColumn {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "the stored document has no column {}", self.0)
@@ -67,13 +79,17 @@ impl fmt::Display for MissingColumn {
 
 impl std::error::Error for MissingColumn {}
 
-/// Writes a member's name, which is JSON with its quotes, and a hole in the place of its value; `start` is
-/// where the document begins in `out`.
-pub(super) fn write_hole(out: &mut Vec<u8>, holes: &mut Vec<Hole>, start: usize, name: &[u8]) {
-    let at = out.len() - start;
-    out.extend_from_slice(name);
-    out.push(b':');
-    holes.push(Hole { name: at, value: out.len() - start });
+/// Leaves a hole, to which this way leads; `start` is where the document begins in `out`.
+pub(super) fn write_hole(out: &[u8], holes: &mut Vec<Hole>, start: usize, way: &Arc<[Step]>) {
+    holes.push(Hole { way: Arc::clone(way), value: out.len() - start });
+}
+
+/// The value to which a way leads, as it stands in the document.
+fn at<'a>(document: &'a [u8], way: &[Step]) -> Option<&'a [u8]> {
+    way.iter().try_fold(document, |value, step| match step {
+        Step::Member(name) => member(value, name),
+        Step::Element(place) => element(value, *place),
+    })
 }
 
 /// The value of the member of this name, as it stands in the document.
@@ -91,7 +107,16 @@ fn member<'a>(document: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
     }
 }
 
-/// The length of the value at the start of `text`, up to the `:`, `,` or `}` behind it.
+/// The element at this place, from 0 on, as it stands in the array.
+fn element(array: &[u8], place: usize) -> Option<&[u8]> {
+    let mut rest = array.strip_prefix(b"[")?;
+    for _ in 0..place {
+        rest = rest[value_length(rest)?..].strip_prefix(b",")?;
+    }
+    rest.get(..value_length(rest)?)
+}
+
+/// The length of the value at the start of `text`, up to the `:`, `,`, `}` or `]` behind it.
 fn value_length(text: &[u8]) -> Option<usize> {
     let mut depth = 0_usize;
     let mut at = 0;
@@ -99,7 +124,7 @@ fn value_length(text: &[u8]) -> Option<usize> {
         match *text.get(at)? {
             b'"' => at += string_length(&text[at..])? - 1,
             b'{' | b'[' => depth += 1,
-            b':' | b',' | b'}' if depth == 0 => return Some(at),
+            b':' | b',' | b'}' | b']' if depth == 0 => return Some(at),
             b'}' | b']' => depth = depth.checked_sub(1)?,
             _ => {}
         }
@@ -132,7 +157,10 @@ mod tests {
             if position % 2 == 0 {
                 bytes.extend_from_slice(part.as_bytes());
             } else {
-                write_hole(&mut bytes, &mut holes, 0, part.as_bytes());
+                bytes.extend_from_slice(part.as_bytes());
+                bytes.push(b':');
+                let way = [Step::Member(part.as_bytes().to_vec())].into();
+                write_hole(&bytes, &mut holes, 0, &way);
             }
         }
         let mut out = Vec::new();
@@ -158,6 +186,24 @@ mod tests {
     }
 
     #[test]
+    fn ways_lead_into_objects_and_arrays() {
+        let stored = br#"{"a":{"b":[1,{"c":"x]"},[]]},"d":2}"#;
+        let member = |name: &str| Step::Member(format!("\"{name}\"").into_bytes());
+        for (way, expected) in [
+            (vec![], Some(&stored[..])),
+            (vec![member("d")], Some(b"2")),
+            (vec![member("a"), member("b"), Step::Element(0)], Some(b"1")),
+            (vec![member("a"), member("b"), Step::Element(1), member("c")], Some(br#""x]""#)),
+            (vec![member("a"), member("b"), Step::Element(2)], Some(b"[]")),
+            (vec![member("a"), member("b"), Step::Element(3)], None),
+            (vec![Step::Element(0)], None),
+            (vec![member("d"), member("e")], None),
+        ] {
+            assert_eq!(at(stored, &way), expected, "{way:?}");
+        }
+    }
+
+    #[test]
     fn a_column_that_is_not_there_is_named() {
         let missing = MissingColumn("\"b\"".to_owned());
         for stored in ["", "{}", r#"{"a":1}"#, r#"{"a":{"b":1}}"#, r#"{"b"}"#, r#"{"b":"#, "]"] {
@@ -171,9 +217,11 @@ mod tests {
             name in prop::collection::vec(any::<u8>(), 0..8),
             stored in prop::collection::vec(any::<u8>(), 0..64),
         ) {
-            let (mut bytes, mut holes) = (Vec::new(), Vec::new());
-            write_hole(&mut bytes, &mut holes, 0, &name);
-            let holed = Holed { bytes: &bytes, holes: &holes };
+            let mut holes = Vec::new();
+            for way in [vec![Step::Member(name.clone())], vec![Step::Element(1), Step::Member(name)]] {
+                write_hole(b"", &mut holes, 0, &way.into());
+            }
+            let holed = Holed { bytes: b"", holes: &holes };
             let _ = holed.fill(&stored, &mut Vec::new());
         }
 

@@ -12,5 +12,7 @@ mod value;
 
 pub use casts::Casts;
 pub use hole::{Body, Hole, Holed, MissingColumn};
-pub use row::{RowKey, want_casts, write_document};
+pub use row::{
+    KeyOf, Presence, Row, RowKey, left_out, want_casts, write_document, write_unchanged,
+};
 pub use value::write_value;

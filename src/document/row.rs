@@ -4,79 +4,310 @@ use super::casts::Casts;
 use super::hole::{Hole, write_hole};
 use super::value::write_value;
 use crate::cell::Cell;
-use crate::mapping::{Plan, write_key_column};
+use crate::json_text::{write_escaped, write_string};
+use crate::mapping::{Content, Member, Output, Plan, TextPart, Value};
 
-/// The key of a row of which all columns of the key are known.
+/// A row, or what is known of it.
 #[derive(Clone, Copy, Debug)]
-pub struct RowKey<'r> {
-    plan: &'r Plan,
-    cells: &'r [Cell<'r>],
-    old: Option<&'r [Cell<'r>]>,
+pub struct Row<'r> {
+    /// Its cells.
+    pub cells: &'r [Cell<'r>],
+    /// The same where the server has cast some: as they were before, for keys and texts.
+    pub texts: &'r [Cell<'r>],
+    /// The row as it was before, where the cells that an update left out are.
+    pub old: Option<&'r [Cell<'r>]>,
+    /// Whether every NULL in it is one. In the old tuple of an update or a delete the columns that are
+    /// not the identity's are NULL too.
+    pub whole: bool,
 }
 
-impl<'r> RowKey<'r> {
-    /// The key of the row of these cells; a column that an update left out is in `old`. `None`
-    /// where a column of the key is NULL, or neither here nor there: the row is not known then. The
-    /// old tuple of a partition, for example, can lack columns of the root's key.
+/// Which key a row has under one of its table's templates.
+#[derive(Clone, Copy, Debug)]
+pub enum KeyOf<'r> {
+    /// This one.
+    Known(RowKey<'r>),
+    /// None: a column of the template is NULL or empty, or a label of a name is.
+    None,
+    /// That is not known. The old tuple of a partition, for example, can lack columns of the root's
+    /// key.
+    Unknown,
+}
+
+/// The key of a row of which all columns in the template are known.
+#[derive(Clone, Copy, Debug)]
+pub struct RowKey<'r> {
+    output: &'r Output,
+    row: Row<'r>,
+}
+
+/// What is under a key of a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Presence {
+    /// A document, or all of one but its holes.
+    There,
+    /// Nothing: a column in its text is NULL.
+    Absent,
+    /// What was there before, if the row is as it was; that is not known. The text has several parts,
+    /// and one of them was not sent.
+    Open,
+}
+
+impl<'r> Row<'r> {
+    /// A row with nothing cast; where an update left a column out, it is in `old`.
     #[must_use]
-    pub fn new(plan: &'r Plan, cells: &'r [Cell<'r>], old: Option<&'r [Cell<'r>]>) -> Option<Self> {
-        let known = |&column: &usize| matches!(cell(cells, old, column), Cell::Text(_));
-        plan.key().iter().all(known).then_some(Self { plan, cells, old })
+    pub fn new(cells: &'r [Cell<'r>], old: Option<&'r [Cell<'r>]>) -> Self {
+        Self { cells, texts: cells, old, whole: true }
     }
 
-    /// Writes the key.
-    pub fn write(&self, out: &mut Vec<u8>) {
-        out.extend_from_slice(self.plan.keyspace());
-        for (position, &column) in self.plan.key().iter().enumerate() {
-            if position > 0 {
-                out.push(b'/');
+    /// The key that the row has under an output's template.
+    #[must_use]
+    pub fn key(self, output: &'r Output) -> KeyOf<'r> {
+        let mut is_null = false;
+        for column in &output.placeholders {
+            match self.text(*column) {
+                Cell::Text(_) => {}
+                Cell::Null if self.whole && !output.key.contains(column) => is_null = true,
+                Cell::Null | Cell::UnchangedToast => return KeyOf::Unknown,
             }
-            if let Cell::Text(text) = cell(self.cells, self.old, column) {
-                write_key_column(out, text);
+        }
+        let key = RowKey { output, row: self };
+        match !is_null && output.template.takes(key.texts()) {
+            true => KeyOf::Known(key),
+            false => KeyOf::None,
+        }
+    }
+
+    /// What is under its key.
+    #[must_use]
+    pub fn presence(&self, output: &Output) -> Presence {
+        match &output.value {
+            _ if output.certain => Presence::There,
+            Value::Text(parts) => match (self.text_of(parts), parts.len()) {
+                (Text::Null, _) => Presence::Absent,
+                (Text::Open, 2..) => Presence::Open,
+                (Text::Open | Text::There, _) => Presence::There,
+            },
+            Value::Object(members, _) => {
+                let mut open = false;
+                for member in members {
+                    member.content.each_text(&mut |parts| {
+                        open |= self.text_of(parts) == Text::Open;
+                    });
+                }
+                if open { Presence::Open } else { Presence::There }
             }
         }
     }
+
+    fn text_of(&self, parts: &[TextPart<usize>]) -> Text {
+        let mut text = Text::There;
+        for part in parts {
+            let TextPart::Column(column) = part else { continue };
+            match self.text(*column) {
+                Cell::Null => return Text::Null,
+                Cell::UnchangedToast => text = Text::Open,
+                Cell::Text(_) => {}
+            }
+        }
+        text
+    }
+
+    fn cell(&self, column: usize) -> Cell<'r> {
+        cell(self.cells, self.old, column)
+    }
+
+    fn text(&self, column: usize) -> Cell<'r> {
+        cell(self.texts, self.old, column)
+    }
 }
 
-/// Writes the document of a row: the JSON object that `row_to_json` prints, with a hole for each
-/// value that is neither in the row nor in `old`, the whole row as it was.
+/// What is known of a text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Text {
+    There,
+    /// A column in it is NULL.
+    Null,
+    /// A column in it was not sent.
+    Open,
+}
+
+impl<'r> RowKey<'r> {
+    /// Writes the key.
+    pub fn write(&self, out: &mut Vec<u8>) {
+        self.output.template.write(out, self.texts());
+    }
+
+    /// Whether both are one key.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        let (mut one, mut two) = (Vec::new(), Vec::new());
+        self.write(&mut one);
+        other.write(&mut two);
+        one == two
+    }
+
+    fn texts(&self) -> impl Iterator<Item = &'r [u8]> {
+        let row = self.row;
+        self.output.placeholders.iter().map(move |&column| match row.text(column) {
+            Cell::Text(text) => text,
+            Cell::Null | Cell::UnchangedToast => &[],
+        })
+    }
+}
+
+/// Writes what is under a key of a row, with a hole for each value that is not known. What is written
+/// makes sense unless the row's [`Presence`] says that there is nothing.
 pub fn write_document(
     plan: &Plan,
-    cells: &[Cell<'_>],
-    old: Option<&[Cell<'_>]>,
+    value: &Value,
+    row: &Row<'_>,
     casts: &mut Casts,
     out: &mut Vec<u8>,
     holes: &mut Vec<Hole>,
 ) {
     let start = out.len();
-    out.push(b'{');
-    for (position, member) in plan.members().iter().enumerate() {
-        if position > 0 {
-            out.push(b',');
-        }
-        match cell(cells, old, position) {
-            Cell::UnchangedToast => write_hole(out, holes, start, &member.json_name),
-            Cell::Null => {
-                out.extend_from_slice(&member.json_name);
-                out.extend_from_slice(b":null");
+    match value {
+        Value::Text(parts) if row.text_of(parts) == Text::Open => write_unchanged(out, holes),
+        Value::Text(parts) => {
+            for part in parts {
+                match part {
+                    TextPart::Literal(literal) => out.extend_from_slice(literal.as_bytes()),
+                    TextPart::Column(column) => {
+                        if let Cell::Text(text) = row.text(*column) {
+                            out.extend_from_slice(text);
+                        }
+                    }
+                }
             }
-            Cell::Text(text) => {
-                out.extend_from_slice(&member.json_name);
-                out.push(b':');
-                write_value(out, &member.kind, text, casts);
+        }
+        Value::Object(members, omit_nulls) => {
+            let mut writer =
+                Writer { plan, row, omit_nulls: *omit_nulls, start, casts, out, holes };
+            writer.object(members);
+        }
+    }
+}
+
+/// Says that a row has no key under an output's template, and which row it is.
+#[must_use]
+pub fn left_out(table: &str, plan: &Plan, output: &Output, row: &Row<'_>) -> String {
+    let values: Vec<_> = plan
+        .key()
+        .iter()
+        .map(|&column| match row.text(column) {
+            Cell::Text(text) => String::from_utf8_lossy(text).into_owned(),
+            Cell::Null | Cell::UnchangedToast => "NULL".to_owned(),
+        })
+        .collect();
+    let names: Vec<_> = plan.key_names().collect();
+    format!(
+        "Leaving the row ({})=({}) of table {table} out: a column of its key {} is NULL or empty, or \
+         a label in it is",
+        names.join(", "),
+        values.join(", "),
+        output.template.text()
+    )
+}
+
+/// Writes that the document is as it was: one hole.
+pub fn write_unchanged(out: &[u8], holes: &mut Vec<Hole>) {
+    let start = out.len();
+    write_hole(out, holes, start, &[].into());
+}
+
+/// Writes an object.
+struct Writer<'w> {
+    plan: &'w Plan,
+    row: &'w Row<'w>,
+    omit_nulls: bool,
+    /// Where the document begins.
+    start: usize,
+    casts: &'w mut Casts,
+    out: &'w mut Vec<u8>,
+    holes: &'w mut Vec<Hole>,
+}
+
+impl Writer<'_> {
+    fn object(&mut self, members: &[Member]) {
+        self.out.push(b'{');
+        let mut first = true;
+        for member in members {
+            if self.omit_nulls && self.is_null(&member.content) {
+                continue;
+            }
+            if !first {
+                self.out.push(b',');
+            }
+            first = false;
+            self.out.extend_from_slice(&member.json_name);
+            self.out.push(b':');
+            self.content(&member.content);
+        }
+        self.out.push(b'}');
+    }
+
+    fn content(&mut self, content: &Content) {
+        match content {
+            Content::Column(column, way) => match self.row.cell(*column) {
+                Cell::UnchangedToast => write_hole(self.out, self.holes, self.start, way),
+                Cell::Null => self.out.extend_from_slice(b"null"),
+                Cell::Text(text) => {
+                    write_value(self.out, &self.plan.columns()[*column].kind, text, self.casts);
+                }
+            },
+            Content::Text(parts) => self.text(parts),
+            Content::Constant(json) => self.out.extend_from_slice(json),
+            Content::Object(members) => self.object(members),
+            Content::Array(elements) => {
+                self.out.push(b'[');
+                for (position, element) in elements.iter().enumerate() {
+                    if position > 0 {
+                        self.out.push(b',');
+                    }
+                    self.content(element);
+                }
+                self.out.push(b']');
             }
         }
     }
-    out.push(b'}');
+
+    fn text(&mut self, parts: &[TextPart<usize>]) {
+        if self.row.text_of(parts) != Text::There {
+            return self.out.extend_from_slice(b"null");
+        }
+        self.out.push(b'"');
+        for part in parts {
+            match part {
+                TextPart::Literal(literal) => write_escaped(self.out, literal.as_bytes()),
+                TextPart::Column(column) => {
+                    let Cell::Text(text) = self.row.text(*column) else { continue };
+                    // It takes care of bytes that are no UTF-8, and brings quotes of its own.
+                    let start = self.out.len();
+                    write_string(self.out, text);
+                    self.out.remove(start);
+                    self.out.pop();
+                }
+            }
+        }
+        self.out.push(b'"');
+    }
+
+    fn is_null(&self, content: &Content) -> bool {
+        match content {
+            Content::Column(column, _) => self.row.cell(*column) == Cell::Null,
+            Content::Text(parts) => self.row.text_of(parts) == Text::Null,
+            Content::Constant(_) | Content::Object(_) | Content::Array(_) => false,
+        }
+    }
 }
 
 /// Has `casts` take note of the values of a row that the server has to cast and that are not known.
-pub fn want_casts(plan: &Plan, cells: &[Cell<'_>], old: Option<&[Cell<'_>]>, casts: &mut Casts) {
+pub fn want_casts(plan: &Plan, row: &Row<'_>, casts: &mut Casts) {
     let mut nowhere = Vec::new();
     for column in plan.casts() {
-        if let Cell::Text(text) = cell(cells, old, column) {
+        if let Cell::Text(text) = row.cell(column) {
             nowhere.clear();
-            write_value(&mut nowhere, &plan.members()[column].kind, text, casts);
+            write_value(&mut nowhere, &plan.columns()[column].kind, text, casts);
         }
     }
 }
@@ -92,77 +323,4 @@ fn cell<'a>(cells: &[Cell<'a>], old: Option<&[Cell<'a>]>, column: usize) -> Cell
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::kind::Kind;
-    use crate::postgres::TableColumn;
-    use crate::table_name::TableName;
-
-    fn plan(key: &[&str]) -> Plan {
-        let cast = Kind::Array { element: Box::new(Kind::Cast { type_oid: 7 }), delimiter: b',' };
-        let columns = [("a", Kind::Number), ("b \"q\"", cast), ("c", Kind::Boolean)]
-            .map(|(name, kind)| TableColumn { name: name.to_owned(), type_oid: 0, kind });
-        let name = TableName { schema: "public".to_owned(), name: "t".to_owned() };
-        let key: Vec<String> = key.iter().map(|&name| name.to_owned()).collect();
-        Plan::new("p", &name, &columns, Some(&key)).expect("the key's columns are there")
-    }
-
-    fn key(plan: &Plan, cells: &[Cell<'_>], old: Option<&[Cell<'_>]>) -> Option<String> {
-        let mut out = Vec::new();
-        RowKey::new(plan, cells, old)?.write(&mut out);
-        Some(String::from_utf8_lossy(&out).into_owned())
-    }
-
-    fn document(plan: &Plan, cells: &[Cell<'_>], casts: &mut Casts) -> String {
-        let mut out = Vec::new();
-        write_document(plan, cells, None, casts, &mut out, &mut Vec::new());
-        String::from_utf8_lossy(&out).into_owned()
-    }
-
-    #[test]
-    fn keys_follow_the_key_order_and_are_known_or_not() {
-        let plan = plan(&["c", "a"]);
-        let (a, t, left_out) = (Cell::Text(b"1"), Cell::Text(b"t"), Cell::UnchangedToast);
-        let old = [Cell::Text(b"7"), Cell::Null, Cell::Text(b"f")];
-        let without = [Cell::Null; 3];
-        for (cells, old, expected) in [
-            ([a, Cell::Null, t], None, Some("/p/t/t/1")),
-            ([left_out, Cell::Null, t], Some(&old[..]), Some("/p/t/t/7")),
-            ([left_out, Cell::Null, t], Some(&without[..]), None),
-            ([left_out, Cell::Null, t], None, None),
-            ([Cell::Null, Cell::Null, t], None, None),
-        ] {
-            assert_eq!(key(&plan, &cells, old).as_deref(), expected, "{cells:?} {old:?}");
-        }
-        assert_eq!(key(&plan, &[a], None), None);
-    }
-
-    #[test]
-    fn unchanged_values_come_from_the_old_row() {
-        let plan = plan(&["a"]);
-        let new = [Cell::Text(b"1"), Cell::UnchangedToast, Cell::UnchangedToast];
-        let old = [Cell::Text(b"7"), Cell::Text(b"{}"), Cell::Text(b"t")];
-        let (mut out, mut casts) = (Vec::new(), Casts::default());
-        write_document(&plan, &new, Some(&old), &mut casts, &mut out, &mut Vec::new());
-        assert_eq!(String::from_utf8_lossy(&out), r#"{"a":1,"b \"q\"":[],"c":true}"#);
-    }
-
-    #[test]
-    fn values_that_the_server_has_to_cast_are_asked_for_once() {
-        let plan = plan(&["a"]);
-        let cells = [Cell::Text(b"1"), Cell::Text(b"{x,NULL,y,x}"), Cell::Null];
-        let mut casts = Casts::default();
-        want_casts(&plan, &cells, None, &mut casts);
-        assert!(casts.are_wanted());
-        for (type_oid, mut texts) in casts.take_wanted() {
-            texts.sort();
-            assert_eq!((type_oid, &texts[..]), (7, &[b"x".to_vec(), b"y".to_vec()][..]));
-            casts.learn(7, b"x".to_vec(), Some(br#"{"x":1}"#.to_vec()));
-            casts.learn(7, b"y".to_vec(), None);
-        }
-        want_casts(&plan, &cells, None, &mut casts);
-        assert!(!casts.are_wanted());
-        let expected = r#"{"a":1,"b \"q\"":[{"x":1},null,"y",{"x":1}],"c":null}"#;
-        assert_eq!(document(&plan, &cells, &mut casts), expected);
-    }
-}
+mod tests;

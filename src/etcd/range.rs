@@ -110,6 +110,12 @@ impl<'c> Pages<'c> {
         self.revision
     }
 
+    /// Whether keys follow that no page has shown yet.
+    #[must_use]
+    pub fn has_more(&self) -> bool {
+        self.next.is_some()
+    }
+
     /// Asks for a page, and for a smaller one as long as it is more than etcd can send.
     fn read(&mut self, first: &[u8]) -> Result<RangeReply> {
         loop {

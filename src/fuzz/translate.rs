@@ -1,9 +1,12 @@
 //! From pgoutput's messages to keys and documents, as far as it goes without a server.
 
+use std::collections::BTreeMap;
+
 use super::assert_json;
 use crate::core::change::{Change, Chunk, Event};
 use crate::document::{Body, Casts};
 use crate::kind::Kind;
+use crate::mapping::Shapes;
 use crate::postgres::TableFacts;
 use crate::postgres::pgoutput::{Message, decode};
 use crate::translate::{Need, Tables, translate};
@@ -11,7 +14,8 @@ use crate::translate::{Need, Tables, translate};
 /// Messages one after the other, each behind its length in two bytes: what comes out are keys
 /// below their table, and documents that are JSON once their holes are filled.
 pub fn pgoutput(input: &[u8]) {
-    let (mut tables, mut casts) = (Tables::new("fuzz"), Casts::default());
+    let (mut tables, mut casts) =
+        (Tables::new(Shapes::new("fuzz", BTreeMap::new())), Casts::default());
     let mut chunk = Chunk::default();
     let mut rest = input;
     while let Some((length, after)) = rest.split_first_chunk() {

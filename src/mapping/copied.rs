@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::plan::Plan;
+use super::shape::Shapes;
 use crate::error::{Result, Unmet};
 use crate::postgres::{PublishedTable, Session};
 
@@ -25,14 +26,15 @@ pub(crate) struct PublishedTables {
 }
 
 impl PublishedTables {
-    /// Asks the catalog, with the same few statements however many tables there are.
+    /// Asks the catalog, with the same few statements however many tables there are. A table whose keys
+    /// would stand among those that a template of another gives is left out.
     ///
     /// # Errors
     /// As for every query.
-    pub(crate) fn read(session: &mut Session, publication: &str, path: &str) -> Result<Self> {
+    pub(crate) fn read(session: &mut Session, publication: &str, shapes: &Shapes) -> Result<Self> {
         let mut tables = Self::default();
         for published in session.published_tables(publication)? {
-            match Plan::of(path, &published) {
+            match Plan::of(shapes, &published) {
                 Ok(plan) => tables.copied.push(CopiedTable { published, plan }),
                 Err(reason) => tables.left_out.push((published, reason)),
             }
@@ -44,7 +46,8 @@ impl PublishedTables {
     pub(crate) fn leave_out(&mut self, reasons: impl IntoIterator<Item = (Vec<u8>, Unmet)>) {
         let mut reasons: BTreeMap<_, _> = reasons.into_iter().collect();
         for table in std::mem::take(&mut self.copied) {
-            match reasons.remove(table.plan.keyspace()) {
+            let keyspaces = table.plan.keyspaces().iter();
+            match keyspaces.filter_map(|own| reasons.remove(own.prefix())).next() {
                 Some(reason) => self.left_out.push((table.published, reason)),
                 None => self.copied.push(table),
             }

@@ -16,8 +16,7 @@ pub fn name_in_keys(table: &TableName) -> Vec<u8> {
 }
 
 /// What the keys of a table begin with, `/PATH/TABLE/`; `name` is its name as it stands in keys.
-#[must_use]
-pub fn keyspace(path: &str, name: &[u8]) -> Vec<u8> {
+pub(super) fn keyspace(path: &str, name: &[u8]) -> Vec<u8> {
     [b"/", path.as_bytes(), b"/", name, b"/"].concat()
 }
 
@@ -57,12 +56,11 @@ pub fn keyspace_of(encoded: &[u8]) -> Option<Vec<u8>> {
 }
 
 /// Writes one column of a key.
-pub fn write_key_column(out: &mut Vec<u8>, text: &[u8]) {
+pub(super) fn write_key_column(out: &mut Vec<u8>, text: &[u8]) {
     write_encoded(out, text, |byte| matches!(byte, b'%' | b'/'));
 }
 
 /// The text of a column that was written as `encoded`; `None` if nothing is written so.
-#[must_use]
 pub(super) fn decoded_key_column(encoded: &[u8]) -> Option<String> {
     let mut text = Vec::with_capacity(encoded.len());
     let mut rest = encoded;

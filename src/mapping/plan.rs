@@ -1,49 +1,59 @@
 //! The plan of a table.
 
-use super::key::{decoded_key_column, keyspace, name_in_keys};
+use super::keyspace::Keyspace;
+use super::shape::{Shapes, TableShape, ValueShape};
+use super::template::KeyTemplate;
+use super::value::Value;
 use crate::error::Unmet;
-use crate::json_text::json_string;
 use crate::kind::Kind;
-use crate::postgres::{PublishedTable, TableColumn, quoted};
+use crate::nearest;
+use crate::postgres::{PublishedTable, TableColumn, quoted_name};
 use crate::table_name::TableName;
 
 /// What the rows of a table become.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
-    keyspace: Vec<u8>,
-    members: Vec<Member>,
+    pub(super) columns: Vec<TableColumn>,
     key: Vec<usize>,
+    outputs: Vec<Output>,
+    keyspaces: Vec<Keyspace>,
 }
 
-/// What a published column becomes.
+/// A key that each row has, and what is under it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Member {
-    /// The column's name.
-    pub column: String,
-    /// The name as JSON, quotes included.
-    pub json_name: Vec<u8>,
-    /// How the column's values become JSON.
-    pub kind: Kind,
+pub struct Output {
+    /// The key's template.
+    pub template: KeyTemplate,
+    /// The places of the columns in it, in the order of its placeholders.
+    pub placeholders: Vec<usize>,
+    /// Those of the table's key: a row in which one of them is NULL is not known.
+    pub key: Vec<usize>,
+    /// What is under the key.
+    pub value: Value,
+    /// Whether that is there, and can be written, whatever the row is.
+    pub certain: bool,
 }
 
 impl Plan {
-    /// The plan of a published table with its keys below `path`; of one that is left out, why.
+    /// The plan of a published table; of one that is left out, why.
     ///
     /// # Errors
     /// The requirement that the table does not meet.
-    pub fn of(path: &str, table: &PublishedTable) -> Result<Self, Unmet> {
-        Self::new(path, &table.name, &table.columns, table.key.as_deref())
+    pub fn of(shapes: &Shapes, table: &PublishedTable) -> Result<Self, Unmet> {
+        Self::new(shapes, &table.name, &table.columns, table.key.as_deref(), table.full_identity)
     }
 
-    /// The plan of a table of these columns, of which `key` names those of the key, in its order.
+    /// The plan of a table of these columns, of which `key` names those of the key, in its order. Of
+    /// a row that is deleted PostgreSQL sends these, or all of them if the identity is `full`.
     ///
     /// # Errors
     /// As for [`Plan::of`].
     pub fn new(
-        path: &str,
+        shapes: &Shapes,
         name: &TableName,
         columns: &[TableColumn],
         key: Option<&[String]>,
+        full: bool,
     ) -> Result<Self, Unmet> {
         let Some(key) = key else {
             return Err(Unmet::new(
@@ -57,35 +67,100 @@ impl Plan {
         if let Some(name) = names.into_iter().find(|name| name.contains('\u{FFFD}')) {
             return Err(Unmet::new(format!("the name {name} is no UTF-8"), "rename it"));
         }
-        let place = |name: &String| columns.iter().position(|column| column.name == *name);
-        let Some(places) = key.iter().map(place).collect() else {
+        let place = |name: &str| columns.iter().position(|column| column.name == *name);
+        let Some(places) = key.iter().map(|name| place(name)).collect() else {
             return Err(Unmet::new(
                 format!("not all columns of its key ({}) are published", key.join(", ")),
                 "add them to its column list in the publication",
             ));
         };
-        let member = |column: &TableColumn| Member {
-            column: column.name.clone(),
-            json_name: json_string(&column.name),
-            kind: column.kind.clone(),
+        if let Some((other, shape)) = shapes.neighbour(name) {
+            return Err(Unmet::new(
+                format!("its keys would stand among those of table {other} ({})", shape.place),
+                "give one of them another key in the settings",
+            ));
+        }
+        let shape = shapes.of(name);
+        if let Some(shape) = shape {
+            let table = Shaped { name, shape, columns };
+            table.columns_are_there()?;
+            table.keys_are_complete(key, full)?;
+        }
+        let default = TableShape::default();
+        let shape = shape.unwrap_or(&default);
+        let below = KeyTemplate::below(&shapes.own_keyspace(name), key);
+        let wanted: Vec<(&KeyTemplate, &ValueShape)> = match &shape.keys[..] {
+            [] => vec![(&below, &shape.value)],
+            keys => keys.iter().map(|(template, value)| (template, value)).collect(),
         };
+        let output = |(template, value): &(&KeyTemplate, &ValueShape)| {
+            let value = Value::new(value, shape.omit_nulls, columns)?;
+            let placeholders = template.columns().filter_map(place).collect();
+            Ok(Output {
+                template: (*template).clone(),
+                placeholders,
+                key: Vec::clone(&places),
+                certain: value.is_certain(),
+                value,
+            })
+        };
+        let outputs: Result<Vec<_>, String> = wanted.iter().map(output).collect();
+        let outputs = outputs.map_err(|name| {
+            Unmet::new(format!("it has no column {name}"), "correct the block of the table")
+        })?;
         Ok(Self {
-            keyspace: keyspace(path, &name_in_keys(name)),
-            members: columns.iter().map(member).collect(),
+            keyspaces: Keyspace::of_templates(outputs.iter().map(|output| &output.template)),
+            columns: columns.to_vec(),
             key: places,
+            outputs,
         })
     }
 
-    /// What all keys of the table begin with, and no others do.
+    /// The keys that the table owns.
     #[must_use]
-    pub fn keyspace(&self) -> &[u8] {
-        &self.keyspace
+    pub fn keyspaces(&self) -> &[Keyspace] {
+        &self.keyspaces
     }
 
-    /// What the columns become, in their order.
+    /// Whether a key begins as those of the table do.
     #[must_use]
-    pub fn members(&self) -> &[Member] {
-        &self.members
+    pub fn covers(&self, key: &[u8]) -> bool {
+        self.keyspaces.iter().any(|keyspace| key.starts_with(keyspace.prefix()))
+    }
+
+    /// Whether a key can be one of the table's.
+    #[must_use]
+    pub fn gives(&self, key: &[u8]) -> bool {
+        self.keyspaces.iter().any(|keyspace| keyspace.gives(key))
+    }
+
+    /// Whether the table has keys that begin as those of a keyspace do, or the other way round.
+    #[must_use]
+    pub fn meets(&self, keyspace: &Keyspace) -> bool {
+        self.keyspaces.iter().any(|own| {
+            own.prefix().starts_with(keyspace.prefix())
+                || keyspace.prefix().starts_with(own.prefix())
+        })
+    }
+
+    /// The places of the outputs that have their keys in a keyspace.
+    #[must_use]
+    pub fn outputs_in(&self, keyspace: &Keyspace) -> Vec<usize> {
+        let inside =
+            |place: &usize| self.outputs[*place].template.keyspace().starts_with(keyspace.prefix());
+        (0..self.outputs.len()).filter(inside).collect()
+    }
+
+    /// The keys of a row, each with what is under it.
+    #[must_use]
+    pub fn outputs(&self) -> &[Output] {
+        &self.outputs
+    }
+
+    /// The published columns, in their order.
+    #[must_use]
+    pub fn columns(&self) -> &[TableColumn] {
+        &self.columns
     }
 
     /// The places of the key's columns among all, in key order.
@@ -96,18 +171,33 @@ impl Plan {
 
     /// The names of the key's columns, in key order.
     pub fn key_names(&self) -> impl Iterator<Item = &str> {
-        self.key.iter().map(|&column| self.members[column].column.as_str())
+        self.key.iter().map(|&column| self.columns[column].name.as_str())
     }
 
     /// The columns with values that only the server can turn into JSON.
     pub fn casts(&self) -> impl Iterator<Item = usize> {
-        let members = self.members.iter().enumerate();
-        members.filter_map(|(column, member)| member.kind.needs_cast().then_some(column))
+        let columns = self.columns.iter().enumerate();
+        columns.filter_map(|(place, column)| column.kind.needs_cast().then_some(place))
     }
 
-    /// Those of them that are in the key too, where the value's own text stands.
-    pub fn key_casts(&self) -> impl Iterator<Item = usize> {
-        self.casts().filter(|column| self.key.contains(column))
+    /// Those of them whose own text stands in keys or in texts.
+    pub fn text_casts(&self) -> impl Iterator<Item = usize> {
+        let texts = self.outputs.iter().flat_map(|output| {
+            output.placeholders.iter().copied().chain(output.value.text_columns())
+        });
+        let texts: Vec<_> = texts.chain(self.key.iter().copied()).collect();
+        self.casts().filter(move |column| texts.contains(column))
+    }
+
+    /// The columns of texts that cannot be taken apart: an update that does not send one of them has the
+    /// table compared.
+    #[must_use]
+    pub fn mixed_columns(&self) -> Vec<&str> {
+        let mut found: Vec<_> =
+            self.outputs.iter().flat_map(|output| output.value.mixed_columns()).collect();
+        found.sort_unstable();
+        found.dedup();
+        found.into_iter().map(|column| self.columns[column].name.as_str()).collect()
     }
 
     /// The plan for rows that the server sends as [`Plan::sql_columns`] asks for.
@@ -115,118 +205,66 @@ impl Plan {
     pub fn with_casts_made(&self) -> Self {
         let mut plan = self.clone();
         for column in self.casts() {
-            plan.members[column].kind = Kind::Json;
+            plan.columns[column].kind = Kind::Json;
         }
         plan
     }
-
-    /// The columns as SQL, those of [`Plan::casts`] as what the cast gives; and after them those of
-    /// [`Plan::key_casts`] as they are.
-    #[must_use]
-    pub fn sql_columns(&self) -> String {
-        let name = |column: usize| quoted(&self.members[column].column);
-        let mut columns: Vec<_> = (0..self.members.len()).map(name).collect();
-        for column in self.casts() {
-            columns[column] = format!("to_json({})", columns[column]);
-        }
-        columns.extend(self.key_casts().map(name));
-        columns.join(", ")
-    }
-
-    /// What stands behind the keyspace in the key of a row, as SQL.
-    #[must_use]
-    pub fn sql_key(&self) -> String {
-        // `format` is the output function; a cast to text is not, for boolean and char(n).
-        let encoded = self.key_names().map(|name| {
-            let text = format!("format('%s', {})", quoted(name));
-            format!("replace(replace({text}, '%', '%25'), '/', '%2F')")
-        });
-        encoded.collect::<Vec<_>>().join(" || '/' || ")
-    }
-
-    /// The rows with these keys, as an SQL condition that an index can serve; `None` if none of the
-    /// keys can be a row's.
-    #[must_use]
-    pub fn sql_with_keys(&self, keys: &[&[u8]]) -> Option<String> {
-        let tuples: Vec<_> = keys.iter().filter_map(|key| self.key_texts(key)).collect();
-        if tuples.is_empty() {
-            return None;
-        }
-        let columns: Vec<_> = self.key_names().map(quoted).collect();
-        let tuple = |texts: &Vec<String>| {
-            let literals: Vec<_> = texts.iter().map(|text| literal(text)).collect();
-            format!("({})", literals.join(", "))
-        };
-        let tuples: Vec<_> = tuples.iter().map(tuple).collect();
-        Some(format!("({}) IN ({})", columns.join(", "), tuples.join(", ")))
-    }
-
-    /// The same as a condition that compares texts, whatever the columns' types.
-    #[must_use]
-    pub fn sql_with_key_texts(&self, keys: &[&[u8]]) -> String {
-        let texts = keys.iter().filter_map(|key| {
-            let text = str::from_utf8(key.strip_prefix(&self.keyspace[..])?).ok()?;
-            (!text.contains('\0')).then(|| literal(text))
-        });
-        format!("{} IN ({})", self.sql_key(), texts.collect::<Vec<_>>().join(", "))
-    }
-
-    /// The texts of the key's columns in a key; `None` if no row can have it.
-    fn key_texts(&self, key: &[u8]) -> Option<Vec<String>> {
-        let rest = key.strip_prefix(&self.keyspace[..])?;
-        let texts: Option<Vec<_>> =
-            rest.split(|&byte| byte == b'/').map(decoded_key_column).collect();
-        texts.filter(|texts| texts.len() == self.key.len())
-    }
 }
 
-/// A text as SQL, whatever `standard_conforming_strings` is.
-fn literal(text: &str) -> String {
-    let mut sql = String::from("E'");
-    for character in text.chars() {
-        match character {
-            '\'' | '\\' => sql.extend([character; 2]),
-            _ => sql.push(character),
-        }
+/// A table with the shape that the settings say.
+struct Shaped<'s> {
+    name: &'s TableName,
+    shape: &'s TableShape,
+    columns: &'s [TableColumn],
+}
+
+impl Shaped<'_> {
+    fn columns_are_there(&self) -> Result<(), Unmet> {
+        let names = || self.columns.iter().map(|column| column.name.as_str());
+        let missing =
+            self.shape.named.iter().find(|(column, _)| names().all(|name| name != *column));
+        let Some((column, place)) = missing else { return Ok(()) };
+        let hint = nearest::hint(column, names());
+        let problem =
+            format!("{place}: tables.{}: the table has no column {column}{hint}", self.name);
+        Err(Unmet::new(problem, "name a column that is published"))
     }
-    sql + "'"
+
+    /// Each template has to tell the rows apart, and a deleted row has to have its keys.
+    fn keys_are_complete(&self, key: &[String], full: bool) -> Result<(), Unmet> {
+        let Self { name, shape, .. } = self;
+        for (template, _) in &shape.keys {
+            let text = template.text();
+            let lacks = key.iter().find(|column| template.columns().all(|has| has != *column));
+            if let Some(column) = lacks {
+                let problem = format!(
+                    "{}: tables.{name}: {text} lacks column {column} of the table's key ({}): two rows could have one key",
+                    shape.place,
+                    key.join(", ")
+                );
+                return Err(Unmet::new(problem, format!("add {{{column}}} to it")));
+            }
+            let unsent =
+                template.columns().find(|column| !full && !key.iter().any(|sent| sent == column));
+            if let Some(column) = unsent {
+                let problem = format!(
+                    "{}: tables.{name}: {text} has column {column}, which PostgreSQL does not send for a deleted row",
+                    shape.place
+                );
+                let table = quoted_name(name);
+                return Err(Unmet::new(
+                    problem,
+                    format!(
+                        "ALTER TABLE {table} REPLICA IDENTITY FULL, or, with a unique index of \
+                         columns that are NOT NULL, {column} among them, \
+                         ALTER TABLE {table} REPLICA IDENTITY USING INDEX ..."
+                    ),
+                ));
+            }
+        }
+        Ok(())
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn plan(key: &[&str]) -> Result<Plan, Unmet> {
-        let columns =
-            [("a", Kind::Number), ("b \"q\"", Kind::Text), ("c", Kind::Cast { type_oid: 7 })]
-                .map(|(name, kind)| TableColumn { name: name.to_owned(), type_oid: 0, kind });
-        let name = TableName { schema: "public".to_owned(), name: "t".to_owned() };
-        let key: Vec<String> = key.iter().map(|&name| name.to_owned()).collect();
-        Plan::new("p", &name, &columns, (!key.is_empty()).then_some(&key))
-    }
-
-    #[test]
-    fn a_table_without_a_whole_key_is_left_out() {
-        for (key, problem) in [
-            (&[][..], "it has neither a primary key nor an identity index"),
-            (&["a", "z"], "not all columns of its key (a, z) are published"),
-        ] {
-            assert_eq!(plan(key).expect_err("left out").problem, problem);
-        }
-    }
-
-    #[test]
-    fn columns_and_keys_as_sql() {
-        let plan = plan(&["c", "a"]).expect("a plan");
-        assert_eq!(plan.sql_columns(), r#""a", "b ""q""", to_json("c"), "c""#);
-        let keys = [&b"/p/t/x%2F'/1"[..], b"/p/t/x", b"/p/t/x/y/z", b"/p/u/x/1", b"/p/t/%/1"];
-        assert_eq!(
-            plan.sql_with_keys(&keys).as_deref(),
-            Some(r#"("c", "a") IN ((E'x/''', E'1'))"#)
-        );
-        assert_eq!(plan.sql_with_keys(&keys[1..]), None);
-        let by_text = plan.sql_with_key_texts(&keys[..2]);
-        assert!(by_text.ends_with("|| '/' || replace(replace(format('%s', \"a\"), '%', '%25'), '/', '%2F') IN (E'x%2F''/1', E'x')"), "{by_text}");
-        assert_eq!(plan.with_casts_made().members()[2].kind, Kind::Json);
-    }
-}
+mod tests;

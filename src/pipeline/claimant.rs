@@ -2,6 +2,7 @@
 
 use crate::error::{Result, Unmet};
 use crate::etcd::Client;
+use crate::mapping::Keyspace;
 use crate::retry::Retry;
 use crate::state::claims::{Claims, Wanted};
 use crate::status::Pulse;
@@ -22,10 +23,10 @@ pub(super) struct Claimant<'a> {
 
 impl Claimant<'_> {
     /// Why the rows of a table cannot have these keys, if they cannot.
-    pub(super) fn refusal(&mut self, name: &TableName, keyspace: &[u8]) -> Result<Option<Unmet>> {
+    pub(super) fn refusal(&mut self, name: &TableName, keys: &Keyspace) -> Result<Option<Unmet>> {
         let Self { client, claims, stop, failure, pulse } = self;
         let table = name.to_string();
-        let wanted = Wanted { keyspace: keyspace.to_vec(), table, recorded: false };
+        let wanted = Wanted::new(keys, table, false);
         Retry::of_requests().despite_refusals(true).until_done(
             || claims.require(client, wanted.clone()),
             |_, pause| {

@@ -23,14 +23,14 @@ use crate::document::Body;
 use crate::error::{Error, Result, Unmet};
 use crate::etcd::Client;
 use crate::lsn::Lsn;
-use crate::mapping::{CopiedTable, Departure, PublishedTables, Whereabouts};
+use crate::mapping::{CopiedTable, Departure, Keyspace, PublishedTables, Shapes, Whereabouts};
 use crate::postgres::{Session, Shape, StatusWriter};
 use crate::reconcile::{Finding, Rows, Stored, compare};
 use crate::state::checkpoint::Phase;
-use crate::state::claims::{Claims, Found, overlap};
+use crate::state::claims::{Claims, Found};
 use crate::state::last_commit::LastCommit;
 use crate::state::layout;
-use crate::state::records::Records;
+use crate::state::records::{Records, TableRecord};
 use crate::status::{Pulse, Status};
 use crate::stop::Stop;
 use crate::threads::Failure;
@@ -84,8 +84,8 @@ pub(crate) fn run(
             claims,
             stop,
             failure: &failure,
-            path: &settings.etcd.path,
-            records: Records::new(&settings.etcd.state_path, &settings.etcd.path),
+            shapes: settings.shapes(),
+            records: Records::new(&settings.etcd.state_path, settings.shapes()),
             notes: layout::notes(&settings.etcd.state_path),
             readers: settings.sync.writers,
             limits: limits(&settings.etcd),
@@ -127,7 +127,7 @@ struct Load<'a> {
     claims: &'a Claims,
     stop: &'a Stop,
     failure: &'a Failure,
-    path: &'a str,
+    shapes: Shapes,
     records: Records,
     /// What the notes of rows that are not known begin with.
     notes: Vec<u8>,
@@ -145,7 +145,7 @@ impl Load<'_> {
     fn run(mut self, session: &mut Session, publication: &str) -> Result<()> {
         self.loader.claim()?;
         self.status.left_out.forget(b"");
-        let tables = PublishedTables::read(session, publication, self.path)?;
+        let tables = PublishedTables::read(session, publication, &self.shapes)?;
         let tables = self.claims.admit(self.client, tables)?;
         for (table, reason) in &tables.left_out {
             self.status.not_copied.leave_out(&table.name.to_string(), reason.to_string());
@@ -156,10 +156,17 @@ impl Load<'_> {
         let rows = published.iter().map(|table| table.estimated_rows).sum();
         self.progress.expect(published.len(), rows);
         let mut gone = self.records.read(self.client)?;
+        let recorded: Vec<_> = gone.values().flat_map(TableRecord::keyspaces).collect();
         for table in copied {
             self.pulse.work();
             let name = Records::name(&table.published);
-            gone.remove(&name);
+            let before = gone.remove(&name);
+            if let Some(record) = self.records.under_way(before.as_ref(), &table.published) {
+                // It is there before any key of the new shape is.
+                self.put_record(&name, &record)?;
+                self.give()?;
+                self.loader.settle()?;
+            }
             let mut record = self.records.record(&table.published);
             let estimated_rows = table.published.estimated_rows;
             self.progress.begin(table.published.name.to_string(), estimated_rows);
@@ -177,9 +184,19 @@ impl Load<'_> {
             }
             session.unmark()?;
             self.progress.end();
-            let key = self.records.key(&name);
-            let body = &record.to_json();
-            self.add(Change::Put { key: &key, body: Body::Whole(body), old_key: None })?;
+            for keyspace in before.iter().flat_map(|before| before.left_behind(&table.plan)) {
+                self.delete_keys(&keyspace, copied)?;
+            }
+            self.put_record(&name, &record)?;
+        }
+        // What the settings name and the database lacks is left as it is.
+        let kept = gone.keys().filter(|name| self.records.keeps(name));
+        for name in kept.cloned().collect::<Vec<_>>() {
+            let text = String::from_utf8_lossy(&name);
+            log::warn!(
+                "Leaving the keys of table {text} as they are: it is not copied as the settings say"
+            );
+            gone.remove(&name);
         }
         let oids: Vec<u32> = gone.values().map(|record| record.oid).collect();
         let whereabouts = Whereabouts::read(session, &oids)?;
@@ -193,7 +210,7 @@ impl Load<'_> {
         // What is there of former tables, or below a former path, goes when the rest is complete.
         self.give()?;
         self.loader.settle()?;
-        let obsolete = self.obsolete(copied, departure)?;
+        let obsolete = self.obsolete(copied, &recorded, departure)?;
         // All tables are right now.
         let notes = std::mem::take(&mut self.notes);
         self.add(Change::Truncate { prefix: &notes })?;
@@ -209,46 +226,75 @@ impl Load<'_> {
     fn obsolete(
         &mut self,
         copied: &[CopiedTable],
+        recorded: &[Keyspace],
         departure: impl Fn(&[u8]) -> Departure,
     ) -> Result<Vec<Found>> {
-        let current: Vec<_> = copied.iter().map(|table| table.plan.keyspace()).collect();
-        let inside = |key: &[u8]| current.iter().any(|current| key.starts_with(current));
+        let keyspaces = copied.iter().flat_map(|table| table.plan.keyspaces());
+        let current: Vec<_> = keyspaces.map(Keyspace::prefix).collect();
         let mut obsolete = self.claims.own(self.client)?;
-        obsolete.retain(|found| !current.contains(&&found.keyspace[..]));
+        obsolete.retain(|found| {
+            let name = self.records.name_of_row(&found.keyspace);
+            let kept = name.is_some_and(|name| self.records.keeps_claim(&name, &found.keyspace));
+            !kept && !current.contains(&&found.keyspace[..])
+        });
         for Found { keyspace, .. } in &obsolete {
             match self.records.name_of_row(keyspace) {
                 Some(name) => {
-                    let text = String::from_utf8_lossy(name);
-                    log::info!("Deleting the keys of table {text}: {}", departure(name));
+                    let text = String::from_utf8_lossy(&name);
+                    log::info!("Deleting the keys of table {text}: {}", departure(&name));
                 }
                 None => {
                     let below = String::from_utf8_lossy(keyspace);
                     log::info!("Deleting the keys below {below}: the path is another one now");
                 }
             }
-            if !current.iter().any(|current| overlap(current, keyspace)) {
-                self.add(Change::Truncate { prefix: keyspace })?;
-            } else if !inside(keyspace) {
-                Stored::new(self.client, self.stop).each(keyspace, |found| {
-                    if inside(&found.key) {
-                        return Ok(());
-                    }
-                    self.add(Change::Delete { key: &found.key })
-                })?;
-            }
+            let own = recorded.iter().find(|own| own.prefix() == keyspace);
+            let own = own.cloned().unwrap_or_else(|| Keyspace::whole(keyspace));
+            self.delete_keys(&own, copied)?;
         }
         Ok(obsolete)
     }
 
+    fn put_record(&mut self, name: &[u8], record: &TableRecord) -> Result<()> {
+        let (key, body) = (self.records.key(name), record.to_json());
+        self.add(Change::Put { key: &key, body: Body::Whole(&body), old_key: None })
+    }
+
+    /// Deletes the keys in a keyspace but for those that a table has now.
+    fn delete_keys(&mut self, keyspace: &Keyspace, copied: &[CopiedTable]) -> Result<()> {
+        let is_free = copied.iter().all(|table| !table.plan.meets(keyspace));
+        if keyspace.is_whole() && is_free {
+            return self.add(Change::Truncate { prefix: keyspace.prefix() });
+        }
+        Stored::new(self.client, self.stop).each_key(keyspace, |key| {
+            match copied.iter().any(|table| table.plan.gives(key)) {
+                true => Ok(()),
+                false => self.add(Change::Delete { key }),
+            }
+        })
+    }
+
     fn table(&mut self, session: &mut Session, table: &CopiedTable) -> Result<()> {
-        let keyspace = table.plan.keyspace();
+        table
+            .plan
+            .keyspaces()
+            .iter()
+            .try_for_each(|keyspace| self.keyspace(session, table, keyspace))
+    }
+
+    fn keyspace(
+        &mut self,
+        session: &mut Session,
+        table: &CopiedTable,
+        keyspace: &Keyspace,
+    ) -> Result<()> {
         // PostgreSQL may wait for a lock, and sort, before the first row comes.
         self.pulse.wait();
         let mut stored = Stored::new(self.client, self.stop);
-        if !stored.has_any(keyspace)? {
-            return self.copy(Rows::unordered(session, table)?);
+        if !stored.has_any(keyspace.prefix())? {
+            return self.copy(Rows::unordered(session, table, keyspace)?);
         }
-        let rows = Rows::by_key(session, table)?;
+        let rows = Rows::by_key(session, table, keyspace)?;
         compare(rows, keyspace, &stored, self.readers, |finding| match finding {
             Finding::Same => {
                 self.progress.same += 1;

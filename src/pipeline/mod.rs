@@ -114,7 +114,7 @@ pub(crate) fn run(
     let (request_sender, requests) = bounded(0);
     let (answers, answered) = bounded(1);
     let (reads, asked) = bounded(1);
-    let (document_sender, documents) = bounded(1);
+    let (found_sender, found) = bounded(1);
     // A poke that finds no room is one of many.
     let (pokes, poked) = bounded(1024);
     // Nothing is ever sent on these two: that a thread has dropped its end is the message.
@@ -124,7 +124,7 @@ pub(crate) fn run(
 
     let catalog_changes = Arc::new(AtomicU64::new(0));
     let notes = layout::notes(state_path);
-    let (path, changes) = (&settings.etcd.path, Arc::clone(&catalog_changes));
+    let (shapes, changes) = (settings.shapes(), Arc::clone(&catalog_changes));
     let failure = Failure::default();
     let receive_pulse = status.pulse("receive");
     let claimant = Claimant {
@@ -135,7 +135,7 @@ pub(crate) fn run(
         pulse: receive_pulse.clone(),
     };
     let translation =
-        Translation::new(session, path, notes, changes, pokes.clone(), status, claimant);
+        Translation::new(session, shapes, notes, changes, pokes.clone(), status, claimant);
     let receive = Receive {
         frames,
         stop,
@@ -215,7 +215,7 @@ pub(crate) fn run(
             chunks,
             lanes,
             reads,
-            documents,
+            found,
             requests,
             answers,
             pokes,
@@ -224,7 +224,7 @@ pub(crate) fn run(
             pulse: status.pulse("pack"),
         };
         failure.spawn(scope, "pack", move || pack.run(rules(settings), position, replay));
-        failure.spawn(scope, "read", move || read.run(&asked, &document_sender));
+        failure.spawn(scope, "read", move || read.run(&asked, &found_sender));
         failure.spawn(scope, "watch", move || watch.run());
         failure.spawn_then(
             scope,

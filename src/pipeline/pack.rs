@@ -6,7 +6,7 @@ use crossbeam_channel::{Receiver, Select, Sender, never};
 
 use super::channel::ChunkReceiver;
 use super::lanes::Lanes;
-use super::read::{Asked, Documents};
+use super::read::{Asked, Found};
 use super::watch::Poke;
 use super::write::Acknowledged;
 use crate::core::ledger::Replay;
@@ -19,10 +19,10 @@ use crate::status::{Pulse, Status};
 pub(super) struct Pack<'a> {
     pub(super) chunks: ChunkReceiver,
     pub(super) lanes: Lanes,
-    /// Which documents are to be read.
+    /// What is to be read.
     pub(super) reads: Sender<Asked>,
     /// What was read.
-    pub(super) documents: Receiver<Documents>,
+    pub(super) found: Receiver<Found>,
     /// What the watch asks for.
     pub(super) requests: Receiver<Request>,
     /// What it is told.
@@ -73,7 +73,11 @@ impl Pack<'_> {
             Output::Post(txn, step) => self.lanes.post(txn, step),
             Output::PostPart(lane, txn) => self.lanes.post_part(lane, txn),
             Output::Read(keys, revision) => {
-                self.reads.send(Asked { keys, revision }).map_err(|_| Error::Stopped)
+                let asked = Asked::Documents { keys, revision };
+                self.reads.send(asked).map_err(|_| Error::Stopped)
+            }
+            Output::List(start, end) => {
+                self.reads.send(Asked::Keys { start, end }).map_err(|_| Error::Stopped)
             }
             Output::Answer(answer) => {
                 // Whoever asked may be gone.
@@ -102,7 +106,7 @@ impl Pack<'_> {
     fn next(&mut self, packer: &Packer, wake: Option<Instant>) -> Result<Input> {
         let mut select = Select::new();
         let reply = select.recv(self.lanes.replies());
-        let documents = select.recv(&self.documents);
+        let found = select.recv(&self.found);
         let chunk = packer.wants_stream().then(|| self.chunks.select(&mut select));
         let request = packer.takes_request().then(|| select.recv(&self.requests));
         let operation = match wake {
@@ -118,9 +122,12 @@ impl Pack<'_> {
             let Acknowledged { lane, txn, revision } = reply.acknowledged()?;
             return Ok(Input::Acknowledged(lane, txn, revision));
         }
-        if at == documents {
-            let documents = operation.recv(&self.documents).map_err(|_| Error::Stopped)?;
-            return Ok(Input::Documents(documents));
+        if at == found {
+            let found = operation.recv(&self.found).map_err(|_| Error::Stopped)?;
+            return Ok(match found {
+                Found::Documents(documents) => Input::Documents(documents),
+                Found::Keys(keys, more) => Input::Keys(keys, more),
+            });
         }
         if Some(at) == chunk {
             return Ok(self.chunks.complete(operation).map_or(Input::End, Input::Chunk));

@@ -8,14 +8,24 @@ use crate::etcd::{Client, KeyValue, Reason};
 use crate::retry::Retry;
 use crate::status::Retries;
 
-/// What etcd has under the keys, in their order; `None` where it has nothing, or has forgotten it.
-pub(super) type Documents = Vec<Option<KeyValue>>;
+/// What was read.
+pub(super) enum Found {
+    /// What etcd has under the keys, in their order; `None` where it has nothing, or has forgotten it.
+    Documents(Vec<Option<KeyValue>>),
+    /// The first keys of a range, and whether others follow.
+    Keys(Vec<Vec<u8>>, bool),
+}
 
-/// Which documents are to be read.
-pub(super) struct Asked {
-    pub(super) keys: Vec<Vec<u8>>,
-    /// As of when; `None` for now.
-    pub(super) revision: Option<i64>,
+/// What is to be read.
+pub(super) enum Asked {
+    /// Documents.
+    Documents {
+        keys: Vec<Vec<u8>>,
+        /// As of when; `None` for now.
+        revision: Option<i64>,
+    },
+    /// Keys of a range, without what is under them.
+    Keys { start: Vec<u8>, end: Vec<u8> },
 }
 
 /// Reads documents.
@@ -27,34 +37,40 @@ pub(super) struct Read<'a> {
 
 impl Read<'_> {
     /// Reads what is asked for, until nobody asks.
-    pub(super) fn run(
-        mut self,
-        asked: &Receiver<Asked>,
-        answers: &Sender<Documents>,
-    ) -> Result<()> {
+    pub(super) fn run(mut self, asked: &Receiver<Asked>, answers: &Sender<Found>) -> Result<()> {
         loop {
             self.ending.pulse.wait();
             let Ok(asked) = asked.recv() else { return Ok(()) };
             self.ending.pulse.work();
-            let documents = self.read(&asked)?;
+            let found = self.read(&asked)?;
             // Nobody may be left to hear it.
-            let _ = answers.send(documents);
+            let _ = answers.send(found);
         }
     }
 
-    fn read(&mut self, asked: &Asked) -> Result<Documents> {
+    fn read(&mut self, asked: &Asked) -> Result<Found> {
         let Self { client, retries, ending } = self;
         let mut retry = Retry::of_requests().despite_refusals(true);
         retry.until_done(
-            || match asked.revision {
-                None => client.get_many(&asked.keys).map_err(Error::from),
-                Some(revision) => match client.get_many_at(&asked.keys, revision) {
-                    // What etcd has forgotten is not known.
-                    Err(error) if error.reason() == Some(Reason::Compacted) => {
-                        Ok(asked.keys.iter().map(|_| None).collect())
+            || match asked {
+                Asked::Documents { keys, revision: None } => {
+                    client.get_many(keys).map(Found::Documents).map_err(Error::from)
+                }
+                Asked::Documents { keys, revision: Some(revision) } => {
+                    match client.get_many_at(keys, *revision) {
+                        // What etcd has forgotten is not known.
+                        Err(error) if error.reason() == Some(Reason::Compacted) => {
+                            Ok(Found::Documents(keys.iter().map(|_| None).collect()))
+                        }
+                        found => found.map(Found::Documents).map_err(Error::from),
                     }
-                    found => found.map_err(Error::from),
-                },
+                }
+                Asked::Keys { start, end } => {
+                    let mut pages = client.pages(start, end, true);
+                    let page = pages.next_page()?.unwrap_or_default();
+                    let more = pages.has_more();
+                    Ok(Found::Keys(page.into_iter().map(|found| found.key).collect(), more))
+                }
             },
             |error, pause| {
                 retries.count(error);

@@ -18,6 +18,7 @@ use crate::document::Casts;
 use crate::error::{Error, Result};
 use crate::logging::warn_once;
 use crate::lsn::Lsn;
+use crate::mapping::{Keyspace, Shapes};
 use crate::position::Commit;
 use crate::postgres::pgoutput::{Message, decode};
 use crate::postgres::{Frame, FrameReader, Session};
@@ -175,7 +176,7 @@ pub(super) struct Translation<'a> {
 impl<'a> Translation<'a> {
     pub(super) fn new(
         session: Session,
-        path: &str,
+        shapes: Shapes,
         notes: Vec<u8>,
         catalog_changes: Arc<AtomicU64>,
         pokes: Sender<Poke>,
@@ -184,7 +185,7 @@ impl<'a> Translation<'a> {
     ) -> Self {
         Self {
             session,
-            tables: Tables::new(path),
+            tables: Tables::new(shapes),
             claimant,
             notes,
             casts: Casts::default(),
@@ -288,13 +289,13 @@ impl<'a> Translation<'a> {
             self.changes.remove(&oid);
             return Ok(());
         }
-        if let Some(keyspace) = self.tables.keyspace(oid)
-            && let Some(reason) = self.claimant.refusal(&name, keyspace)?
-        {
-            // The log says so. The watch tries again, and has it described anew.
-            self.tables.leave_out(oid, reason);
-            self.changes.remove(&oid);
-            return Ok(());
+        for keyspace in self.tables.keyspaces(oid) {
+            if let Some(reason) = self.claimant.refusal(&name, keyspace)? {
+                // The log says so. The watch tries again, and has it described anew.
+                self.tables.leave_out(oid, reason);
+                self.changes.remove(&oid);
+                return Ok(());
+            }
         }
         // The watch may have been poked often enough already.
         let _ = self.pokes.try_send(Poke::TableDescribed);
@@ -308,7 +309,7 @@ impl<'a> Translation<'a> {
     /// Has a table compared. The note goes with the transaction, so that it is not forgotten if the
     /// daemon ends before that is done.
     fn want_compare(&self, oid: u32, chunk: &mut Chunk) {
-        if let Some(keyspace) = self.tables.keyspace(oid) {
+        if let Some(keyspace) = self.tables.keyspaces(oid).first().map(Keyspace::prefix) {
             chunk.put(
                 |out| out.extend([&self.notes[..], keyspace].concat()),
                 |out, _| out.push(b'1'),

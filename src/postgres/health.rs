@@ -252,4 +252,17 @@ impl Session {
         let toasted = tables.iter().filter(|table| found.contains(&table.oid));
         Ok(toasted.map(|table| &table.name).collect())
     }
+
+    /// The columns of a table whose values an update may leave out.
+    ///
+    /// # Errors
+    /// As for every query.
+    pub fn large_columns(&mut self, table: &PublishedTable) -> Result<Vec<String>> {
+        let sql = "SELECT a.attname::text FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid \
+                    WHERE c.oid = $1 AND c.relreplident <> 'f' \
+                      AND a.attnum > 0 AND NOT a.attisdropped AND a.attstorage <> 'p'";
+        let rows = self.client.query(sql, &[&table.oid]);
+        let rows = rows.map_err(|error| failed("looking for large columns", error))?;
+        Ok(rows.iter().map(|row| row.get::<_, LossyText>(0).0).collect())
+    }
 }

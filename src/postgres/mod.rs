@@ -44,14 +44,14 @@ mod hostile_peer_tests;
 #[cfg(test)]
 mod hostile_result_tests;
 
-pub use catalog::{PublishedTable, Shape, TableColumn, TableFacts};
+pub use catalog::{NamedTable, PublishedTable, Shape, TableColumn, TableFacts};
 pub use client::{Canceller, copy_error};
 pub use connection::{Connection, SESSION_SETTINGS};
 pub use copy_both::{Frame, FrameReader, StatusWriter};
 pub use health::{Capacity, Published, SlotHealth};
 pub use options::{HostPort, Options};
 pub use primary::find_primary;
-pub use quoting::quoted;
+pub use quoting::{quoted, quoted_name};
 pub use replication::{CreatedSlot, SlotKind, SystemIdentity, TimelineSwitch};
 pub use session::{Session, SlotFacts};
 pub use tls_options::{SYSTEM_ROOTS, SslMode, TlsOptions};

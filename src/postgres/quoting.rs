@@ -9,6 +9,7 @@ pub fn quoted(name: &str) -> String {
 }
 
 /// A table's name as SQL.
-pub(super) fn quoted_name(table: &TableName) -> String {
+#[must_use]
+pub fn quoted_name(table: &TableName) -> String {
     format!("{}.{}", quoted(&table.schema), quoted(&table.name))
 }

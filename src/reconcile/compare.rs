@@ -15,12 +15,13 @@ use super::stored::Stored;
 use super::stretch::{Findings, Stretch, Stretches};
 use crate::error::{Error, Result};
 use crate::etcd::prefix_end;
+use crate::mapping::Keyspace;
 
-/// Compares the rows, in the order of their keys, which begin with `prefix`, with what is stored,
+/// Compares the rows, in the order of their keys, which are in this keyspace, with what is stored,
 /// and tells `sink` of each key, in this order. So many `readers` read what is stored.
 pub(crate) fn compare(
     rows: Rows<'_>,
-    prefix: &[u8],
+    keyspace: &Keyspace,
     stored: &Stored<'_>,
     readers: usize,
     mut sink: impl FnMut(Finding<'_>) -> Result<()>,
@@ -31,12 +32,12 @@ pub(crate) fn compare(
             let (queue, stored) = (&queue, stored.clone());
             Builder::new()
                 .name(format!("compare {reader}"))
-                .spawn_scoped(scope, move || read(queue, stored))
+                .spawn_scoped(scope, move || read(queue, keyspace, stored))
                 .map_err(|source| Error::System { doing: "starting a reader".into(), source })?;
         }
         // When this ends early, so do the readers: their queue does.
         let jobs = jobs;
-        let mut stretches = Stretches::new(rows, prefix, prefix_end(prefix));
+        let mut stretches = Stretches::new(rows, keyspace.prefix(), prefix_end(keyspace.prefix()));
         let mut under_way = VecDeque::new();
         while let Some(stretch) = stretches.next()? {
             let (found, findings) = bounded(1);
@@ -59,10 +60,10 @@ struct Job {
 }
 
 /// Compares stretches until there are no more.
-fn read(queue: &Receiver<Job>, mut stored: Stored<'_>) {
+fn read(queue: &Receiver<Job>, keyspace: &Keyspace, mut stored: Stored<'_>) {
     for Job { stretch, found } in queue {
         let tell = |findings| found.send(findings).map_err(|_| Error::Stopped);
-        if let Err(error) = stretch.compare(&mut stored, |findings| tell(Ok(findings))) {
+        if let Err(error) = stretch.compare(keyspace, &mut stored, |findings| tell(Ok(findings))) {
             // Nobody may be left to hear it.
             let _ = tell(Err(error));
         }

@@ -1,16 +1,15 @@
 //! The rows of a table, as keys and documents.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::io::BufRead;
 use std::mem::{replace, take};
 
 use super::copy_text::split_line;
 use crate::cell::Cell;
-use crate::document::{Casts, RowKey, write_document};
+use crate::document::{Casts, KeyOf, Presence, Row, left_out, write_document};
 use crate::error::{Error, Result};
 use crate::logging::warn_once;
-use crate::mapping::{CopiedTable, Plan};
+use crate::mapping::{CopiedTable, Keyspace, Plan};
 use crate::postgres::{Session, copy_error};
 use crate::table_name::TableName;
 use crate::valid_text::{not_utf8, repaired, with_repaired};
@@ -22,8 +21,13 @@ pub(crate) struct Rows<'a> {
     doing: String,
     /// The plan for rows as the server sends them here.
     plan: Plan,
-    /// The columns that stand behind the others once more, as they stand in the key.
-    key_casts: Vec<usize>,
+    /// Which of the plan's outputs are wanted. If there are several, a row comes once for each, with
+    /// its place among them behind the columns.
+    outputs: Vec<usize>,
+    /// The columns that stand behind the others once more, as they stand in keys and texts.
+    text_casts: Vec<usize>,
+    /// How many rows have no key.
+    left_out: u64,
     /// No value is left to be cast.
     casts: Casts,
     line: Vec<u8>,
@@ -45,9 +49,14 @@ pub(crate) struct Rows<'a> {
 }
 
 impl<'a> Rows<'a> {
-    /// In whatever order.
-    pub(crate) fn unordered(session: &'a mut Session, table: &CopiedTable) -> Result<Self> {
-        Self::new(session, table, Wanted { condition: None, order: "" })
+    /// In whatever order, with the keys in a keyspace.
+    pub(crate) fn unordered(
+        session: &'a mut Session,
+        table: &CopiedTable,
+        keyspace: &Keyspace,
+    ) -> Result<Self> {
+        let outputs = table.plan.outputs_in(keyspace);
+        Self::new(session, table, Wanted { outputs, condition: None, order: "" })
     }
 
     /// In whatever order, those for which `condition`, which is SQL, holds; with their versions.
@@ -56,20 +65,27 @@ impl<'a> Rows<'a> {
         table: &CopiedTable,
         condition: &str,
     ) -> Result<Self> {
-        Self::new(session, table, Wanted { condition: Some(condition), order: "" })
+        let outputs = (0..table.plan.outputs().len()).collect();
+        Self::new(session, table, Wanted { outputs, condition: Some(condition), order: "" })
     }
 
-    /// In the order of their keys' bytes, which is that of etcd.
-    pub(crate) fn by_key(session: &'a mut Session, table: &CopiedTable) -> Result<Self> {
+    /// With the keys in a keyspace, in the order of their bytes, which is that of etcd.
+    pub(crate) fn by_key(
+        session: &'a mut Session,
+        table: &CopiedTable,
+        keyspace: &Keyspace,
+    ) -> Result<Self> {
+        let outputs = table.plan.outputs_in(keyspace);
+        let key = sql_key(&table.plan, &outputs);
         if !session.is_sql_ascii() {
-            let order = format!(" ORDER BY convert_to({}, 'UTF8')", table.plan.sql_key());
-            return Self::new(session, table, Wanted { condition: None, order: &order });
+            let order = format!(" ORDER BY convert_to({key}, 'UTF8')");
+            return Self::new(session, table, Wanted { outputs, condition: None, order: &order });
         }
         // PostgreSQL orders by the bytes of its own. What has others in etcd is read first, and
         // held: a few rows, in a database that is in order but for them.
-        let key = format!("convert_to({}, 'SQL_ASCII')", table.plan.sql_key());
+        let key = format!("convert_to({key}, 'SQL_ASCII')");
         let condition = format!("encode({key}, 'escape') ~ '\\\\[23][0-7][0-7]'");
-        let wanted = Wanted { condition: Some(&condition), order: "" };
+        let wanted = Wanted { outputs: outputs.clone(), condition: Some(&condition), order: "" };
         let mut beyond_ascii = Rows::new(&mut *session, table, wanted)?;
         let mut held = BTreeMap::new();
         while beyond_ascii.read()? {
@@ -79,14 +95,14 @@ impl<'a> Rows<'a> {
         }
         drop(beyond_ascii);
         let order = format!(" ORDER BY {key}");
-        let rows = Self::new(session, table, Wanted { condition: None, order: &order })?;
+        let rows = Self::new(session, table, Wanted { outputs, condition: None, order: &order })?;
         Ok(Self { held: Some(held), ..rows })
     }
 
     fn new(
         session: &'a mut Session,
         table: &CopiedTable,
-        Wanted { condition, order }: Wanted<'_>,
+        Wanted { outputs, condition, order }: Wanted<'_>,
     ) -> Result<Self> {
         let CopiedTable { published, plan } = table;
         let name = published.sql_name();
@@ -95,6 +111,10 @@ impl<'a> Rows<'a> {
         // inherit from it are published in their own right.
         let only = if published.partitioned { "" } else { "ONLY " };
         let version = if condition.is_some() { ", xmin" } else { "" };
+        let (place, each) = match &outputs[..] {
+            [_] => ("", String::new()),
+            outputs => (", pg2etcd_place", sql_outputs(plan, outputs)),
+        };
         // What is in unlogged partitions never comes in the stream.
         let unlogged = published.unlogged_partitions.iter().map(|(oid, _)| oid.to_string());
         let unlogged: Vec<_> = unlogged.collect();
@@ -108,7 +128,7 @@ impl<'a> Rows<'a> {
             _ => format!(" WHERE {}", conditions.join(" AND ")),
         };
         let sql = format!(
-            "COPY (SELECT {}{version} FROM {only}{name}{filter}{order}) TO STDOUT",
+            "COPY (SELECT {}{place}{version} FROM {only}{name}{each}{filter}{order}) TO STDOUT",
             plan.sql_columns()
         );
         let sql_ascii = session.is_sql_ascii();
@@ -118,7 +138,9 @@ impl<'a> Rows<'a> {
             name: published.name.clone(),
             doing,
             plan: plan.with_casts_made(),
-            key_casts: plan.key_casts().collect(),
+            text_casts: plan.text_casts().collect(),
+            outputs,
+            left_out: 0,
             casts: Casts::default(),
             line: Vec::new(),
             key: Vec::new(),
@@ -162,47 +184,79 @@ impl<'a> Rows<'a> {
         Ok(true)
     }
 
-    /// Reads a row; false if there is none.
+    /// Reads a row that has a key, and something under it; false if there is none.
     fn read(&mut self) -> Result<bool> {
-        self.line.clear();
-        let read = self.lines.read_until(b'\n', &mut self.line);
-        let length = read.map_err(|error| copy_error(&self.doing, error))?;
-        self.key.clear();
-        self.document.clear();
-        self.repaired_key = false;
-        if length == 0 {
-            return Ok(false);
+        loop {
+            self.line.clear();
+            let read = self.lines.read_until(b'\n', &mut self.line);
+            let length = read.map_err(|error| copy_error(&self.doing, error))?;
+            self.key.clear();
+            self.document.clear();
+            self.repaired_key = false;
+            if length == 0 {
+                if self.left_out > MOST_NAMED {
+                    log::warn!("{} rows of table {} have no key", self.left_out, self.name);
+                }
+                return Ok(false);
+            }
+            if self.write()? {
+                return Ok(true);
+            }
         }
+    }
+
+    /// Writes the key and the document of the row that was read; false if it has none.
+    fn write(&mut self) -> Result<bool> {
         let mut cells: Vec<Cell<'_>> = split_line(&mut self.line).collect();
         if self.versioned {
             self.version = cells.pop().and_then(number).unwrap_or(0);
         }
+        let place = match self.outputs[..] {
+            [_] => Some(0),
+            _ => cells.pop().and_then(number).and_then(|place| usize::try_from(place).ok()),
+        };
+        let plan = &self.plan;
+        let output = place.and_then(|place| plan.outputs().get(*self.outputs.get(place)?));
         let texts = if self.sql_ascii { repaired(&cells) } else { Vec::new() };
-        if !texts.is_empty() {
-            let of_key = self.plan.key().iter().filter_map(|&column| cells.get(column));
+        if let (Some(output), false) = (output, texts.is_empty()) {
+            let of_key = output.placeholders.iter().filter_map(|&column| cells.get(column));
             self.repaired_key = !repaired(of_key).is_empty();
             warn_once(not_utf8(&self.name));
             cells = with_repaired(&cells, &mut texts.iter());
         }
-        let plan = &self.plan;
         let malformed = |what| Error::PostgresProtocol {
             doing: self.doing.clone(),
             problem: format!("a row of {} columns{what}", cells.len()),
         };
-        let expected = plan.members().len() + self.key_casts.len();
-        if cells.len() != expected {
+        let width = plan.columns().len();
+        let Some(output) = output.filter(|_| cells.len() == width + self.text_casts.len()) else {
             return Err(malformed(""));
+        };
+        let (document, text_casts) = cells.split_at(width);
+        let mut as_texts = Vec::new();
+        if !text_casts.is_empty() {
+            as_texts.extend_from_slice(document);
+            for (column, cell) in self.text_casts.iter().zip(text_casts) {
+                as_texts[*column] = *cell;
+            }
         }
-        let (document, key_casts) = cells.split_at(plan.members().len());
-        let mut key = Cow::Borrowed(document);
-        for (column, cell) in self.key_casts.iter().zip(key_casts) {
-            key.to_mut()[*column] = *cell;
+        let texts = if text_casts.is_empty() { document } else { &as_texts };
+        let row = Row { texts, ..Row::new(document, None) };
+        match row.key(output) {
+            KeyOf::Known(_) if row.presence(output) != Presence::There => return Ok(false),
+            KeyOf::Known(key) => key.write(&mut self.key),
+            KeyOf::None => {
+                self.left_out += 1;
+                if self.left_out <= MOST_NAMED {
+                    log::warn!("{}", left_out(&self.name.to_string(), plan, output, &row));
+                }
+                return Ok(false);
+            }
+            KeyOf::Unknown => return Err(malformed(" without its key")),
         }
-        let key = RowKey::new(plan, &key, None).ok_or_else(|| malformed(" without its key"))?;
-        key.write(&mut self.key);
         // A row of the table itself has no holes.
         let (casts, out) = (&mut self.casts, &mut self.document);
-        write_document(plan, document, None, casts, out, &mut Vec::new());
+        write_document(plan, &output.value, &row, casts, out, &mut Vec::new());
         Ok(true)
     }
 
@@ -222,8 +276,34 @@ impl<'a> Rows<'a> {
     }
 }
 
+/// How many rows that have no key are named in the log.
+const MOST_NAMED: u64 = 5;
+
+/// The keys that rows are ordered by, as SQL.
+fn sql_key(plan: &Plan, outputs: &[usize]) -> String {
+    match outputs {
+        // What it begins with makes no difference.
+        [output] => plan.outputs()[*output].sql_key(),
+        _ => "pg2etcd_key".to_owned(),
+    }
+}
+
+/// The outputs, to be joined with each row.
+fn sql_outputs(plan: &Plan, outputs: &[usize]) -> String {
+    let value = |(place, output): (usize, &usize)| {
+        format!("({place}, {})", plan.outputs()[*output].sql_whole_key())
+    };
+    let values: Vec<_> = outputs.iter().enumerate().map(value).collect();
+    format!(
+        " CROSS JOIN LATERAL (VALUES {}) pg2etcd_output (pg2etcd_place, pg2etcd_key)",
+        values.join(", ")
+    )
+}
+
 /// Which rows are wanted, in SQL.
 struct Wanted<'s> {
+    /// With which of their keys.
+    outputs: Vec<usize>,
     condition: Option<&'s str>,
     order: &'s str,
 }

@@ -4,6 +4,7 @@ use std::slice;
 
 use crate::error::Result;
 use crate::etcd::{Client, KeyValue, Page, Reason, prefix_end};
+use crate::mapping::Keyspace;
 use crate::retry::Retry;
 use crate::stop::Stop;
 
@@ -36,6 +37,18 @@ impl<'a> Stored<'a> {
         sink: impl FnMut(&KeyValue) -> Result<()>,
     ) -> Result<()> {
         self.read(prefix, &prefix_end(prefix), MANY, sink)
+    }
+
+    /// Gives `sink` the keys that can be in a keyspace, in their order.
+    pub(crate) fn each_key(
+        &mut self,
+        keyspace: &Keyspace,
+        mut sink: impl FnMut(&[u8]) -> Result<()>,
+    ) -> Result<()> {
+        self.each(keyspace.prefix(), |found| match keyspace.gives(&found.key) {
+            true => sink(&found.key),
+            false => Ok(()),
+        })
     }
 
     /// Gives `sink` the keys from `start` up to, but not including, `end`, in their order, with

@@ -8,6 +8,7 @@ use super::finding::Finding;
 use super::rows::Rows;
 use super::stored::{Stored, after};
 use crate::error::Result;
+use crate::mapping::Keyspace;
 
 /// The most rows in a stretch: etcd reads larger ranges no faster.
 const MAX_ROWS: usize = 2000;
@@ -76,9 +77,11 @@ impl<'a> Stretches<'a> {
 }
 
 impl Stretch {
-    /// Compares the rows with what is stored, and gives what was found to `sink`.
+    /// Compares the rows, which have keys in this keyspace, with what is stored, and gives what was
+    /// found to `sink`. Keys that are others' are passed over.
     pub(super) fn compare(
         &self,
+        keyspace: &Keyspace,
         stored: &mut Stored<'_>,
         mut sink: impl FnMut(Findings) -> Result<()>,
     ) -> Result<()> {
@@ -92,6 +95,7 @@ impl Stretch {
             findings.push(match row {
                 Some((_, document)) if document == found.value => Finding::Same,
                 Some((key, document)) => Finding::Differs { key, document },
+                None if !keyspace.gives(&found.key) => return Ok(()),
                 None => Finding::Stale { key: &found.key },
             });
             if findings.found.len() >= MAX_FINDINGS {

@@ -7,19 +7,20 @@ use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Unmet};
 use crate::etcd::{Client, KeyValue, prefix_end};
-use crate::mapping::{keyspace, name_in_keys, table_of_key};
-use crate::postgres::{PublishedTable, Shape};
+use crate::mapping::{KeyTemplate, Keyspace, Plan, Shapes, TableShape, name_in_keys};
+use crate::postgres::{PublishedTable, Session, Shape};
 use crate::state::layout;
+use crate::table_name::TableName;
 
 /// Where the records are: a key a table.
 #[derive(Clone, Debug)]
 pub(crate) struct Records {
     /// What the records' keys begin with.
     prefix: Vec<u8>,
-    /// Where the rows' keys are.
-    path: String,
+    /// What the rows become.
+    shapes: Shapes,
 }
 
 /// A table's name as it stands in keys.
@@ -28,7 +29,7 @@ pub(crate) type Name = Vec<u8>;
 /// What is remembered of a table.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct TableRecord {
-    /// What the keys of its rows begin with.
+    /// What the keys of its rows begin with, unless it has only those of templates.
     pub(crate) keyspace: String,
     /// Its OID; 0 where the record does not say.
     pub(crate) oid: u32,
@@ -39,6 +40,15 @@ pub(crate) struct TableRecord {
     /// where an earlier version has put the record.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) compared_at: Option<u64>,
+    /// The fingerprint of what the settings said of it; none if they said nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) fingerprint: Option<String>,
+    /// The templates of its keys, as they are written.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) templates: Vec<String>,
+    /// Whether none of its keys are below `keyspace`.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub(crate) templates_only: bool,
 }
 
 /// A record as it is found in etcd.
@@ -53,9 +63,9 @@ pub(crate) struct StoredRecord {
 }
 
 impl Records {
-    /// The records below `state_path` of the tables below `path`.
-    pub(crate) fn new(state_path: &str, path: &str) -> Self {
-        Self { prefix: layout::records(state_path), path: path.to_owned() }
+    /// The records below `state_path` of tables whose rows become what `shapes` says.
+    pub(crate) fn new(state_path: &str, shapes: Shapes) -> Self {
+        Self { prefix: layout::records(state_path), shapes }
     }
 
     /// The name of a table.
@@ -68,26 +78,114 @@ impl Records {
         [&self.prefix, name].concat()
     }
 
-    /// What the keys of a table's rows begin with.
-    pub(crate) fn keyspace(&self, name: &[u8]) -> Vec<u8> {
-        keyspace(&self.path, name)
-    }
-
     /// The name of the table that has a row of this key.
-    pub(crate) fn name_of_row<'k>(&self, key: &'k [u8]) -> Option<&'k [u8]> {
-        table_of_key(&self.path, key)
+    pub(crate) fn name_of_row(&self, key: &[u8]) -> Option<Name> {
+        self.shapes.table_of_key(key)
     }
 
     /// What is to be remembered of a table that was compared, or copied, now, when it had this shape.
     pub(crate) fn record(&self, published: &PublishedTable) -> TableRecord {
-        let keyspace = self.keyspace(&Self::name(published));
+        let shaped = self.shapes.of(&published.name);
+        let templates = shaped.map(TableShape::templates).unwrap_or_default();
         TableRecord {
             // It is made of texts.
-            keyspace: String::from_utf8_lossy(&keyspace).into_owned(),
+            keyspace: text(&self.shapes.own_keyspace(&published.name)),
             oid: published.oid,
             shape: published.shape.clone(),
             compared_at: Some(seconds_since_1970()),
+            fingerprint: shaped.map(TableShape::fingerprint),
+            templates_only: !templates.is_empty(),
+            templates,
         }
+    }
+
+    /// What is to be remembered, before anything is written, of a table whose keys or values become
+    /// others than `before` says: whatever happens, its old keys and its new ones are known. `None`
+    /// where its keys stay where they are.
+    pub(crate) fn under_way(
+        &self,
+        before: Option<&TableRecord>,
+        published: &PublishedTable,
+    ) -> Option<TableRecord> {
+        let after = self.record(published);
+        let (fingerprint, templates, only) = match before {
+            Some(before) => {
+                (before.fingerprint.as_ref(), &before.templates[..], before.templates_only)
+            }
+            None => (None, &[][..], true),
+        };
+        if fingerprint == after.fingerprint.as_ref() {
+            return None;
+        }
+        let mut all = after.templates;
+        all.extend(templates.iter().filter(|old| !all.contains(old)).cloned().collect::<Vec<_>>());
+        Some(TableRecord {
+            shape: Shape::default(),
+            // That of no block.
+            fingerprint: Some(String::new()),
+            templates: all,
+            templates_only: after.templates_only && only,
+            ..after
+        })
+    }
+
+    /// What is not as it was when the record was put, in words; `None` if all is.
+    pub(crate) fn change(&self, record: &TableRecord, table: &PublishedTable) -> Option<String> {
+        let fingerprint = self.shapes.of(&table.name).map(TableShape::fingerprint);
+        match record.shape.change(&table.shape) {
+            _ if record.fingerprint != fingerprint => {
+                Some("its block in the settings changed".to_owned())
+            }
+            Some(_) if record.oid == 0 => Some("an earlier version has copied it".to_owned()),
+            Some(_) if record.oid != table.oid => {
+                Some("it is another table of that name".to_owned())
+            }
+            what => what.map(|what| format!("its {what} changed")),
+        }
+    }
+
+    /// The keys that a claim is of which no record names: those that a template of the settings gives, or all.
+    pub(crate) fn keys_of_claim(&self, keyspace: &[u8]) -> Keyspace {
+        let templates = self.shapes.each().flat_map(|(_, shape)| &shape.keys);
+        let own = Keyspace::of_templates(templates.map(|(template, _)| template));
+        let own = own.into_iter().find(|own| own.prefix() == keyspace);
+        own.unwrap_or_else(|| Keyspace::whole(keyspace))
+    }
+
+    /// Whether a claimed keyspace is one that the settings give to the table of this name.
+    pub(crate) fn keeps_claim(&self, name: &[u8], keyspace: &[u8]) -> bool {
+        self.shapes.each().any(|(table, _)| {
+            name_in_keys(table) == name
+                && self.shapes.keyspaces(table).iter().any(|own| own == keyspace)
+        })
+    }
+
+    /// Whether the settings say what becomes of the table of this name. If it cannot be copied so, its
+    /// keys are left as they are.
+    pub(crate) fn keeps(&self, name: &[u8]) -> bool {
+        self.shapes.each().any(|(table, _)| name_in_keys(table) == name)
+    }
+
+    /// What the database lacks of what the settings say, but of the tables that had their shapes when
+    /// their records were put.
+    ///
+    /// # Errors
+    /// Those of both servers.
+    pub(crate) fn refusals(
+        &self,
+        client: &mut Client,
+        session: &mut Session,
+        publication: &str,
+        tables: &[TableName],
+    ) -> Result<Vec<Unmet>> {
+        let records = match self.shapes.each().next() {
+            Some(_) => self.read(client)?,
+            None => BTreeMap::new(),
+        };
+        self.shapes.refusals(session, publication, tables, |name, shape| {
+            let record = records.get(&name_in_keys(name));
+            record.is_some_and(|record| record.fingerprint.as_ref() == Some(&shape.fingerprint()))
+        })
     }
 
     /// All records, by the tables' names.
@@ -123,7 +221,7 @@ impl Records {
         let mut pages = client.pages(notes, &prefix_end(notes), true);
         while let Some(page) = pages.next_page().map_err(Error::from)? {
             let keys = page.iter().filter_map(|note| note.key.strip_prefix(notes));
-            names.extend(keys.filter_map(|key| self.name_of_row(key)).map(<[u8]>::to_vec));
+            names.extend(keys.filter_map(|key| self.name_of_row(key)));
         }
         Ok(names)
     }
@@ -138,22 +236,41 @@ impl Records {
     /// once.
     fn parse(&self, name: &[u8], json: &[u8]) -> TableRecord {
         serde_json::from_slice(json).unwrap_or_else(|_| TableRecord {
-            keyspace: String::from_utf8_lossy(&self.keyspace(name)).into_owned(),
+            keyspace: text(&self.shapes.keyspace_of(name)),
             oid: 0,
             shape: Shape::default(),
             compared_at: None,
+            fingerprint: None,
+            templates: Vec::new(),
+            templates_only: false,
         })
     }
 }
 
+fn text(keyspace: &[u8]) -> String {
+    String::from_utf8_lossy(keyspace).into_owned()
+}
+
+/// As serde wants it.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_false(value: &bool) -> bool {
+    !value
+}
+
 impl TableRecord {
-    /// What is not as it was when the record was put, in words; `None` if all is.
-    pub(crate) fn change(&self, table: &PublishedTable) -> Option<String> {
-        match self.shape.change(&table.shape) {
-            Some(_) if self.oid == 0 => Some("an earlier version has copied it".to_owned()),
-            Some(_) if self.oid != table.oid => Some("it is another table of that name".to_owned()),
-            what => what.map(|what| format!("its {what} changed")),
-        }
+    /// The keys that its rows may have.
+    pub(crate) fn keyspaces(&self) -> Vec<Keyspace> {
+        let templates = self.templates.iter().filter_map(|text| KeyTemplate::parse(text).ok());
+        let templates: Vec<_> = templates.collect();
+        let own = (!self.templates_only).then(|| Keyspace::whole(self.keyspace.as_bytes()));
+        own.into_iter().chain(Keyspace::of_templates(&templates)).collect()
+    }
+
+    /// Those of them that hold keys which none of these tables has now.
+    pub(crate) fn left_behind(&self, now: &Plan) -> Vec<Keyspace> {
+        let mut keyspaces = self.keyspaces();
+        keyspaces.retain(|keyspace| !now.keyspaces().contains(keyspace));
+        keyspaces
     }
 
     /// The record as it stands in etcd.
@@ -175,7 +292,7 @@ mod tests {
 
     #[test]
     fn records_are_read_back_and_those_of_earlier_versions_have_no_shape() {
-        let records = Records::new("state", "copy");
+        let records = Records::new("state", Shapes::new("copy", BTreeMap::new()));
         let json = br#"{"keyspace":"/copy/s.t/","oid":16385,"columns":"1","types":"2","key":"3","filter":"4","storage":"5","publication":"6"}"#;
         let record = records.parse(b"s.t", json);
         assert_eq!((record.keyspace.as_str(), record.oid), ("/copy/s.t/", 16385));

@@ -63,12 +63,13 @@ impl Claiming {
         let may_lack_records =
             here.is_some_and(|checkpoint| checkpoint.phase == Phase::Dump || !sync.dump);
         let recorded = may_lack_records && claims.own(client)?.is_empty();
-        let records = Records::new(&etcd.state_path, &etcd.path).read(client)?;
-        let of_records = records.iter().map(Wanted::of_record);
+        let records = Records::new(&etcd.state_path, settings.shapes()).read(client)?;
+        let of_records = records.iter().flat_map(Wanted::of_record);
         let mut wanted: BTreeMap<_, _> =
             of_records.map(|wanted| (wanted.keyspace.clone(), wanted)).collect();
-        for table in &published(settings, session)?.copied {
-            let of_table = Wanted { recorded, ..Wanted::of(table) };
+        let tables = published(settings, session)?.copied;
+        for of_table in tables.iter().flat_map(Wanted::of) {
+            let of_table = Wanted { recorded, ..of_table };
             wanted.entry(of_table.keyspace.clone()).or_insert(of_table);
         }
         Ok(Self { claims, wanted: wanted.into_values().collect(), new: here.is_none() })
@@ -105,9 +106,10 @@ impl Claiming {
 
 /// The tables of the publication, or of the one that is to be made.
 fn published(settings: &Settings, session: &mut Session) -> Result<PublishedTables> {
-    let Settings { etcd, sync, .. } = settings;
-    let read =
-        |session: &mut Session| PublishedTables::read(session, &sync.publication, &etcd.path);
+    let sync = &settings.sync;
+    let read = |session: &mut Session| {
+        PublishedTables::read(session, &sync.publication, &settings.shapes())
+    };
     match session.has_publication(&sync.publication)? {
         true => read(session),
         false => session.with_would_be_publication(&sync.publication, &sync.tables, read),

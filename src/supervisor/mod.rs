@@ -31,6 +31,7 @@ use crate::retry::Retry;
 use crate::state::checkpoint::{Checkpoint, Phase, VERSION};
 use crate::state::last_commit::LastCommit;
 use crate::state::layout;
+use crate::state::records::Records;
 use crate::state::requests;
 use crate::status::{Activity, Pulse, Status};
 use crate::stop::Stop;
@@ -133,6 +134,10 @@ impl<'a> Supervisor<'a> {
             self.legacy.redump = Some(Reason { kind: "resync", text });
         }
         let Primary { connection, session, .. } = &mut primary;
+        let (etcd, sync) = (&self.settings.etcd, &self.settings.sync);
+        let records = Records::new(&etcd.state_path, self.settings.shapes());
+        let refusals = records.refusals(&mut client, session, &sync.publication, &sync.tables)?;
+        Unmet::none(&refusals)?;
         // Asked for now: the position may have moved, with the end of the server's log, till here.
         let identity = connection.identify_system()?;
         let ends = (connection, session);

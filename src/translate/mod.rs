@@ -7,7 +7,9 @@ use self::tables::Described;
 pub(crate) use self::tables::{Description, Tables};
 use crate::cell::Cell;
 use crate::core::change::Chunk;
-use crate::document::{Casts, RowKey, want_casts, write_document};
+use crate::document::{
+    Casts, KeyOf, Presence, Row, left_out, want_casts, write_document, write_unchanged,
+};
 use crate::error::Result;
 use crate::position::Commit;
 use crate::postgres::pgoutput::{Message, OldTuple};
@@ -126,34 +128,85 @@ fn put(
         Some(OldTuple::Full(cells)) => Some(&cells[..]),
         Some(OldTuple::Key(_)) | None => None,
     };
-    let old = old.map(OldTuple::cells);
-    want_casts(plan, new, whole, casts);
+    let (row, old) = (Row::new(new, whole), old.map(old_row));
+    want_casts(plan, &row, casts);
     if casts.are_wanted() {
         return Ok(Need::Casts);
     }
-    let Some(key) = RowKey::new(plan, new, old) else { return Ok(Need::Compare(relation)) };
-    let old_key = old.map(|old| RowKey::new(plan, old, None));
-    chunk.put(
-        |out| key.write(out),
-        |out, holes| write_document(plan, new, whole, casts, out, holes),
-        old_key.flatten().map(|key| move |out: &mut Vec<u8>| key.write(out)),
-    );
-    // The row's key may have been another one.
-    Ok(if let Some(None) = old_key { Need::Compare(relation) } else { Need::Nothing })
+    // Of the key, what an update left out is in an old key too.
+    let of_key = Row { old: old.map(|old| old.cells), ..row };
+    let mut need = Need::Nothing;
+    for output in plan.outputs() {
+        let old_key = old.map(|old| old.key(output));
+        if let Some(KeyOf::Unknown) = old_key {
+            // The row's key may have been another one.
+            need = Need::Compare(relation);
+        }
+        let old_key = match old_key {
+            Some(KeyOf::Known(key)) => Some(key),
+            Some(KeyOf::None | KeyOf::Unknown) | None => None,
+        };
+        let delete_old = |chunk: &mut Chunk| {
+            if let Some(old_key) = old_key {
+                chunk.delete(|out| old_key.write(out));
+            }
+        };
+        match of_key.key(output) {
+            KeyOf::Unknown => need = Need::Compare(relation),
+            KeyOf::None => {
+                delete_old(chunk);
+                let name = tables.name(relation);
+                let name = name.map(|name| name.to_string()).unwrap_or_default();
+                log::warn!("{}", left_out(&name, plan, output, &of_key));
+            }
+            KeyOf::Known(key) => match row.presence(output) {
+                Presence::There => chunk.put(
+                    |out| key.write(out),
+                    |out, holes| write_document(plan, &output.value, &row, casts, out, holes),
+                    old_key.map(|key| move |out: &mut Vec<u8>| key.write(out)),
+                ),
+                Presence::Absent => {
+                    delete_old(chunk);
+                    chunk.delete(|out| key.write(out));
+                }
+                Presence::Open => {
+                    // The key keeps what it has, or takes it along.
+                    if let Some(old_key) = old_key.filter(|old_key| !old_key.is_same(&key)) {
+                        chunk.put(
+                            |out| key.write(out),
+                            |out, holes| write_unchanged(out, holes),
+                            Some(|out: &mut Vec<u8>| old_key.write(out)),
+                        );
+                    }
+                    need = Need::Compare(relation);
+                }
+            },
+        }
+    }
+    Ok(need)
+}
+
+/// The row as it was. Of an old key only the identity's columns are there.
+fn old_row<'m>(old: &'m OldTuple<'m>) -> Row<'m> {
+    let whole = matches!(old, OldTuple::Full(_));
+    Row { whole, ..Row::new(old.cells(), None) }
 }
 
 fn delete(relation: u32, old: &OldTuple<'_>, tables: &Tables, chunk: &mut Chunk) -> Result<Need> {
-    Ok(match tables.of_row(relation, old.cells().len())? {
-        Described::LeftOut => Need::Nothing,
-        Described::Unknown => Need::Description(relation),
-        Described::Plan(plan) => match RowKey::new(plan, old.cells(), None) {
-            None => Need::Compare(relation),
-            Some(key) => {
-                chunk.delete(|out| key.write(out));
-                Need::Nothing
-            }
-        },
-    })
+    let plan = match tables.of_row(relation, old.cells().len())? {
+        Described::LeftOut => return Ok(Need::Nothing),
+        Described::Unknown => return Ok(Need::Description(relation)),
+        Described::Plan(plan) => plan,
+    };
+    let mut need = Need::Nothing;
+    for output in plan.outputs() {
+        match old_row(old).key(output) {
+            KeyOf::Unknown => need = Need::Compare(relation),
+            KeyOf::None => {}
+            KeyOf::Known(key) => chunk.delete(|out| key.write(out)),
+        }
+    }
+    Ok(need)
 }
 
 fn truncate(relations: &[u32], tables: &Tables, chunk: &mut Chunk) -> Result<Need> {
@@ -165,9 +218,7 @@ fn truncate(relations: &[u32], tables: &Tables, chunk: &mut Chunk) -> Result<Nee
             Described::Unknown => return Ok(Need::Description(relation)),
         }
     }
-    for plan in plans {
-        chunk.truncate(plan.keyspace());
-    }
+    plans.iter().flat_map(|plan| plan.keyspaces()).for_each(|keyspace| chunk.empty(keyspace));
     Ok(Need::Nothing)
 }
 

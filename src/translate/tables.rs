@@ -5,7 +5,7 @@ use std::mem::take;
 
 use crate::error::{Error, Result, Unmet};
 use crate::kind::Kind;
-use crate::mapping::Plan;
+use crate::mapping::{Keyspace, Plan, Shapes};
 use crate::postgres::pgoutput::{Relation, ReplicaIdentity};
 use crate::postgres::{TableColumn, TableFacts};
 use crate::table_name::TableName;
@@ -14,7 +14,7 @@ use crate::table_name::TableName;
 /// was when its rows changed, and as the catalog has it now.
 #[derive(Debug)]
 pub(crate) struct Tables {
-    path: String,
+    shapes: Shapes,
     known: HashMap<u32, Known>,
     /// Those of which the catalog does not say all yet, since their last description.
     guessed: Vec<u32>,
@@ -52,9 +52,9 @@ pub(crate) struct Description {
 }
 
 impl Tables {
-    /// None yet; their keys are below `path`.
-    pub(crate) fn new(path: &str) -> Self {
-        Self { path: path.to_owned(), known: HashMap::new(), guessed: Vec::new() }
+    /// None yet; their rows become what `shapes` says.
+    pub(crate) fn new(shapes: Shapes) -> Self {
+        Self { shapes, known: HashMap::new(), guessed: Vec::new() }
     }
 
     /// A table's name.
@@ -90,7 +90,8 @@ impl Tables {
             guessed = true;
             key = Some(guess);
         }
-        let plan = Plan::new(&self.path, &name, &columns_with_kinds, key.as_deref());
+        let full = known.relation.replica_identity == ReplicaIdentity::Full;
+        let plan = Plan::new(&self.shapes, &name, &columns_with_kinds, key.as_deref(), full);
         let left_out = plan.as_ref().err().cloned();
         known.plan = Some(plan);
         if guessed {
@@ -105,10 +106,10 @@ impl Tables {
         self.known.values_mut().for_each(|known| known.plan = None);
     }
 
-    /// What the keys of a table begin with, if it is copied.
-    pub(crate) fn keyspace(&self, oid: u32) -> Option<&[u8]> {
-        let plan = self.known.get(&oid)?.plan.as_ref()?.as_ref().ok()?;
-        Some(plan.keyspace())
+    /// The keys of a table; none if it is not copied.
+    pub(crate) fn keyspaces(&self, oid: u32) -> &[Keyspace] {
+        let plan = self.known.get(&oid).and_then(|known| known.plan.as_ref()?.as_ref().ok());
+        plan.map(Plan::keyspaces).unwrap_or_default()
     }
 
     /// Leaves a table out from now on, until it is described anew.
@@ -136,7 +137,7 @@ impl Tables {
     pub(super) fn of_row(&self, oid: u32, width: usize) -> Result<Described<'_>> {
         let described = self.described(oid)?;
         if let Described::Plan(plan) = described
-            && plan.members().len() != width
+            && plan.columns().len() != width
         {
             return Err(protocol_error(format!("a row of table {oid} has {width} columns")));
         }

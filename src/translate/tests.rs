@@ -1,10 +1,11 @@
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use super::*;
 use crate::core::change::{Change, Event};
 use crate::document::Body;
 use crate::kind::Kind;
 use crate::lsn::Lsn;
+use crate::mapping::Shapes;
 use crate::postgres::TableFacts;
 use crate::postgres::pgoutput::{Column, Relation, ReplicaIdentity};
 use crate::time::PgTime;
@@ -55,7 +56,7 @@ struct Stream {
 impl Stream {
     fn new() -> Self {
         let (casts, chunk) = (Casts::default(), Chunk::default());
-        Self { tables: Tables::new("p"), casts, chunk }
+        Self { tables: Tables::new(Shapes::new("p", BTreeMap::new())), casts, chunk }
     }
 
     fn add(&mut self, message: &Message<'_>) -> Need {

@@ -9,8 +9,17 @@ use crate::error::{Result, Unmet};
 use crate::etcd::Client;
 use crate::postgres::Session;
 use crate::state::checkpoint::Checkpoint;
+use crate::state::records::Records;
 use crate::supervisor::claiming::Claiming;
 use crate::supervisor::{Decision, decision};
+
+/// What the database lacks of what the settings say of tables.
+fn refusals(settings: &Settings, session: &mut Session, client: &mut Client) -> Vec<Unmet> {
+    let Settings { etcd, sync, .. } = settings;
+    let records = Records::new(&etcd.state_path, settings.shapes());
+    let found = records.refusals(client, session, &sync.publication, &sync.tables);
+    found.unwrap_or_else(|error| vec![unmet(&error, ASK_AGAIN)])
+}
 
 /// Decides as a start does, and goes no further.
 pub(super) fn check(
@@ -23,6 +32,9 @@ pub(super) fn check(
     let Primary { replication: Ok(mut connection), mut session } = primary else { return };
     let StoredState { mut client, checkpoint, resync_all } = position;
     let client = &mut client;
+    for refusal in refusals(settings, &mut session, client) {
+        report.fail("shape", refusal);
+    }
     let checkpoint = checkpoint.as_ref();
     let decided = connection.identify_system().and_then(|identity| {
         let ends = (&mut connection, &mut session);

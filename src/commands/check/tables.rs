@@ -3,10 +3,10 @@
 use super::postgres::ASK_AGAIN;
 use super::report::{Report, unmet};
 use super::servers::Primary;
-use crate::config::{Settings, SyncSettings};
+use crate::config::Settings;
 use crate::error::{Result, Unmet};
-use crate::mapping::Plan;
-use crate::postgres::{Published, PublishedTable, Session};
+use crate::mapping::{Plan, Shapes, TableShape};
+use crate::postgres::{Published, PublishedTable, Session, quoted_name};
 use crate::table_name::TableName;
 
 /// How many tables are named in one line.
@@ -14,12 +14,13 @@ const NAMED: usize = 5;
 
 /// Looks at the publication and at each table in it.
 pub(super) fn check(settings: &Settings, primary: &mut Primary<'_>, report: &mut Report) {
-    if let Err(error) = publication(&settings.sync, &mut primary.session, report) {
+    if let Err(error) = publication(settings, &mut primary.session, report) {
         report.fail("publication", unmet(&error, ASK_AGAIN));
     }
 }
 
-fn publication(sync: &SyncSettings, session: &mut Session, report: &mut Report) -> Result<()> {
+fn publication(settings: &Settings, session: &mut Session, report: &mut Report) -> Result<()> {
+    let sync = &settings.sync;
     let name = &sync.publication;
     let Some(published) = session.published(name)? else {
         let obstacles = session.publication_obstacles(name, &sync.tables)?;
@@ -45,7 +46,7 @@ fn publication(sync: &SyncSettings, session: &mut Session, report: &mut Report) 
         report.fail("privileges", grant);
     }
     for published_table in &tables {
-        table(published, published_table, session, report)?;
+        table(&settings.shapes(), published, published_table, session, report)?;
     }
     for warning in session.partition_warnings(&tables)? {
         report.warn("table", warning);
@@ -88,16 +89,33 @@ fn operations(name: &str, published: Published, tables: usize, report: &mut Repo
 }
 
 fn table(
+    shapes: &Shapes,
     published: Published,
     table: &PublishedTable,
     session: &mut Session,
     report: &mut Report,
 ) -> Result<()> {
     let name = &table.name;
-    match Plan::of("", table) {
+    match Plan::of(shapes, table) {
         Ok(plan) => {
             let key: Vec<_> = plan.key_names().collect();
-            report.ok("table", format!("{name}: its key is ({})", key.join(", ")));
+            let key = key.join(", ");
+            let templates = shapes.of(name).map(TableShape::templates).unwrap_or_default();
+            report.ok(
+                "table",
+                match &templates[..] {
+                    [] => format!("{name}: its key is ({key})"),
+                    templates => {
+                        format!("{name}: its key is ({key}), in etcd {}", templates.join(", "))
+                    }
+                },
+            );
+            let mut mixed = plan.mixed_columns();
+            if !mixed.is_empty() {
+                let large = session.large_columns(table)?;
+                mixed.retain(|column| large.iter().any(|name| name == column));
+                mixed_texts(name, &mixed, report);
+            }
         }
         Err(Unmet { problem, cure }) => {
             let changes = published.update || published.delete;
@@ -110,6 +128,24 @@ fn table(
         }
     }
     Ok(())
+}
+
+/// Warns of columns in texts that cannot be taken apart, where an update may leave one of them out.
+fn mixed_texts(name: &TableName, columns: &[&str], report: &mut Report) {
+    if columns.is_empty() {
+        return;
+    }
+    let columns = columns.join(", ");
+    report.warn(
+        "table",
+        Unmet::new(
+            format!(
+                "{name}: an update may leave a large value of {columns} out, and a text with others \
+                 keeps what it was until the table has been compared"
+            ),
+            format!("ALTER TABLE {} REPLICA IDENTITY FULL", quoted_name(name)),
+        ),
+    );
 }
 
 fn count(tables: usize) -> String {

@@ -28,7 +28,7 @@ pub(super) struct Database {
 impl Database {
     /// Asks it.
     pub(super) fn look(settings: &Settings) -> Result<(Self, Session)> {
-        let Settings { database, sync, etcd, .. } = settings;
+        let Settings { database, sync, .. } = settings;
         let options = database.connect_options();
         let (mut session, _) =
             Session::connect_to_primary(&options, &database.hosts(), &no_stop()?)?;
@@ -37,7 +37,7 @@ impl Database {
             clock: session.clock()?,
             slot: session.slot(&sync.slot)?,
             retained_bytes: session.retained_bytes(&sync.slot)?,
-            tables: PublishedTables::read(&mut session, &sync.publication, &etcd.path)?,
+            tables: PublishedTables::read(&mut session, &sync.publication, &settings.shapes())?,
             copied_rows: session.copied_rows()?,
         };
         Ok((database, session))
@@ -51,6 +51,8 @@ pub(super) struct Store {
     /// The position's `mod_revision`; 0 if there is none.
     pub(super) mod_revision: i64,
     pub(super) records: Vec<StoredRecord>,
+    /// What they are compared by.
+    pub(super) names: Records,
     /// Rows that no request can hold.
     pub(super) left_out: Vec<String>,
     /// Tables of which a row is not known.
@@ -65,7 +67,7 @@ impl Store {
         let found = Checkpoint::read(&mut client, &layout::checkpoint(&etcd.state_path))?;
         let (checkpoint, mod_revision) = found.unzip();
         let mut records = Vec::new();
-        let names = Records::new(&etcd.state_path, &etcd.path);
+        let names = Records::new(&etcd.state_path, settings.shapes());
         names.each(&mut client, |stored| records.push(stored))?;
         let noted = names.noted(&mut client, &layout::notes(&etcd.state_path))?;
         let left_out = client.get(layout::left_out(&etcd.state_path).as_bytes())?;
@@ -77,6 +79,7 @@ impl Store {
             checkpoint,
             mod_revision: mod_revision.unwrap_or(0),
             records,
+            names,
             noted,
         })
     }

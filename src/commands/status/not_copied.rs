@@ -58,7 +58,7 @@ impl Store {
         if self.noted.contains(&name) {
             return Some("a row of it is not known: a running daemon compares it".to_owned());
         }
-        let change = stored.record.change(table)?;
+        let change = self.names.change(&stored.record, table)?;
         Some(format!("{change}: a running daemon compares it"))
     }
 }

@@ -115,17 +115,19 @@ impl Verify<'_> {
     fn table(&mut self, session: &mut Session, table: &CopiedTable) -> Result<()> {
         self.progress.begin(table.published.name.to_string());
         let stored = Stored::new(&self.client, self.stop);
-        let rows = Rows::by_key(session, table)?;
         let scope = Scope::Table(table);
-        compare(rows, table.plan.keyspace(), &stored, READERS, |finding| {
-            self.progress.key(self.found);
-            match finding {
-                Finding::Same => Ok(()),
-                Finding::Missing { key, .. }
-                | Finding::Differs { key, .. }
-                | Finding::Stale { key } => self.look_again(scope, key),
-            }
-        })?;
+        for keyspace in table.plan.keyspaces() {
+            let rows = Rows::by_key(session, table, keyspace)?;
+            compare(rows, keyspace, &stored, READERS, |finding| {
+                self.progress.key(self.found);
+                match finding {
+                    Finding::Same => Ok(()),
+                    Finding::Missing { key, .. }
+                    | Finding::Differs { key, .. }
+                    | Finding::Stale { key } => self.look_again(scope, key),
+                }
+            })?;
+        }
         self.recheck(scope)
     }
 
@@ -133,10 +135,12 @@ impl Verify<'_> {
     fn former_table(&mut self, name: &[u8], record: &TableRecord) -> Result<()> {
         self.progress.begin(String::from_utf8_lossy(name).into_owned());
         let mut stored = Stored::new(&self.client, self.stop);
-        stored.each(record.keyspace.as_bytes(), |found| {
-            self.progress.key(self.found);
-            self.look_again(Scope::NoTable, &found.key)
-        })?;
+        for keyspace in record.keyspaces() {
+            stored.each_key(&keyspace, |key| {
+                self.progress.key(self.found);
+                self.look_again(Scope::NoTable, key)
+            })?;
+        }
         self.recheck(Scope::NoTable)
     }
 

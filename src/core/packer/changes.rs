@@ -20,6 +20,9 @@ impl Packer {
         pending: &Pending,
         out: &mut Vec<Output>,
     ) -> Result<Flow> {
+        if let Change::Empty { keyspace } = change {
+            return self.empty(keyspace, out);
+        }
         let mut filled = Vec::new();
         let whole = match self.fill(change, &mut filled) {
             Filled::Whole(whole) => whole,
@@ -33,6 +36,13 @@ impl Packer {
         if flow == Flow::Done {
             if let (Some(recording), Some(commit)) = (&mut self.watch.recording, self.coming) {
                 recording.note(change, commit.lsn);
+                // A row of the table was left open: what the compare finds may be older.
+                if let Change::Put { key, .. } = change
+                    && let Some(of) = key.strip_prefix(&self.rules.notes[..])
+                    && recording.covers(of)
+                {
+                    recording.note_left_out(commit.lsn);
+                }
             }
             self.view.changed(whole);
         }
@@ -191,8 +201,12 @@ impl Packer {
 
     /// What is to be said of a change that no request can hold, if it may be left out.
     pub(super) fn oversized(&self, change: Change<'_>, bytes: usize) -> Result<Error> {
-        let (Change::Put { key, .. } | Change::Delete { key } | Change::Truncate { prefix: key }) =
-            change;
+        let key = match change {
+            Change::Put { key, .. } | Change::Delete { key } | Change::Truncate { prefix: key } => {
+                key
+            }
+            Change::Empty { keyspace } => keyspace.prefix(),
+        };
         let error = Error::OversizedRow {
             key: String::from_utf8_lossy(key).into_owned(),
             bytes,

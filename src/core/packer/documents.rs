@@ -50,7 +50,7 @@ impl Packer {
         keys.sort_unstable();
         keys.dedup();
         out.push(Output::Read(keys.clone(), None));
-        self.reading = Some(Reading { keys, past: false });
+        self.reading = Some(Reading::Documents { keys, past: false });
     }
 
     /// Takes documents that were read. In a transaction that is replayed, a row which the former life has
@@ -60,7 +60,7 @@ impl Packer {
         documents: Vec<Option<KeyValue>>,
         out: &mut Vec<Output>,
     ) {
-        let Some(Reading { keys, past }) = self.reading.take() else { return };
+        let Some(Reading::Documents { keys, past }) = self.reading.take() else { return };
         let mut again = Vec::new();
         for (key, document) in keys.into_iter().zip(documents) {
             let found = document.as_ref().map(|document| document.mod_revision);
@@ -72,7 +72,7 @@ impl Packer {
         }
         if let (Some(replay), false) = (self.replay, again.is_empty()) {
             out.push(Output::Read(again.clone(), Some(replay.revision)));
-            self.reading = Some(Reading { keys: again, past: true });
+            self.reading = Some(Reading::Documents { keys: again, past: true });
         }
     }
 

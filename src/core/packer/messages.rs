@@ -40,6 +40,8 @@ pub enum Input {
     /// The documents that were to be read, in the order of their keys; `None` where etcd has none, or
     /// has forgotten it.
     Documents(Vec<Option<KeyValue>>),
+    /// The keys that were to be listed, in their order, and whether others follow.
+    Keys(Vec<Vec<u8>>, bool),
     /// Nothing but that time has passed.
     Time,
     /// Nothing more comes in the stream.
@@ -55,6 +57,8 @@ pub enum Output {
     PostPart(usize, Txn),
     /// Read what etcd has under these keys: now, or at a revision.
     Read(Vec<Vec<u8>>, Option<i64>),
+    /// List some keys: the first ones from this key on and before the other.
+    List(Vec<u8>, Vec<u8>),
     /// Tell the watch.
     Answer(Answer),
     /// A row, of this key, was left out, since etcd lacks what an update did not send: have its table
@@ -79,7 +83,7 @@ pub enum Request {
     /// To take note, from here on, of the keys of a table that the stream changes.
     Record {
         /// What the table's keys begin with.
-        prefix: Vec<u8>,
+        prefixes: Vec<Vec<u8>>,
     },
     /// The snapshot that the table is compared with has all that committed before this LSN: to answer once
     /// etcd has that too.

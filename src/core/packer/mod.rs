@@ -2,12 +2,14 @@
 
 mod changes;
 mod documents;
+mod emptying;
 mod messages;
 mod requests;
 
 use std::collections::HashSet;
 use std::time::Duration;
 
+use self::emptying::Emptying;
 pub use self::messages::{Answer, Input, Output, Request, Rules};
 use super::batch::Batch;
 use super::change::{Change, Chunk, Event};
@@ -50,8 +52,10 @@ pub struct Packer {
     /// How many txns the ordered lane was given, and how many of them etcd has.
     posted: u64,
     acknowledged: u64,
-    /// Which documents are being read.
+    /// What is being read.
     reading: Option<Reading>,
+    /// The table that is being emptied.
+    emptying: Option<Emptying>,
     /// The transaction that a former life has begun to write.
     replay: Option<Replay>,
     /// The rows that were left out while it is replayed: what etcd had before is not theirs.
@@ -78,12 +82,17 @@ struct Pending {
     next: usize,
 }
 
-/// Documents that are being read.
+/// What is being read.
 #[derive(Debug)]
-struct Reading {
-    keys: Vec<Vec<u8>>,
-    /// Whether as they were before the transaction that is replayed.
-    past: bool,
+enum Reading {
+    /// Documents.
+    Documents {
+        keys: Vec<Vec<u8>>,
+        /// Whether as they were before the transaction that is replayed.
+        past: bool,
+    },
+    /// Keys of the table that is being emptied.
+    Keys,
 }
 
 /// A transaction that does not fit one txn.
@@ -146,6 +155,7 @@ impl Packer {
             posted: 0,
             acknowledged: 0,
             reading: None,
+            emptying: None,
             replay,
             replayed_without: HashSet::new(),
             claimed: 0,
@@ -176,6 +186,7 @@ impl Packer {
             Input::Request(request) => self.watch.request = Some(request),
             Input::Acknowledged(lane, txn, revision) => self.acknowledge(lane, txn, revision),
             Input::Documents(documents) => self.take_documents(documents, out),
+            Input::Keys(keys, more) => self.take_keys(keys, more),
             Input::Time => {}
             Input::End => self.ended = true,
         }

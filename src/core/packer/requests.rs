@@ -21,7 +21,9 @@ impl Packer {
                 }
                 self.watch.awaited = Some((lsn, Answer::Reached));
             }
-            Some(Request::Record { prefix }) => self.watch.recording = Some(Recording::new(prefix)),
+            Some(Request::Record { prefixes }) => {
+                self.watch.recording = Some(Recording::new(prefixes));
+            }
             Some(Request::Finish(chunk)) => {
                 let again = self.watch.recording.as_ref().is_some_and(Recording::again);
                 if !again && self.apply(&chunk, out)? == Flow::Wait {

@@ -6,10 +6,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::random::Random;
 use crate::cell::Cell;
 use crate::core::change::Chunk;
-use crate::document::{Casts, RowKey, write_document};
+use crate::document::{Casts, KeyOf, Row as Cells, write_document};
 use crate::kind::Kind;
 use crate::lsn::Lsn;
-use crate::mapping::Plan;
+use crate::mapping::{KeyTemplate, Plan, Shapes, TableShape, ValueShape};
 use crate::position::Commit;
 use crate::postgres::TableColumn;
 use crate::table_name::TableName;
@@ -17,6 +17,9 @@ use crate::time::PgTime;
 
 /// How many tables there are.
 pub(super) const TABLES: usize = 2;
+/// What the keys of each table's rows begin with. Those of the last stand where others may have some:
+/// there a TRUNCATE deletes key by key.
+pub(super) const PREFIXES: [&str; TABLES] = ["/p/t0/", "/p/x"];
 /// How many different keys a table's rows have.
 const KEYS: usize = 8;
 /// A row whose text is this long fits no request.
@@ -84,7 +87,20 @@ impl Database {
             let columns = [("id", Kind::Number), ("n", Kind::Number), ("t", Kind::Text)]
                 .map(|(name, kind)| TableColumn { name: name.to_owned(), type_oid: 0, kind });
             let name = TableName { schema: "public".to_owned(), name: format!("t{table}") };
-            Plan::new("p", &name, &columns, Some(&["id".to_owned()])).expect("a plan")
+            let shape = match table {
+                0 => None,
+                _ => Some(TableShape {
+                    keys: vec![(
+                        KeyTemplate::parse(&format!("{}{{id}}", PREFIXES[table]))
+                            .expect("a template"),
+                        ValueShape::default(),
+                    )],
+                    ..TableShape::default()
+                }),
+            };
+            let shapes = shape.map(|shape| (name.clone(), shape)).into_iter().collect();
+            Plan::new(&Shapes::new("p", shapes), &name, &columns, Some(&["id".to_owned()]), false)
+                .expect("a plan")
         };
         Self {
             rows: Rows::new(),
@@ -98,7 +114,7 @@ impl Database {
 
     /// What the keys of a table's rows begin with.
     pub(super) fn prefix(&self, table: usize) -> &[u8] {
-        self.plans[table].keyspace()
+        self.plans[table].keyspaces()[0].prefix()
     }
 
     /// The documents now, by key in etcd.
@@ -247,7 +263,9 @@ impl Database {
         let mut out = Vec::new();
         let id = key.to_string();
         let cells = [Cell::Text(id.as_bytes()), Cell::Null, Cell::Null];
-        RowKey::new(&self.plans[table], &cells, None).expect("a key").write(&mut out);
+        if let KeyOf::Known(key) = Cells::new(&cells, None).key(&self.plans[table].outputs()[0]) {
+            key.write(&mut out);
+        }
         out
     }
 
@@ -256,7 +274,8 @@ impl Database {
         let cells = [key.as_bytes(), number.as_bytes(), row.text.as_bytes()].map(Cell::Text);
         let mut out = Vec::new();
         let (holes, casts) = (&mut Vec::new(), &mut Casts::default());
-        write_document(&self.plans[table], &cells, None, casts, &mut out, holes);
+        let (plan, row) = (&self.plans[table], Cells::new(&cells, None));
+        write_document(plan, &plan.outputs()[0].value, &row, casts, &mut out, holes);
         out
     }
 
@@ -288,7 +307,8 @@ impl Database {
                     |out| out.extend_from_slice(&self.key(*table, *key)),
                     |out, holes| {
                         let casts = &mut Casts::default();
-                        write_document(plan, &cells, None, casts, out, holes);
+                        let row = Cells::new(&cells, None);
+                        write_document(plan, &plan.outputs()[0].value, &row, casts, out, holes);
                     },
                     old_key.map(|old| {
                         move |out: &mut Vec<u8>| out.extend_from_slice(&self.key(*table, old))
@@ -298,7 +318,7 @@ impl Database {
             Change::Delete { table, key } => {
                 chunk.delete(|out| out.extend_from_slice(&self.key(*table, *key)));
             }
-            Change::Truncate { table } => chunk.truncate(self.plans[*table].keyspace()),
+            Change::Truncate { table } => chunk.empty(&self.plans[*table].keyspaces()[0]),
         }
         true
     }

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use super::database::{Database, Transaction};
+use super::database::{Database, PREFIXES, Transaction};
 use super::random::Random;
 use super::store::Store;
 use crate::core::change::Chunk;
@@ -29,7 +29,7 @@ pub(super) struct Life {
     outputs: Vec<Output>,
     history: History,
     /// The documents that are asked for.
-    reads: Option<(Vec<Vec<u8>>, Option<i64>)>,
+    reads: Option<Asked>,
     /// The next transaction of the stream, and the next event of it.
     transaction: usize,
     event: usize,
@@ -56,6 +56,12 @@ struct LaneState {
 enum Either {
     Ordered(Box<Ledger>),
     Part(PartLedger),
+}
+
+/// What is to be read.
+enum Asked {
+    Documents(Vec<Vec<u8>>, Option<i64>),
+    Keys(Vec<u8>, Vec<u8>),
 }
 
 /// A compare, step by step.
@@ -145,7 +151,11 @@ impl Life {
                 Output::PostPart(lane, txn) => self.lanes[1 + lane].queue.push_back((txn, None)),
                 Output::Read(keys, revision) => {
                     assert!(self.reads.is_none() && !keys.is_empty(), "one read at a time");
-                    self.reads = Some((keys, revision));
+                    self.reads = Some(Asked::Documents(keys, revision));
+                }
+                Output::List(start, end) => {
+                    assert!(self.reads.is_none() && start < end, "one read at a time");
+                    self.reads = Some(Asked::Keys(start, end));
                 }
                 Output::Answer(answer) => self.answered(answer),
                 Output::RowUnknown { key, .. } => self.left_out.push(key),
@@ -221,12 +231,26 @@ impl Life {
 
     /// etcd answers what was to be read.
     pub(super) fn read(&mut self, store: &Store) -> Progress {
-        let Some((keys, revision)) = self.reads.take() else { return Progress::Nothing };
-        let documents = keys.iter().map(|key| match revision {
-            None => store.get(key),
-            Some(revision) => store.get_at(key, revision),
-        });
-        self.feed(Input::Documents(documents.collect()));
+        /// How many keys there are in a page.
+        const PAGE: usize = 3;
+        let input = match self.reads.take() {
+            None => return Progress::Nothing,
+            Some(Asked::Documents(keys, revision)) => {
+                let documents = keys.iter().map(|key| match revision {
+                    None => store.get(key),
+                    Some(revision) => store.get_at(key, revision),
+                });
+                Input::Documents(documents.collect())
+            }
+            Some(Asked::Keys(start, end)) => {
+                let mut keys: Vec<_> =
+                    store.keys.range(start..end).map(|(key, _)| key.clone()).collect();
+                let more = keys.len() > PAGE;
+                keys.truncate(PAGE);
+                Input::Keys(keys, more)
+            }
+        };
+        self.feed(input);
         Progress::Done
     }
 
@@ -330,8 +354,8 @@ impl Life {
         random: &mut Random,
         found: &mut Chunk,
     ) -> Option<Vec<u8>> {
-        let prefix = format!("/p/t{table}/").into_bytes();
-        let inside = |key: &Vec<u8>| key.starts_with(&prefix) && *key > after;
+        let prefix = PREFIXES[table].as_bytes();
+        let inside = |key: &Vec<u8>| key.starts_with(prefix) && *key > after;
         let mut keys: Vec<_> =
             store.keys.keys().chain(rows.keys()).filter(|key| inside(key)).cloned().collect();
         keys.sort();
@@ -385,7 +409,7 @@ impl Life {
         // An empty table has a snapshot, too.
         rows.insert(Vec::new(), Vec::new());
         self.snapshot = database.end;
-        self.feed(Input::Request(Request::Record { prefix }));
+        self.feed(Input::Request(Request::Record { prefixes: vec![prefix] }));
         assert!(self.packer.takes_request(), "between two transactions it is done at once");
         self.feed(Input::Request(Request::Snapshot(database.end)));
         Progress::Done

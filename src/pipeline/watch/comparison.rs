@@ -10,12 +10,13 @@ use crate::core::{Answer, Request};
 use crate::error::{Result, Unmet};
 use crate::etcd::Client;
 use crate::lsn::Lsn;
-use crate::mapping::PublishedTables;
+use crate::mapping::{CopiedTable, Keyspace, PublishedTables};
 use crate::pipeline::snapshot::create_slot;
 use crate::postgres::{
     Canceller, Connection, HostPort, Options, PublishedTable, Session, Shape, SlotKind,
 };
 use crate::reconcile::{Counts, Finding, Rows, Stored, compare};
+use crate::state::claims;
 use crate::state::layout;
 use crate::state::records::{Records, TableRecord};
 use crate::stop::Stop;
@@ -56,21 +57,41 @@ impl Comparison<'_> {
     /// to be wrong. `idle` is a session that is not used meanwhile.
     pub(super) fn compare(
         &self,
-        published: &PublishedTable,
+        (table, before, present): (&CopiedTable, Option<&TableRecord>, &[CopiedTable]),
         idle: &mut Session,
         seen: Lsn,
         priority: Priority,
     ) -> Result<(TableRecord, Differences)> {
+        let CopiedTable { published, plan } = table;
         // Asked before the wait for a snapshot: as long as the role may not read it, there is none.
         Unmet::none(&idle.missing_grants(std::slice::from_ref(published))?)?;
         // From here on the stream has the table as the look has seen it, or newer.
         self.packing.reach(seen)?;
-        let etcd = &self.settings.etcd;
-        let records = Records::new(&etcd.state_path, &etcd.path);
+        let records = Records::new(&self.settings.etcd.state_path, self.settings.shapes());
         let name = Records::name(published);
+        let put = |record: &TableRecord, chunk: &mut Chunk| {
+            chunk.put(
+                |out| out.extend_from_slice(&records.key(&name)),
+                |out, _| out.extend_from_slice(&record.to_json()),
+                None::<fn(&mut Vec<u8>)>,
+            );
+        };
+        if let Some(record) = records.under_way(before, published) {
+            let mut chunk = Chunk::default();
+            put(&record, &mut chunk);
+            self.packing.ask(Request::Apply(chunk))?;
+        }
+        let left_behind: Vec<_> =
+            before.iter().flat_map(|before| before.left_behind(plan)).collect();
+        let prefixes: Vec<_> =
+            plan.keyspaces().iter().map(|keyspace| keyspace.prefix().to_vec()).collect();
         loop {
-            self.packing.ask(Request::Record { prefix: records.keyspace(&name) })?;
-            let compared = self.compare_once(published, idle, priority);
+            self.packing.ask(Request::Record { prefixes: prefixes.clone() })?;
+            let compared = self.compare_once(published, idle, priority).and_then(|found| {
+                // Keys that only the shape before gave go last.
+                left_behind.iter().try_for_each(|own| self.delete_keys(own, present))?;
+                Ok(found)
+            });
             self.query.set(None);
             let (shape, counts) = match compared {
                 Ok(compared) => compared,
@@ -82,13 +103,19 @@ impl Comparison<'_> {
             };
             let record = TableRecord { shape, ..records.record(published) };
             let mut chunk = Chunk::default();
-            chunk.put(
-                |out| out.extend_from_slice(&records.key(&name)),
-                |out, _| out.extend_from_slice(&record.to_json()),
-                None::<fn(&mut Vec<u8>)>,
-            );
+            put(&record, &mut chunk);
             let notes = layout::notes(&self.settings.etcd.state_path);
-            chunk.truncate(&[notes, records.keyspace(&name)].concat());
+            for prefix in &prefixes {
+                chunk.truncate(&[&notes[..], prefix].concat());
+            }
+            for keyspace in &left_behind {
+                let is_needed = |table: &CopiedTable| {
+                    table.plan.keyspaces().iter().any(|own| own.prefix() == keyspace.prefix())
+                };
+                if !present.iter().any(is_needed) {
+                    chunk.delete(|out| out.extend_from_slice(&claims::key(keyspace.prefix())));
+                }
+            }
             self.packing.ask(Request::Finish(chunk))?;
             if let Answer::Finished { again: false, overruled } = self.packing.answer()? {
                 return Ok((record, Differences::of(&counts, overruled)));
@@ -115,8 +142,8 @@ impl Comparison<'_> {
         self.query.set(Some(session.canceller()));
         // The snapshot is held by the session now, and the slot need not hold WAL any longer.
         drop(connection);
-        let Settings { etcd, sync, .. } = self.settings;
-        let tables = PublishedTables::read(&mut session, &sync.publication, &etcd.path)?;
+        let (sync, shapes) = (&self.settings.sync, self.settings.shapes());
+        let tables = PublishedTables::read(&mut session, &sync.publication, &shapes)?;
         let mut copied = tables.copied.into_iter();
         let Some(table) = copied.find(|table| table.published.oid == published.oid) else {
             // It has gone meanwhile: the next look sees that.
@@ -125,10 +152,9 @@ impl Comparison<'_> {
         self.packing.ask(Request::Snapshot(created.consistent_point))?;
         self.packing.answer()?;
         let stored = Stored::new(&self.client, self.stop);
-        let rows = Rows::by_key(&mut session, &table)?;
         let (mut chunk, mut counts) = (Chunk::default(), Counts::default());
         let readers = priority.readers(self.settings.sync.writers);
-        compare(rows, table.plan.keyspace(), &stored, readers, |finding| {
+        let mut found = |finding: Finding<'_>| {
             counts.count(finding);
             match finding {
                 Finding::Same => {}
@@ -145,7 +171,11 @@ impl Comparison<'_> {
                 return self.packing.ask(Request::Apply(std::mem::take(&mut chunk)));
             }
             Ok(())
-        })?;
+        };
+        for keyspace in table.plan.keyspaces() {
+            let rows = Rows::by_key(&mut session, &table, keyspace)?;
+            compare(rows, keyspace, &stored, readers, &mut found)?;
+        }
         self.packing.ask(Request::Apply(chunk))?;
         let Counts { same, missing, differs, stale } = counts;
         log::log!(
@@ -155,6 +185,25 @@ impl Comparison<'_> {
             table.published.name
         );
         Ok((table.published.shape, counts))
+    }
+
+    /// Deletes the keys in a keyspace but for those that a table has now.
+    pub(super) fn delete_keys(&self, keyspace: &Keyspace, present: &[CopiedTable]) -> Result<()> {
+        let mut chunk = Chunk::default();
+        if keyspace.is_whole() && present.iter().all(|table| !table.plan.meets(keyspace)) {
+            chunk.truncate(keyspace.prefix());
+            return self.packing.ask(Request::Apply(chunk));
+        }
+        Stored::new(&self.client, self.stop).each_key(keyspace, |key| {
+            if !present.iter().any(|table| table.plan.gives(key)) {
+                chunk.delete(|out| out.extend_from_slice(key));
+            }
+            match chunk.size() >= CHUNK_BYTES {
+                true => self.packing.ask(Request::Apply(std::mem::take(&mut chunk))),
+                false => Ok(()),
+            }
+        })?;
+        self.packing.ask(Request::Apply(chunk))
     }
 
     /// A name for the slot of a snapshot, which no other daemon uses.

@@ -3,9 +3,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::mapping::{PublishedTables, name_in_keys};
+use crate::mapping::{CopiedTable, PublishedTables, name_in_keys};
 use crate::postgres::PublishedTable;
-use crate::state::records::{Name, TableRecord};
+use crate::state::records::{Name, Records, TableRecord};
 use crate::state::requests::ResyncRequest;
 
 /// A row came of which a column was left out that etcd does not have.
@@ -27,7 +27,7 @@ pub(super) struct Known {
 impl Known {
     /// Takes note of the tables as they are now; true if the stream has to ask for them anew, since
     /// one is not as it was at the last look or, at the first, as its record has it.
-    pub(super) fn see(&mut self, tables: &PublishedTables) -> bool {
+    pub(super) fn see(&mut self, tables: &PublishedTables, records: &Records) -> bool {
         let now: BTreeMap<_, _> =
             tables.copied.iter().map(|table| (table.published.oid, &table.published)).collect();
         let is_new = |table: &&PublishedTable| match self.seen.get(&table.oid) {
@@ -35,7 +35,7 @@ impl Known {
             None => self
                 .records
                 .get(&name_in_keys(&table.name))
-                .is_none_or(|record| record.change(table).is_some()),
+                .is_none_or(|record| records.change(record, table).is_some()),
         };
         let news = now.values().any(is_new);
         self.seen = now.into_iter().map(|(oid, table)| (oid, table.clone())).collect();
@@ -55,29 +55,31 @@ impl Known {
         &self,
         tables: &PublishedTables,
         request: Option<&ResyncRequest>,
+        records: &Records,
     ) -> Vec<Compare> {
-        let compare = |table: &PublishedTable| {
+        let compare = |copied: &CopiedTable| {
+            let table = &copied.published;
             let name = name_in_keys(&table.name);
             let is_asked = request.is_some_and(|request| request.names(table));
             let change = match self.records.get(&name) {
                 None => Some("it is published now".to_owned()),
-                Some(record) => record.change(table),
+                Some(record) => records.change(record, table),
             };
             // What has changed says more than that something was found to be wrong.
             let change = change.or_else(|| Some((*self.suspects.get(&name)?).to_owned()));
             let lacking = change.is_some();
             let reason =
                 change.or_else(|| is_asked.then(|| "a resync was asked for".to_owned()))?;
-            Some(Compare { table: table.clone(), reason, lacking })
+            Some(Compare { table: copied.clone(), reason, lacking })
         };
-        tables.copied.iter().filter_map(|table| compare(&table.published)).collect()
+        tables.copied.iter().filter_map(compare).collect()
     }
 }
 
 /// A table that has to be compared.
 #[derive(Clone, Debug)]
 pub(super) struct Compare {
-    pub(super) table: PublishedTable,
+    pub(super) table: CopiedTable,
     /// Why.
     pub(super) reason: String,
     /// Whether etcd may lack what the table has.
@@ -94,9 +96,8 @@ mod tests {
     use super::*;
     use crate::error::Unmet;
     use crate::kind::Kind;
-    use crate::mapping::{CopiedTable, Plan, Whereabouts};
+    use crate::mapping::{Plan, Shapes, Whereabouts};
     use crate::postgres::TableColumn;
-    use crate::state::records::Records;
 
     fn published(oid: u32, name: &str) -> PublishedTable {
         let id = TableColumn { name: "id".to_owned(), type_oid: 23, kind: Kind::Number };
@@ -105,6 +106,7 @@ mod tests {
             name: name.parse().expect("a name"),
             columns: vec![id],
             key: Some(vec!["id".to_owned()]),
+            full_identity: false,
             row_filter: None,
             partitioned: false,
             unlogged_partitions: Vec::new(),
@@ -113,9 +115,17 @@ mod tests {
         }
     }
 
+    fn shapes() -> Shapes {
+        Shapes::new("copy", BTreeMap::new())
+    }
+
+    fn records() -> Records {
+        Records::new("state", shapes())
+    }
+
     fn tables(copied: &[(u32, &str)], left_out: &[(u32, &str)]) -> PublishedTables {
         let plan = |published: PublishedTable| {
-            let plan = Plan::of("copy", &published).expect("a plan");
+            let plan = Plan::of(&shapes(), &published).expect("a plan");
             CopiedTable { published, plan }
         };
         let copied = copied.iter().map(|&(oid, name)| plan(published(oid, name))).collect();
@@ -125,7 +135,7 @@ mod tests {
     }
 
     fn known(recorded: &[(u32, &str)]) -> Known {
-        let records = Records::new("state", "copy");
+        let records = records();
         let record = |&(oid, name): &(u32, &str)| {
             let table = published(oid, name);
             (Records::name(&table), records.record(&table))
@@ -177,9 +187,9 @@ mod tests {
         };
         let tables = tables(&[(1, "a"), (2, "b"), (3, "c")], &[(4, "d")]);
         let compares: Vec<_> = known
-            .compares(&tables, None)
+            .compares(&tables, None, &records())
             .into_iter()
-            .map(|compare| (compare.table.name.name, compare.reason, compare.lacking))
+            .map(|compare| (compare.table.published.name.name, compare.reason, compare.lacking))
             .collect();
         assert_eq!(
             compares,
@@ -201,7 +211,7 @@ mod tests {
             (&[(1, "s.a"), (2, "b")], true),
             (&[(2, "b")], false),
         ] {
-            assert_eq!(known.see(&tables(present, &[])), news, "{present:?}");
+            assert_eq!(known.see(&tables(present, &[]), &records()), news, "{present:?}");
         }
     }
 }

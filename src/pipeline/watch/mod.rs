@@ -18,16 +18,16 @@ pub(super) use self::comparison::{Comparison, RunningQuery};
 use self::look::{Compare, Known, NOT_COMPARED, ROW_UNKNOWN};
 pub(super) use self::packing::Packing;
 use self::periodic::{Priority, Turns};
-use crate::config::Settings;
 use crate::core::Request;
 use crate::core::change::Chunk;
 use crate::error::{Error, Result};
+use crate::logging::warn_once;
 use crate::lsn::Lsn;
-use crate::mapping::{Departure, PublishedTables, Whereabouts};
+use crate::mapping::{CopiedTable, Departure, Keyspace, PublishedTables, Whereabouts};
 use crate::postgres::Session;
 use crate::retry::Retry;
 use crate::state::claims::{self, Claims, Found, overlap};
-use crate::state::records::{Name, Records, seconds_since_1970};
+use crate::state::records::{Name, Records, TableRecord, seconds_since_1970};
 use crate::state::requests::ResyncRequest;
 use crate::state::{layout, requests};
 use crate::status::{Lack, Status};
@@ -100,7 +100,7 @@ impl Watch<'_> {
                     Ok(Poke::TableDescribed) => due = due.min(now + LOOK_PERIOD),
                     Ok(Poke::RowUnknown(key)) => {
                         let records = self.records();
-                        let name = records.name_of_row(&key).map(<[u8]>::to_vec);
+                        let name = records.name_of_row(&key);
                         known.suspects.extend(name.map(|name| (name, ROW_UNKNOWN)));
                         due = due.min(now + LOOK_PERIOD);
                     }
@@ -135,17 +135,18 @@ impl Watch<'_> {
         let mut client = self.comparison.client.clone();
         let own = self.claims.own(&mut client)?;
         let tables = self.tables(session)?;
-        let planned: BTreeSet<_> =
-            tables.copied.iter().map(|table| table.plan.keyspace().to_vec()).collect();
+        let records = self.records();
+        let keyspaces = tables.copied.iter().flat_map(|table| table.plan.keyspaces());
+        let planned: BTreeSet<_> = keyspaces.map(|own| own.prefix().to_vec()).collect();
         let tables = self.claims.admit(&mut client, tables)?;
-        if known.see(&tables) {
+        if known.see(&tables, &records) {
             self.catalog_changes.fetch_add(1, Ordering::Release);
         }
         let whereabouts = Whereabouts::read(session, &known.missing(&tables))?;
         // All that the look has seen is before this.
         let seen = session.current_lsn()?;
         let compares = match self.comparison.settings.sync.dump || request.is_some() {
-            true => known.compares(&tables, request.as_ref()),
+            true => known.compares(&tables, request.as_ref(), &records),
             false => Vec::new(),
         };
         let mut lacks = self.lacks(&tables, &compares);
@@ -153,15 +154,29 @@ impl Watch<'_> {
         for Found { keyspace, .. } in own {
             if !planned.iter().any(|planned| overlap(planned, &keyspace)) {
                 let name = self.name_of(known, &keyspace);
+                let is_copied =
+                    tables.copied.iter().any(|table| Records::name(&table.published) == name);
+                if is_copied {
+                    // The compare of the changed shape deletes what only the old one gave.
+                    continue;
+                }
+                if records.keeps(&name) {
+                    let text = String::from_utf8_lossy(&name);
+                    warn_once(format!(
+                        "Leaving the keys of table {text} as they are: it is not copied as the settings say"
+                    ));
+                    continue;
+                }
                 let oid = known.records.get(&name).map_or(0, |record| record.oid);
                 let departure = whereabouts.departure(&name, oid, &tables);
-                self.forget(known, &name, &keyspace, &departure, seen)?;
+                self.forget(known, &name, &keyspace, (&departure, &tables.copied), seen)?;
             }
         }
         let turn = self.turns().next(&known.records);
-        let turn =
-            turn.filter(|name| compares.iter().all(|one| Records::name(&one.table) != *name));
-        let all_compared = self.compare_all(session, known, compares, &mut lacks, seen)?;
+        let turn = turn
+            .filter(|name| compares.iter().all(|one| Records::name(&one.table.published) != *name));
+        let all_compared =
+            self.compare_all(session, known, compares, (&mut lacks, &tables.copied), seen)?;
         if let Some(name) = turn {
             self.compare_in_turn(session, known, name, &tables, seen)?;
         }
@@ -176,17 +191,25 @@ impl Watch<'_> {
         session: &mut Session,
         known: &mut Known,
         compares: Vec<Compare>,
-        lacks: &mut BTreeMap<String, Lack>,
+        (lacks, present): (&mut BTreeMap<String, Lack>, &[CopiedTable]),
         seen: Lsn,
     ) -> Result<bool> {
         let mut all_compared = true;
         for Compare { table, reason, .. } in compares {
-            let (name, text) = (Records::name(&table), table.name.to_string());
+            let (name, text) = (Records::name(&table.published), table.published.name.to_string());
             let is_told = self.status.not_copied.failure(&text).is_some();
             let level = if is_told { Level::Debug } else { Level::Info };
             log::log!(level, "Comparing table {text}: {reason}");
-            self.status.left_out.forget(&self.records().keyspace(&name));
-            match self.comparison.compare(&table, session, seen, Priority::High) {
+            for keyspace in table.plan.keyspaces() {
+                self.status.left_out.forget(keyspace.prefix());
+            }
+            let before = known.records.get(&name).cloned();
+            match self.comparison.compare(
+                (&table, before.as_ref(), present),
+                session,
+                seen,
+                Priority::High,
+            ) {
                 Ok((record, _)) => {
                     known.records.insert(name.clone(), record);
                     known.suspects.remove(&name);
@@ -214,11 +237,15 @@ impl Watch<'_> {
         tables: &PublishedTables,
         seen: Lsn,
     ) -> Result<()> {
-        let mut copied = tables.copied.iter().map(|table| &table.published);
-        let Some(table) = copied.find(|table| Records::name(table) == name) else { return Ok(()) };
-        match self.comparison.compare(table, session, seen, Priority::Low) {
+        let mut copied = tables.copied.iter();
+        let Some(table) = copied.find(|table| Records::name(&table.published) == name) else {
+            return Ok(());
+        };
+        let before = known.records.get(&name).cloned();
+        let compared = (table, before.as_ref(), &tables.copied[..]);
+        match self.comparison.compare(compared, session, seen, Priority::Low) {
             Ok((record, differences)) => {
-                differences.report(&self.status.metrics, &table.name.to_string());
+                differences.report(&self.status.metrics, &table.published.name.to_string());
                 known.records.insert(name, record);
             }
             // The next look compares it, and says why if it cannot.
@@ -249,10 +276,11 @@ impl Watch<'_> {
     /// The name of the table that has, or had, a keyspace.
     fn name_of(&self, known: &Known, keyspace: &[u8]) -> Name {
         let records = known.records.iter();
-        let mut recorded = records.filter(|(_, record)| record.keyspace.as_bytes() == keyspace);
+        let mut recorded = records
+            .filter(|(_, record)| record.keyspaces().iter().any(|own| own.prefix() == keyspace));
         match recorded.next() {
             Some((name, _)) => name.clone(),
-            None => self.records().name_of_row(keyspace).unwrap_or(keyspace).to_vec(),
+            None => self.records().name_of_row(keyspace).unwrap_or_else(|| keyspace.to_vec()),
         }
     }
 
@@ -263,15 +291,17 @@ impl Watch<'_> {
         known: &mut Known,
         name: &[u8],
         keyspace: &[u8],
-        departure: &Departure,
+        (departure, present): (&Departure, &[CopiedTable]),
         seen: Lsn,
     ) -> Result<()> {
         // What the stream still has of the table comes first.
         self.comparison.packing.reach(seen)?;
         log::info!("Deleting the keys of table {}: {departure}", String::from_utf8_lossy(name));
         self.claims.forget(keyspace);
+        let recorded = known.records.get(name).map(TableRecord::keyspaces).unwrap_or_default();
+        let own = recorded.into_iter().find(|own| own.prefix() == keyspace);
+        self.comparison.delete_keys(&own.unwrap_or_else(|| Keyspace::whole(keyspace)), present)?;
         let mut chunk = Chunk::default();
-        chunk.truncate(keyspace);
         chunk.delete(|out| out.extend_from_slice(&self.records().key(name)));
         let notes = layout::notes(&self.comparison.settings.etcd.state_path);
         chunk.truncate(&[&notes, keyspace].concat());
@@ -284,13 +314,13 @@ impl Watch<'_> {
 
     /// The tables that are published.
     fn tables(&self, session: &mut Session) -> Result<PublishedTables> {
-        let Settings { etcd, sync, .. } = self.comparison.settings;
-        PublishedTables::read(session, &sync.publication, &etcd.path)
+        let sync = &self.comparison.settings.sync;
+        PublishedTables::read(session, &sync.publication, &self.comparison.settings.shapes())
     }
 
     fn records(&self) -> Records {
         let etcd = &self.comparison.settings.etcd;
-        Records::new(&etcd.state_path, &etcd.path)
+        Records::new(&etcd.state_path, self.comparison.settings.shapes())
     }
 
     /// What etcd lacks until the compares are done: tables that cannot be copied, and those that may
@@ -300,7 +330,7 @@ impl Watch<'_> {
         let left_out =
             left_out.map(|(table, why)| (table.name.to_string(), Lack::LeftOut(why.to_string())));
         let lacking = compares.iter().filter(|compare| compare.lacking).map(|compare| {
-            let table = compare.table.name.to_string();
+            let table = compare.table.published.name.to_string();
             // What has failed is still so until it has worked.
             let failed = self.status.not_copied.failure(&table);
             (table, failed.unwrap_or_else(|| Lack::Comparing(compare.reason.clone())))

@@ -112,6 +112,9 @@ mod tests {
             oid: 1,
             shape: Shape::default(),
             compared_at,
+            fingerprint: None,
+            templates: Vec::new(),
+            templates_only: false,
         };
         compared.iter().map(|(name, at)| (name.as_bytes().to_vec(), record(*at))).collect()
     }

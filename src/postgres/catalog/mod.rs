@@ -1,11 +1,13 @@
 //! What the catalog says of tables and types: facts alone, and for any number of tables with the
 //! same few statements.
 
+mod named;
 mod shape;
 mod types;
 
 use std::collections::{BTreeMap, HashMap};
 
+pub use self::named::NamedTable;
 use self::shape::Digest;
 pub use self::shape::Shape;
 use self::types::Types;
@@ -29,6 +31,8 @@ pub struct PublishedTable {
     /// index, else of the primary key. `None` if it has neither. A deferrable primary key is none:
     /// it can be violated for a while, and PostgreSQL does not take it for an identity either.
     pub key: Option<Vec<String>>,
+    /// Whether all columns are sent of a row that is deleted (`REPLICA IDENTITY FULL`).
+    pub full_identity: bool,
     /// What a row must be for it to be published, as SQL; `None` for every row.
     pub row_filter: Option<String>,
     /// Whether its rows are those of its partitions.
@@ -180,7 +184,8 @@ fn published_tables_sql(version: u32) -> String {
     let filter = if version >= 150_000 { "pg_get_expr(p.qual, c.oid)" } else { "NULL::text" };
     format!(
         "SELECT c.oid, n.nspname::text AS schema, c.relname::text AS name, \
-                c.relkind = 'p' AS partitioned, {filter} AS row_filter, \
+                c.relkind = 'p' AS partitioned, c.relreplident = 'f' AS full_identity, \
+                {filter} AS row_filter, \
                 greatest(c.reltuples, 0)::bigint AS estimated_rows, \
                 coalesce(l.names, '{{}}') AS names, coalesce(l.types, '{{}}') AS types, \
                 k.columns AS key, coalesce(u.oids, '{{}}') AS unlogged, \
@@ -235,6 +240,7 @@ fn published_table(row: &::postgres::Row, types: &Types) -> PublishedTable {
         name: TableName { schema: text("schema"), name: text("name") },
         columns: names.into_iter().zip(oids).map(column).collect(),
         key: row.get::<_, Option<_>>("key").map(texts),
+        full_identity: row.get("full_identity"),
         row_filter,
         unlogged_partitions: row
             .get::<_, Vec<u32>>("unlogged")

@@ -13,7 +13,9 @@ use self::ownership::{Claim, Verdict, verdict};
 pub(crate) use self::ownership::{Found, Owner, overlap};
 use crate::error::{Error, Result, Unmet};
 use crate::etcd::{Client, Txn, prefix_end};
-use crate::mapping::{CopiedTable, PublishedTables, keyspace_in_key, keyspace_of, table_named};
+use crate::mapping::{
+    CopiedTable, Keyspace, PublishedTables, keyspace_in_key, keyspace_of, table_named,
+};
 use crate::state::layout;
 use crate::state::records::{Name, TableRecord};
 
@@ -47,6 +49,8 @@ struct Known {
 pub(crate) struct Wanted {
     /// What the keys begin with.
     pub(crate) keyspace: Vec<u8>,
+    /// The keys that the table can have there.
+    pub(crate) keys: Keyspace,
     /// The table.
     pub(crate) table: String,
     /// Whether a record says that what is there is this copy's, as one of an earlier version does,
@@ -121,7 +125,7 @@ impl Claims {
         client: &mut Client,
         mut tables: PublishedTables,
     ) -> Result<PublishedTables> {
-        let wanted: Vec<_> = tables.copied.iter().map(Wanted::of).collect();
+        let wanted: Vec<_> = tables.copied.iter().flat_map(Wanted::of).collect();
         let refused = self.take(client, &wanted)?;
         tables.leave_out(
             refused.into_iter().map(|refused| (refused.wanted.keyspace, refused.reason)),
@@ -169,7 +173,7 @@ impl Claims {
             }
         }
         for wanted in wanted {
-            let Wanted { keyspace, table, recorded } = wanted;
+            let Wanted { keyspace, table, recorded, .. } = wanted;
             let refuse = |reason| Refusal { wanted: wanted.clone(), reason };
             match verdict(&self.owner, &store.found, keyspace) {
                 Verdict::Taken(taken) => {
@@ -179,7 +183,7 @@ impl Claims {
                 Verdict::Own => continue,
                 Verdict::Free if *recorded || self.adopt => {}
                 Verdict::Free => {
-                    let keys = foreign_keys(client, keyspace, &own)?;
+                    let keys = foreign_keys(client, &wanted.keys, &own)?;
                     if !keys.is_empty() {
                         judgement.refused.push(refuse(foreign(wanted, &keys)));
                         continue;
@@ -261,23 +265,24 @@ impl Claims {
 }
 
 impl Wanted {
-    /// The keyspace of a table that is to be copied.
-    pub(crate) fn of(table: &CopiedTable) -> Self {
-        Self {
-            keyspace: table.plan.keyspace().to_vec(),
-            table: table.published.name.to_string(),
-            recorded: false,
-        }
+    /// These keys of a table of this name.
+    pub(crate) fn new(keys: &Keyspace, table: String, recorded: bool) -> Self {
+        Self { keyspace: keys.prefix().to_vec(), keys: keys.clone(), table, recorded }
     }
 
-    /// The keyspace of a table that was copied.
-    pub(crate) fn of_record((name, record): (&Name, &TableRecord)) -> Self {
+    /// The keyspaces of a table that is to be copied.
+    pub(crate) fn of(table: &CopiedTable) -> Vec<Self> {
+        let name = table.published.name.to_string();
+        let keyspaces = table.plan.keyspaces().iter();
+        keyspaces.map(|keys| Self::new(keys, name.clone(), false)).collect()
+    }
+
+    /// The keyspaces of a table that was copied.
+    pub(crate) fn of_record((name, record): (&Name, &TableRecord)) -> Vec<Self> {
         let text = || String::from_utf8_lossy(name).into_owned();
-        Self {
-            keyspace: record.keyspace.clone().into_bytes(),
-            table: table_named(name).map_or_else(text, |name| name.to_string()),
-            recorded: true,
-        }
+        let table = table_named(name).map_or_else(text, |name| name.to_string());
+        let keyspaces = record.keyspaces();
+        keyspaces.iter().map(|keys| Self::new(keys, table.clone(), true)).collect()
     }
 }
 
@@ -303,12 +308,14 @@ pub(crate) fn key(keyspace: &[u8]) -> Vec<u8> {
 }
 
 /// Some of the keys in a keyspace that are in none that this copy has claimed.
-fn foreign_keys(client: &mut Client, keyspace: &[u8], own: &[&Found]) -> Result<Vec<String>> {
+fn foreign_keys(client: &mut Client, wanted: &Keyspace, own: &[&Found]) -> Result<Vec<String>> {
+    let keyspace = wanted.prefix();
     let mut keys = Vec::new();
     let mut pages = client.pages(keyspace, &prefix_end(keyspace), true).at_most(NAMED);
     while let Some(page) = pages.next_page().map_err(Error::from)? {
         let is_own = |key: &[u8]| own.iter().any(|own| key.starts_with(&own.keyspace));
-        let foreign = page.into_iter().map(|kv| kv.key).filter(|key| !is_own(key));
+        let foreign =
+            page.into_iter().map(|kv| kv.key).filter(|key| wanted.gives(key) && !is_own(key));
         keys.extend(foreign.map(|key| String::from_utf8_lossy(&key).into_owned()));
         if keys.len() >= NAMED {
             break;

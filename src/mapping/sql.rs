@@ -1,0 +1,102 @@
+//! What a plan asks the server for.
+
+use super::plan::{Output, Plan};
+use super::template::{Filter, Part};
+use crate::postgres::quoted;
+
+impl Plan {
+    /// The columns as SQL, those of [`Plan::casts`] as what the cast gives; and after them those of
+    /// [`Plan::text_casts`] as they are.
+    #[must_use]
+    pub fn sql_columns(&self) -> String {
+        let name = |column: usize| quoted(&self.columns[column].name);
+        let mut columns: Vec<_> = (0..self.columns.len()).map(name).collect();
+        for column in self.casts() {
+            columns[column] = format!("to_json({})", columns[column]);
+        }
+        columns.extend(self.text_casts().map(name));
+        columns.join(", ")
+    }
+
+    /// The rows that have one of these keys, as an SQL condition that an index can serve; `None` if none
+    /// of the keys can be a row's.
+    #[must_use]
+    pub fn sql_with_keys(&self, keys: &[&[u8]]) -> Option<String> {
+        let conditions = self.outputs().iter().filter_map(|output| output.sql_with_keys(keys));
+        let conditions: Vec<_> = conditions.collect();
+        (!conditions.is_empty()).then(|| conditions.join(" OR "))
+    }
+
+    /// The same as a condition that compares texts, whatever the columns' types.
+    #[must_use]
+    pub fn sql_with_key_texts(&self, keys: &[&[u8]]) -> String {
+        let condition = |output: &Output| {
+            let texts = keys.iter().filter_map(|key| {
+                let rest = key.strip_prefix(output.template.keyspace())?;
+                let text = str::from_utf8(rest).ok()?;
+                (!text.contains('\0')).then(|| literal(text))
+            });
+            let texts: Vec<_> = texts.collect();
+            (!texts.is_empty()).then(|| format!("{} IN ({})", output.sql_key(), texts.join(", ")))
+        };
+        let conditions: Vec<_> = self.outputs().iter().filter_map(condition).collect();
+        if conditions.is_empty() { "false".to_owned() } else { conditions.join(" OR ") }
+    }
+}
+
+impl Output {
+    /// What stands behind the template's literal text in the key of a row, as SQL.
+    #[must_use]
+    pub fn sql_key(&self) -> String {
+        let part = |part| match part {
+            Part::Literal(text) => literal(&String::from_utf8_lossy(&text)),
+            Part::Column(name, filter) => sql_text(name, filter),
+        };
+        self.template.behind_keyspace().into_iter().map(part).collect::<Vec<_>>().join(" || ")
+    }
+
+    /// The whole key, as SQL.
+    #[must_use]
+    pub fn sql_whole_key(&self) -> String {
+        let keyspace = String::from_utf8_lossy(self.template.keyspace());
+        format!("{} || {}", literal(&keyspace), self.sql_key())
+    }
+
+    fn sql_with_keys(&self, keys: &[&[u8]]) -> Option<String> {
+        let tuples = keys.iter().filter_map(|key| self.template.texts(key)).map(|texts| {
+            let literals: Vec<_> = texts.iter().map(|text| literal(text)).collect();
+            format!("({})", literals.join(", "))
+        });
+        let tuples: Vec<_> = tuples.collect();
+        let columns: Vec<_> = self.template.columns().map(quoted).collect();
+        (!tuples.is_empty()).then(|| format!("({}) IN ({})", columns.join(", "), tuples.join(", ")))
+    }
+}
+
+/// A column as it stands in a key.
+fn sql_text(name: &str, filter: Filter) -> String {
+    // `format` is the output function; a cast to text is not, for boolean and char(n).
+    let text = format!("format('%s', {})", quoted(name));
+    let encoded = |text: &str| format!("replace(replace({text}, '%', '%25'), '/', '%2F')");
+    match filter {
+        Filter::Plain => encoded(&text),
+        Filter::Raw => text,
+        Filter::Dns => format!(
+            "(SELECT coalesce(string_agg({}, '/' ORDER BY place DESC), '') \
+                FROM unnest(string_to_array({text}, '.')) WITH ORDINALITY l (label, place))",
+            encoded("label")
+        ),
+    }
+}
+
+/// A text as SQL, whatever `standard_conforming_strings` is.
+fn literal(text: &str) -> String {
+    let mut sql = String::from("E'");
+    for character in text.chars() {
+        match character {
+            '\'' | '\\' => sql.extend([character; 2]),
+            _ => sql.push(character),
+        }
+    }
+    sql + "'"
+}
