@@ -4,6 +4,7 @@ use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use super::{Field, KEYS, Loaded, Settings};
+use crate::mapping::TableShape;
 
 /// The settings that name a file of which the content counts: it may be replaced, and keep its
 /// name.
@@ -30,7 +31,7 @@ pub struct Reading {
 /// A setting that is not as it was.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Change {
-    /// The setting's name.
+    /// The setting's name, or `tables` for the block of a table.
     pub name: &'static str,
     /// What has become of it, in words.
     pub text: String,
@@ -67,8 +68,28 @@ impl Reading {
             };
             changes.push(Change { name: key.name, text });
         }
+        changes.extend(changed_blocks(&before, &after));
         changes
     }
+}
+
+/// The blocks of tables that came, went, or have other words.
+fn changed_blocks(before: &Settings, after: &Settings) -> Vec<Change> {
+    let words = |shape: &TableShape| -> Vec<_> {
+        shape.words.iter().map(|word| (word.name.clone(), word.value.clone())).collect()
+    };
+    let change = |text| Change { name: "tables", text };
+    let gone = before.tables.iter().filter(|(table, _)| !after.tables.contains_key(table));
+    let gone = gone.map(|(table, _)| change(format!("[tables.{table}] is gone")));
+    let now = after.tables.iter().filter_map(|(table, shape)| {
+        let what = match before.tables.get(table) {
+            None => "is new",
+            Some(old) if words(old) != words(shape) => "has changed",
+            Some(_) => return None,
+        };
+        Some(change(format!("[tables.{table}] {what} ({})", shape.place)))
+    });
+    gone.chain(now).collect()
 }
 
 /// A digest of the file that this setting names. A pipe is left alone: it can be read only once.

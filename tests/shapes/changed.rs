@@ -1,5 +1,7 @@
 //! Shapes that change while the table is copied.
 
+use rustix::process::Signal;
+
 use super::copy::{Copy, with_blocks};
 
 const SCHEMA: &str = "CREATE TABLE item (id int PRIMARY KEY, name text, n int);
@@ -60,6 +62,30 @@ fn a_changed_shape_is_written_and_the_old_keys_go() {
             assert_eq!(copy.revisions(), before, "{blocks}");
         }
     }
+}
+
+#[test]
+fn a_shape_that_changed_counts_after_sighup() {
+    let mut copy = Copy::new(SCHEMA, SHAPES[1].0, &format!("{}{OTHER}", SHAPES[1].1));
+    let mut daemon = copy.start();
+    copy.await_equal();
+    for ((blocks, oracle), what) in [
+        (SHAPES[2], "[tables.public.item] has changed ("),
+        (SHAPES[0], "[tables.public.item] is gone"),
+        (SHAPES[3], "[tables.public.item] is new ("),
+    ] {
+        with_blocks(&copy.servers, blocks);
+        daemon.signal(Signal::HUP);
+        let line = daemon.await_line("Settings read again: ");
+        assert!(line.contains(what), "{line}");
+        copy.oracle = format!("{oracle}{OTHER}");
+        copy.await_equal();
+        copy.verify();
+        with_blocks(&copy.servers, &format!("# In another line.\n{blocks}"));
+        daemon.signal(Signal::HUP);
+        daemon.await_line("Settings read again: nothing has changed");
+    }
+    daemon.stop();
 }
 
 #[test]
