@@ -45,8 +45,8 @@ fn a_busy_database_gives_no_false_alarm() {
     let pages = daemon.pages();
     daemon.await_line("Resuming from ");
     let mut random = Random::new();
-    let load = Load::start(&servers, &mut random, 2);
-    daemon.await_lines("Compared table ", 4);
+    let load = Load::start(&servers, &mut random, 1);
+    daemon.await_lines("Compared table ", 3);
     assert!(load.stop() > 0);
     assert_equal(&servers, &TABLES);
     let found = pages.metrics().into_iter().filter(|(name, _)| name.starts_with(TOTAL));

@@ -4,6 +4,7 @@ pub mod packer;
 
 pub mod change;
 pub mod history;
+mod listing;
 mod recording;
 
 mod view;

@@ -199,7 +199,7 @@ impl Client {
     /// The same as the keys were at a revision; 0 is the newest.
     ///
     /// # Errors
-    /// [`Reason::Compacted`] if etcd has forgotten that revision; when no endpoint answers it.
+    /// [`Reason::Compacted`](super::Reason::Compacted) if etcd has forgotten that revision; when no endpoint answers it.
     pub fn get_many_at(
         &mut self,
         keys: &[impl AsRef<[u8]>],
@@ -240,7 +240,7 @@ impl Client {
     /// doing so: etcd looks at permissions before it looks at the compare, which never holds.
     ///
     /// # Errors
-    /// [`Reason::PermissionDenied`] if the user may not.
+    /// [`Reason::PermissionDenied`](super::Reason::PermissionDenied) if the user may not.
     pub fn probe(&mut self, prefix: &[u8]) -> Result<()> {
         let mut txn = Txn::new();
         txn.delete_range(prefix, &prefix_end(prefix));

@@ -62,7 +62,7 @@ pub fn notes(state_path: &str) -> Vec<u8> {
 /// What the claims of all copies are below, `/.pg2etcd/claims/`, without a slash at either end.
 pub const CLAIMS: &str = ".pg2etcd/claims";
 
-/// What the keys of the claims begin with: see [`super::claims`].
+/// What the keys of the claims begin with: see the module `claims`.
 #[must_use]
 pub fn claims() -> Vec<u8> {
     format!("/{CLAIMS}/").into_bytes()

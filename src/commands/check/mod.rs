@@ -30,7 +30,7 @@ pub struct Form {
 /// Looks at both ends and prints what was found; true if every requirement holds.
 ///
 /// # Errors
-/// Only [`Error::System`]: what else fails is in the report.
+/// Only [`System`](crate::error::Error::System): what else fails is in the report.
 pub fn run(settings: &Settings, Form { json, quiet }: Form) -> Result<bool> {
     let mut report = look(settings)?;
     let holds = report.holds();

@@ -9,11 +9,11 @@ mod requests;
 use std::collections::HashSet;
 use std::time::Duration;
 
-use self::emptying::Emptying;
 pub use self::messages::{Answer, Input, Output, Request, Rules};
 use super::batch::Batch;
 use super::change::{Change, Chunk, Event};
 use super::ledger::{Replay, Step};
+use super::listing::Listing;
 use super::mutation::{Mutation, is};
 use super::parts::Parts;
 use super::recording::Recording;
@@ -55,7 +55,7 @@ pub struct Packer {
     /// What is being read.
     reading: Option<Reading>,
     /// The table that is being emptied.
-    emptying: Option<Emptying>,
+    emptying: Option<Listing>,
     /// The transaction that a former life has begun to write.
     replay: Option<Replay>,
     /// The rows that were left out while it is replayed: what etcd had before is not theirs.
@@ -178,7 +178,7 @@ impl Packer {
     /// Takes what happens, at a time that never goes back, and adds what is to be done to `out`.
     ///
     /// # Errors
-    /// [`Error::OversizedRow`] unless such rows are left out.
+    /// [`OversizedRow`](crate::error::Error::OversizedRow) unless such rows are left out.
     pub fn feed(&mut self, input: Input, now: Duration, out: &mut Vec<Output>) -> Result<()> {
         self.now = now;
         match input {
