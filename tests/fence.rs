@@ -74,7 +74,8 @@ fn the_flushed_lsn_never_passes_the_position() {
     let mut random = Random::new();
     let proxy = Proxy::before(servers.etcd_port);
     let behind_proxy = format!("127.0.0.1:{}", proxy.port);
-    let mut daemon = servers.daemon().set("etcd.endpoints", behind_proxy).start();
+    // Every status is a line of the log, not only those that tell of something new.
+    let mut daemon = servers.daemon().argument("-v").set("etcd.endpoints", behind_proxy).start();
     daemon.await_line("Dump finished");
     caught_up(&servers);
     let mut sql = servers.sql();

@@ -48,8 +48,8 @@ pub(super) struct Transaction {
     pub(super) truncates: bool,
     /// The documents after it, by key in etcd; those that fit.
     pub(super) after: BTreeMap<Vec<u8>, Vec<u8>>,
-    /// The table whose rows it rewrote without a word in the stream, as ALTER TABLE does.
-    pub(super) rewrites: Option<usize>,
+    /// The table that it changed without a word in the stream.
+    pub(super) unseen: Option<usize>,
 }
 
 /// A change as the stream tells it.
@@ -139,12 +139,18 @@ impl Database {
         self.push(changes, touched, truncates, None);
     }
 
-    /// Rewrites a table without a word in the stream.
-    pub(super) fn rewrite(&mut self, table: usize) {
-        let next = &mut self.next;
-        for (_, row) in self.rows.iter_mut().filter(|((of, _), _)| *of == table) {
-            *next += 1;
-            *row = Row { number: *next, text: format!("r{next}") };
+    /// Changes a table without a word in the stream. ALTER TABLE writes its rows anew; while it is
+    /// away from the publication rows come and go too, and it comes back with others.
+    pub(super) fn change_unseen(&mut self, table: usize, random: &mut Random) {
+        let goes_away = random.percent(50);
+        for key in 0..KEYS {
+            let row = self.rows.remove(&(table, key));
+            let is_there = row.is_some() != (goes_away && random.percent(30));
+            self.next += 1;
+            if is_there {
+                let row = Row { number: self.next, text: format!("r{}", self.next) };
+                self.rows.insert((table, key), row);
+            }
         }
         self.push(Vec::new(), BTreeSet::new(), false, Some(table));
     }
@@ -159,7 +165,7 @@ impl Database {
         changes: Vec<Change>,
         touched: BTreeSet<Vec<u8>>,
         truncates: bool,
-        rewrites: Option<usize>,
+        unseen: Option<usize>,
     ) {
         let xid = u32::try_from(self.transactions.len()).unwrap_or(0) + 1;
         let lsn = Lsn(self.end.0 + 10);
@@ -177,7 +183,7 @@ impl Database {
             touched,
             truncates,
             after,
-            rewrites,
+            unseen,
         });
     }
 

@@ -173,7 +173,7 @@ impl Life {
         let mut chunk = Chunk::default();
         for _ in 0..=random.below(12) {
             let Some(transaction) = database.transactions.get(self.transaction) else { break };
-            if transaction.rewrites.is_some() {
+            if transaction.unseen.is_some() {
                 self.transaction += 1;
             } else {
                 self.receive_event(database, transaction, &mut chunk);

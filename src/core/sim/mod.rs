@@ -48,8 +48,9 @@ struct World {
     /// The tables that may be wrong, each with the end of the WAL at which it became so: it has to be
     /// compared with a snapshot that is not older.
     excused: BTreeMap<usize, Lsn>,
-    /// Those of them that were rewritten: the record of the table, which is not of its new form, says so.
-    rewritten: BTreeMap<usize, Lsn>,
+    /// Those of them that were changed unseen: the record of the table, which is not of its new form, says
+    /// so.
+    unseen: BTreeMap<usize, Lsn>,
     /// The snapshot of each table's last compare: the table may be ahead of the position up to there.
     ahead: BTreeMap<usize, Lsn>,
     position: Lsn,
@@ -119,7 +120,7 @@ impl World {
             former: None,
             late: Vec::new(),
             excused: BTreeMap::new(),
-            rewritten: BTreeMap::new(),
+            unseen: BTreeMap::new(),
             ahead: BTreeMap::new(),
             seen: BTreeSet::new(),
             lives: 0,
@@ -147,9 +148,9 @@ impl World {
     fn commit(&mut self) {
         if self.random.percent(12) {
             let table = self.random.below(TABLES);
-            self.database.rewrite(table);
+            self.database.change_unseen(table, &mut self.random);
             self.excused.insert(table, self.database.end);
-            self.rewritten.insert(table, self.database.end);
+            self.unseen.insert(table, self.database.end);
             return;
         }
         let most = if self.random.percent(20) { 40 } else { 4 };
@@ -247,7 +248,7 @@ impl World {
         }
         for (table, snapshot) in life.compared.drain(..) {
             self.ahead.insert(table, snapshot);
-            for since in [&mut self.excused, &mut self.rewritten] {
+            for since in [&mut self.excused, &mut self.unseen] {
                 if since.get(&table).is_some_and(|since| *since <= snapshot) {
                     since.remove(&table);
                 }
@@ -281,7 +282,7 @@ impl World {
             let prefix = [&notes[..], self.database.prefix(*table)].concat();
             self.store.keys.keys().any(|key| key.starts_with(&prefix))
         };
-        (0..TABLES).find(|table| self.rewritten.contains_key(table) || noted(table))
+        (0..TABLES).find(|table| self.unseen.contains_key(table) || noted(table))
     }
 
     fn is_at_rest(&self) -> bool {
