@@ -142,7 +142,7 @@ impl Database {
     /// Changes a table without a word in the stream. ALTER TABLE writes its rows anew; while it is
     /// away from the publication rows come and go too, and it comes back with others.
     pub(super) fn change_unseen(&mut self, table: usize, random: &mut Random) {
-        let goes_away = random.percent(50);
+        let goes_away = random.percent(25);
         for key in 0..KEYS {
             let row = self.rows.remove(&(table, key));
             let is_there = row.is_some() != (goes_away && random.percent(30));

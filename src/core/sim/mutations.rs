@@ -4,7 +4,7 @@ use super::super::mutation::Mutation::{self, *};
 use super::run_all;
 
 /// How many histories are tried for each.
-const HISTORIES: u64 = 6000;
+const HISTORIES: u64 = 20_000;
 
 /// Every fault that is there to be put in.
 const ALL: [Mutation; 20] = [
