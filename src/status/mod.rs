@@ -116,6 +116,11 @@ struct Trouble {
     since: Instant,
 }
 
+/// Locks a mark. A thread that panicked left it whole: no change of one can panic half-way.
+fn lock<T>(mark: &Mutex<T>) -> MutexGuard<'_, T> {
+    mark.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// How far a stream is.
 struct Stream {
     /// Up to where it has been received.
@@ -195,7 +200,7 @@ impl Status {
     /// [`Error::Requirement`] if `status.listen` cannot be listened on.
     pub(crate) fn configure(self: &Arc<Self>, settings: &Settings) -> Result<()> {
         let StatusSettings { listen, .. } = &settings.status;
-        let mut pages = self.pages.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut pages = lock(&self.pages);
         if pages.as_ref().map(listen::Pages::address) != listen.as_deref() {
             let address = listen.as_ref();
             // The old ones end once the new ones are there.
@@ -210,7 +215,7 @@ impl Status {
         let lag = settings.status.ready_lag as u64;
         self.metrics.tell_tables_apart(settings.status.table_metrics);
         let limits = Limits { lag, standstill: readiness::READY_AGE + settings.sync.idle_period };
-        *self.limits.lock().unwrap_or_else(PoisonError::into_inner) = limits;
+        *lock(&self.limits) = limits;
     }
 
     /// Takes note of what the daemon does from now on.
@@ -233,7 +238,7 @@ impl Status {
         interval: Duration,
     ) {
         self.pending.clear();
-        *self.etcd_answered.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *lock(&self.etcd_answered) = None;
         *self.stream() = Stream { received, flushed };
         let limit = u64::try_from(interval.as_millis()).unwrap_or(u64::MAX).saturating_mul(3);
         self.silence_limit.store(limit, Ordering::Relaxed);
@@ -258,7 +263,7 @@ impl Status {
 
     /// Takes note that it goes on without the dump that it would take, or that all was compared.
     pub(crate) fn has_gap(&self, reason: Option<String>) {
-        *self.gap.lock().unwrap_or_else(PoisonError::into_inner) = reason;
+        *lock(&self.gap) = reason;
     }
 
     /// Takes note of where the server's log ends.
@@ -267,12 +272,12 @@ impl Status {
     }
 
     fn trouble(&self) -> MutexGuard<'_, Option<Trouble>> {
-        self.trouble.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.trouble)
     }
 
     /// Takes note that etcd has answered.
     pub(crate) fn etcd_answers(&self) {
-        *self.etcd_answered.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+        *lock(&self.etcd_answered) = Some(Instant::now());
     }
 
     /// The pulse of a thread, which ends with its last clone.
@@ -320,8 +325,7 @@ impl Status {
     }
 
     fn stream(&self) -> MutexGuard<'_, Stream> {
-        // It is replaced in one assignment: a thread that panicked left it whole.
-        self.stream.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.stream)
     }
 
     /// How long ago the oldest transaction committed that has been received and is not in etcd;
@@ -341,7 +345,7 @@ impl Status {
     /// this has to be called often.
     fn look(&self, now: Instant) {
         self.health.look(now);
-        let mut standstill = self.standstill.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut standstill = lock(&self.standstill);
         if self.lag_bytes() == 0 {
             *standstill = Stillness::new(now);
         }

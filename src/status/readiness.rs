@@ -1,10 +1,9 @@
 //! Whether the copy is as good as the database: what `/readyz` says.
 
-use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use super::{Activity, Status};
+use super::{Activity, Status, lock};
 
 /// A copy that lacks a transaction for longer than this is not ready, nor is one whose position
 /// stands still for so long though there is more.
@@ -26,7 +25,7 @@ impl Status {
             // The server may turn out to have another history.
             return Some(format!("received_lsn={received} position_lsn={position}"));
         }
-        let limits = *self.limits.lock().unwrap_or_else(PoisonError::into_inner);
+        let limits = *lock(&self.limits);
         let (bytes, lag) = (self.lag_bytes(), self.lag());
         if bytes >= limits.lag {
             return Some(format!("lag_bytes={bytes} ready_lag={}", limits.lag));
@@ -34,7 +33,7 @@ impl Status {
         if lag > READY_AGE {
             return Some(format!("lag_seconds={:.0}", lag.as_secs_f64()));
         }
-        let standstill = self.standstill.lock().unwrap_or_else(PoisonError::into_inner).age(now);
+        let standstill = lock(&self.standstill).age(now);
         if bytes > 0 && standstill > limits.standstill {
             return Some(format!("standstill_seconds={}", standstill.as_secs()));
         }
@@ -42,7 +41,7 @@ impl Status {
         if let Some(silence) = self.health.age("receive", now).filter(|&silence| silence > limit) {
             return Some(format!("silence_seconds={}", silence.as_secs()));
         }
-        let answered = *self.etcd_answered.lock().unwrap_or_else(PoisonError::into_inner);
+        let answered = *lock(&self.etcd_answered);
         let silence = answered.map_or(Duration::ZERO, |at| now.saturating_duration_since(at));
         if silence > ETCD_SILENCE {
             return Some(format!("etcd_silence_seconds={}", silence.as_secs()));
@@ -50,7 +49,7 @@ impl Status {
         if self.trouble().is_some() {
             return Some(format!("phase={}{}", activity.name(), self.error()));
         }
-        if let Some(reason) = &*self.gap.lock().unwrap_or_else(PoisonError::into_inner) {
+        if let Some(reason) = &*lock(&self.gap) {
             return Some(format!("without_dump={reason:?}"));
         }
         let left_out = self.left_out.all();
