@@ -58,7 +58,8 @@ fn on_a_terminal(launch: &Launch) -> Child {
     let words = [command.get_program()].into_iter().chain(command.get_args());
     let quoted: Vec<_> = words.map(|word| format!("'{}'", word.to_str().unwrap())).collect();
     Command::new("script")
-        .args(["-qefc", &quoted.join(" "), "/dev/null"])
+        // A shell between would die of the signal that Ctrl-C makes.
+        .args(["-qefc", &format!("exec {}", quoted.join(" ")), "/dev/null"])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()

@@ -15,7 +15,7 @@ mod pending;
 mod readiness;
 
 use std::ops::Deref;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -83,7 +83,7 @@ pub(crate) struct Status {
     pub(crate) flushed: AtomicU64,
     activity: AtomicU8,
     /// Whether it was told that the daemon stops.
-    stops: AtomicBool,
+    told_of_stop: Mutex<bool>,
     health: Health,
     /// The longest that the server may stay silent in a sync, in milliseconds.
     silence_limit: AtomicU64,
@@ -183,7 +183,7 @@ impl Status {
             stream: Mutex::new(Stream { received: Arc::default(), flushed: Flushed::default() }),
             flushed: AtomicU64::default(),
             activity: AtomicU8::default(),
-            stops: AtomicBool::default(),
+            told_of_stop: Mutex::default(),
             health: Health::default(),
             silence_limit: AtomicU64::new(u64::MAX),
             standstill: Mutex::new(Stillness::new(Instant::now())),
@@ -287,8 +287,11 @@ impl Status {
 
     /// Tells the service manager that the daemon stops, once.
     fn stops(&self) {
-        if !self.stops.swap(true, Ordering::Relaxed) {
+        // The daemon's end waits for a thread that is just telling it.
+        let mut told = lock(&self.told_of_stop);
+        if !*told {
             notify::notify(&[NotifyState::Stopping]);
+            *told = true;
         }
     }
 

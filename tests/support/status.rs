@@ -5,7 +5,9 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::sync::mpsc::{self, Receiver};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use super::{Daemon, PATIENCE, Servers, wait_for};
 
@@ -105,7 +107,7 @@ impl Pages {
 
 /// The socket of a service manager.
 pub(crate) struct ServiceManager {
-    socket: UnixDatagram,
+    told: Receiver<String>,
     pub(crate) path: PathBuf,
 }
 
@@ -114,35 +116,37 @@ impl ServiceManager {
     pub(crate) fn new(servers: &Servers, name: &str) -> Self {
         let path = servers.folder.join(name);
         let socket = UnixDatagram::bind(&path).unwrap();
-        Self { socket, path }
+        let (sender, told) = mpsc::channel();
+        // It reads all the time, as a service manager does: a socket holds ten messages.
+        thread::spawn(move || {
+            let mut buffer = [0; 4096];
+            while let Ok(count) = socket.recv(&mut buffer) {
+                let text = String::from_utf8_lossy(&buffer[..count]).into_owned();
+                if sender.send(text).is_err() {
+                    return;
+                }
+            }
+        });
+        Self { told, path }
     }
 
     /// Waits until it is told this, and returns all that it was told until then.
     #[track_caller]
     pub(crate) fn await_line(&self, text: &str) -> String {
         let mut told = String::new();
-        self.socket.set_read_timeout(Some(PATIENCE)).unwrap();
         while !told.contains(text) {
-            let mut buffer = [0; 4096];
-            let count = self.socket.recv(&mut buffer).unwrap_or_else(|error| {
-                panic!("waited in vain for {text}: {error}\n{told}");
-            });
-            told.push_str(std::str::from_utf8(&buffer[..count]).unwrap());
+            let more = self.told.recv_timeout(PATIENCE);
+            told += &more.unwrap_or_else(|_| panic!("waited in vain for {text}\n{told}"));
         }
         told
     }
 
     /// What it is told in this time.
     pub(crate) fn told_within(&self, time: Duration) -> String {
-        let deadline = std::time::Instant::now() + time;
+        let deadline = Instant::now() + time;
         let mut told = String::new();
-        while let Some(left) = deadline.checked_duration_since(std::time::Instant::now())
-            && !left.is_zero()
-        {
-            self.socket.set_read_timeout(Some(left)).unwrap();
-            let mut buffer = [0; 4096];
-            let Ok(count) = self.socket.recv(&mut buffer) else { break };
-            told.push_str(std::str::from_utf8(&buffer[..count]).unwrap());
+        while let Ok(more) = self.told.recv_timeout(deadline - Instant::now()) {
+            told += &more;
         }
         told
     }
