@@ -1,16 +1,17 @@
-//! Holes: the columns of a document that an update left as they were.
+//! Holes: what a row from the stream does not say of its document. An update leaves columns out that it
+//! left as they were, and no row says which rows of other tables are in its document.
 
 use std::fmt;
 use std::sync::Arc;
 
-use crate::mapping::Step;
+use crate::mapping::{Nested, Step};
 
 /// A document, or what is known of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Body<'a> {
     /// All of it.
     Whole(&'a [u8]),
-    /// All but what belongs in the holes, which the row's document before this one has.
+    /// All but what belongs in the holes.
     Holed(Holed<'a>),
 }
 
@@ -25,10 +26,18 @@ pub struct Holed<'a> {
 /// The place of a value that is missing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hole {
-    /// The way to it from the document's begin.
-    way: Arc<[Step]>,
+    source: Source,
     /// Where the value belongs, in bytes from the document's own begin.
     value: usize,
+}
+
+/// Where a value is that is missing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Source {
+    /// In the row's document before this one; the way to it from the document's begin.
+    Stored(Arc<[Step]>),
+    /// Among what waits for a row to come under this key: a document is new there.
+    Waiting(Arc<Nested>),
 }
 
 impl<'a> Body<'a> {
@@ -40,14 +49,35 @@ impl<'a> Body<'a> {
 }
 
 impl Holed<'_> {
-    /// Writes the document with its holes filled from `stored`, the row's document before.
+    /// Whether the row's document before is needed to fill it.
+    #[must_use]
+    pub fn wants_stored(&self) -> bool {
+        self.holes.iter().any(|hole| matches!(hole.source, Source::Stored(_)))
+    }
+
+    /// Whether it takes what waits for a row under its key.
+    #[must_use]
+    pub fn wants_waiting(&self) -> bool {
+        self.holes.iter().any(|hole| matches!(hole.source, Source::Waiting(_)))
+    }
+
+    /// Writes the document with its holes filled from `stored`, the row's document before, and with the
+    /// members that `waiting` has.
     ///
     /// # Errors
     /// When `stored` lacks a column that is wanted, or is no document.
-    pub fn fill(&self, stored: &[u8], out: &mut Vec<u8>) -> Result<(), MissingColumn> {
+    pub fn fill<'w>(
+        &self,
+        stored: &[u8],
+        waiting: impl Fn(&Nested) -> &'w [u8],
+        out: &mut Vec<u8>,
+    ) -> Result<(), MissingColumn> {
         let mut written = 0;
         for hole in self.holes {
-            let value = at(stored, &hole.way).ok_or_else(|| MissingColumn::at(&hole.way))?;
+            let value = match &hole.source {
+                Source::Stored(way) => at(stored, way).ok_or_else(|| MissingColumn::at(way))?,
+                Source::Waiting(nested) => waiting(nested),
+            };
             out.extend_from_slice(&self.bytes[written..hole.value]);
             out.extend_from_slice(value);
             written = hole.value;
@@ -81,7 +111,19 @@ impl std::error::Error for MissingColumn {}
 
 /// Leaves a hole, to which this way leads; `start` is where the document begins in `out`.
 pub(super) fn write_hole(out: &[u8], holes: &mut Vec<Hole>, start: usize, way: &Arc<[Step]>) {
-    holes.push(Hole { way: Arc::clone(way), value: out.len() - start });
+    let source = Source::Stored(Arc::clone(way));
+    holes.push(Hole { source, value: out.len() - start });
+}
+
+/// Leaves a hole for what waits for a row to come under this key.
+pub(super) fn write_fresh_hole(
+    out: &[u8],
+    holes: &mut Vec<Hole>,
+    start: usize,
+    nested: &Arc<Nested>,
+) {
+    let source = Source::Waiting(Arc::clone(nested));
+    holes.push(Hole { source, value: out.len() - start });
 }
 
 /// The value to which a way leads, as it stands in the document.
@@ -166,7 +208,7 @@ mod tests {
         let mut out = Vec::new();
         match Body::new(&bytes, &holes) {
             Body::Whole(document) => out.extend_from_slice(document),
-            Body::Holed(document) => document.fill(stored.as_bytes(), &mut out)?,
+            Body::Holed(document) => document.fill(stored.as_bytes(), Nested::empty, &mut out)?,
         }
         Ok(String::from_utf8_lossy(&out).into_owned())
     }
@@ -222,7 +264,7 @@ mod tests {
                 write_hole(b"", &mut holes, 0, &way.into());
             }
             let holed = Holed { bytes: b"", holes: &holes };
-            let _ = holed.fill(&stored, &mut Vec::new());
+            let _ = holed.fill(&stored, Nested::empty, &mut Vec::new());
         }
 
         #[test]

@@ -1,7 +1,7 @@
 //! Rows as keys and documents.
 
 use super::casts::Casts;
-use super::hole::{Hole, write_hole};
+use super::hole::{Hole, write_fresh_hole, write_hole};
 use super::value::write_value;
 use crate::cell::Cell;
 use crate::json_text::{write_escaped, write_string};
@@ -19,6 +19,8 @@ pub struct Row<'r> {
     /// Whether every NULL in it is one. In the old tuple of an update or a delete the columns that are
     /// not the identity's are NULL too.
     pub whole: bool,
+    /// Whether there was no document under its key before: what is nested in it is not there then.
+    pub fresh: bool,
 }
 
 /// Which key a row has under one of its table's templates.
@@ -56,7 +58,7 @@ impl<'r> Row<'r> {
     /// A row with nothing cast; where an update left a column out, it is in `old`.
     #[must_use]
     pub fn new(cells: &'r [Cell<'r>], old: Option<&'r [Cell<'r>]>) -> Self {
-        Self { cells, texts: cells, old, whole: true }
+        Self { cells, texts: cells, old, whole: true, fresh: false }
     }
 
     /// The key that the row has under an output's template.
@@ -87,13 +89,9 @@ impl<'r> Row<'r> {
                 (Text::Open, 2..) => Presence::Open,
                 (Text::Open | Text::There, _) => Presence::There,
             },
-            Value::Object(members, _) => {
+            Value::Json(content, _) => {
                 let mut open = false;
-                for member in members {
-                    member.content.each_text(&mut |parts| {
-                        open |= self.text_of(parts) == Text::Open;
-                    });
-                }
+                content.each_text(&mut |parts| open |= self.text_of(parts) == Text::Open);
                 if open { Presence::Open } else { Presence::There }
             }
         }
@@ -180,10 +178,10 @@ pub fn write_document(
                 }
             }
         }
-        Value::Object(members, omit_nulls) => {
+        Value::Json(content, omit_nulls) => {
             let mut writer =
                 Writer { plan, row, omit_nulls: *omit_nulls, start, casts, out, holes };
-            writer.object(members);
+            writer.content(content);
         }
     }
 }
@@ -215,7 +213,7 @@ pub fn write_unchanged(out: &[u8], holes: &mut Vec<Hole>) {
     write_hole(out, holes, start, &[].into());
 }
 
-/// Writes an object.
+/// Writes JSON.
 struct Writer<'w> {
     plan: &'w Plan,
     row: &'w Row<'w>,
@@ -258,6 +256,10 @@ impl Writer<'_> {
             Content::Text(parts) => self.text(parts),
             Content::Constant(json) => self.out.extend_from_slice(json),
             Content::Object(members) => self.object(members),
+            Content::Nested(nested, _) if self.row.fresh => {
+                write_fresh_hole(self.out, self.holes, self.start, nested);
+            }
+            Content::Nested(_, way) => write_hole(self.out, self.holes, self.start, way),
             Content::Array(elements) => {
                 self.out.push(b'[');
                 for (position, element) in elements.iter().enumerate() {
@@ -296,7 +298,9 @@ impl Writer<'_> {
         match content {
             Content::Column(column, _) => self.row.cell(*column) == Cell::Null,
             Content::Text(parts) => self.row.text_of(parts) == Text::Null,
-            Content::Constant(_) | Content::Object(_) | Content::Array(_) => false,
+            Content::Constant(_) | Content::Object(_) | Content::Array(_) | Content::Nested(..) => {
+                false
+            }
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::nest::Nest;
 use super::plan::Plan;
 use super::shape::Shapes;
 use crate::error::{Result, Unmet};
@@ -14,6 +15,19 @@ pub(crate) struct CopiedTable {
     pub(crate) published: PublishedTable,
     /// What its rows become.
     pub(crate) plan: Plan,
+    /// The rows in its documents, in the order of [`Plan::nested`].
+    pub(crate) nested: Vec<NestedRows>,
+}
+
+/// The rows of a table that are in the documents of another.
+#[derive(Clone, Debug)]
+pub(crate) struct NestedRows {
+    /// What the catalog says of their table.
+    pub(crate) published: PublishedTable,
+    /// Its plan.
+    pub(crate) plan: Plan,
+    /// What becomes of them in those documents: one of the plan's [`Plan::nests`].
+    pub(crate) nest: Nest,
 }
 
 /// The tables of a publication, by schema and name.
@@ -35,7 +49,7 @@ impl PublishedTables {
         let mut tables = Self::default();
         for published in session.published_tables(publication)? {
             match Plan::of(shapes, &published) {
-                Ok(plan) => tables.copied.push(CopiedTable { published, plan }),
+                Ok(plan) => tables.copied.push(CopiedTable { published, plan, nested: Vec::new() }),
                 Err(reason) => tables.left_out.push((published, reason)),
             }
         }

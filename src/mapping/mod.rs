@@ -8,6 +8,7 @@ mod copied;
 mod departure;
 mod key;
 mod keyspace;
+mod nest;
 mod pieces;
 mod plan;
 mod refusals;
@@ -16,11 +17,14 @@ mod sql;
 mod template;
 mod value;
 
-pub(crate) use copied::{CopiedTable, PublishedTables};
+pub(crate) use copied::{CopiedTable, NestedRows, PublishedTables};
 pub(crate) use departure::{Departure, Whereabouts};
 pub use key::{keyspace_in_key, keyspace_of, name_in_keys, table_named, table_of_key};
 pub use keyspace::Keyspace;
+pub use nest::{Form, Nest, Nested, Rank};
 pub use plan::{Output, Plan};
-pub use shape::{Columns, Node, Shapes, TableShape, TextPart, ValueShape, Word, text_parts};
+pub use shape::{
+    Columns, FormShape, NestShape, Node, Shapes, TableShape, TextPart, ValueShape, Word, text_parts,
+};
 pub use template::KeyTemplate;
 pub use value::{Content, Member, Step, Value};

@@ -1,9 +1,12 @@
 //! The plan of a table.
 
+use std::sync::Arc;
+
 use super::keyspace::Keyspace;
+use super::nest::{Nest, Nested};
 use super::shape::{Shapes, TableShape, ValueShape};
 use super::template::KeyTemplate;
-use super::value::Value;
+use super::value::{Content, Value};
 use crate::error::Unmet;
 use crate::kind::Kind;
 use crate::nearest;
@@ -16,6 +19,7 @@ pub struct Plan {
     pub(super) columns: Vec<TableColumn>,
     key: Vec<usize>,
     outputs: Vec<Output>,
+    nests: Vec<Nest>,
     keyspaces: Vec<Keyspace>,
 }
 
@@ -113,6 +117,7 @@ impl Plan {
             columns: columns.to_vec(),
             key: places,
             outputs,
+            nests: Vec::new(),
         })
     }
 
@@ -155,6 +160,21 @@ impl Plan {
     #[must_use]
     pub fn outputs(&self) -> &[Output] {
         &self.outputs
+    }
+
+    /// The documents of other tables, or of its own, that a row is in.
+    #[must_use]
+    pub fn nests(&self) -> &[Nest] {
+        &self.nests
+    }
+
+    /// The members of its documents that have rows of other tables, in the order of the document.
+    pub fn nested(&self) -> impl Iterator<Item = &Arc<Nested>> {
+        let members = self.outputs.iter().flat_map(|output| output.value.members());
+        members.filter_map(|member| match &member.content {
+            Content::Nested(nested, _) => Some(nested),
+            _ => None,
+        })
     }
 
     /// The published columns, in their order.

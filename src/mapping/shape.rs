@@ -32,6 +32,10 @@ pub struct TableShape {
     pub value: ValueShape,
     /// Whether members that are null are left out.
     pub omit_nulls: bool,
+    /// The rows of other tables that its documents hold.
+    pub nests: Vec<NestShape>,
+    /// Whether the rows have no keys of their own: they are only in the documents of others.
+    pub only_nested: bool,
     /// The columns that it names, each with the place of the word that does.
     pub named: Vec<(String, String)>,
     /// The words as they are written, in their order.
@@ -47,6 +51,36 @@ pub struct Word {
     pub value: String,
     /// Where it stands, `FILE:LINE`.
     pub place: String,
+}
+
+/// A member of a table's documents that holds the rows of another table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NestShape {
+    /// The member's name.
+    pub member: String,
+    /// The other table.
+    pub table: TableName,
+    /// The columns of its foreign key; `None` if it has just one to this table.
+    pub by: Option<Vec<String>>,
+    /// What the member is.
+    pub form: FormShape,
+    /// What a row becomes there.
+    pub value: ValueShape,
+    /// Whether members that are null are left out.
+    pub omit_nulls: bool,
+    /// The other table's columns that it names, each with the place of the word that does.
+    pub named: Vec<(String, String)>,
+    /// Where it stands, `FILE:LINE`.
+    pub place: String,
+}
+
+/// How rows stand in a member.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FormShape {
+    /// In an array, ordered by these columns, and then by their key.
+    Array(Vec<String>),
+    /// In an object, each under the name that this text gives.
+    Map(Vec<TextPart>),
 }
 
 /// What is under a key.
@@ -162,6 +196,14 @@ impl Shapes {
             }
             _ => vec![self.own_keyspace(table)],
         }
+    }
+
+    /// The members that rows of a table are in, each with the table whose documents have it.
+    pub fn nests_of(&self, table: &TableName) -> impl Iterator<Item = (&TableName, &NestShape)> {
+        let nests = self
+            .each()
+            .flat_map(|(parent, shape)| shape.nests.iter().map(move |nest| (parent, nest)));
+        nests.filter(move |(_, nest)| nest.table == *table)
     }
 
     /// The name, as it stands in keys, of the table that has a key; `None` for a key of none.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::nest::Nested;
 use super::shape::{Columns, Node, TextPart, ValueShape};
 use crate::json_text::json_string;
 use crate::postgres::TableColumn;
@@ -9,8 +10,8 @@ use crate::postgres::TableColumn;
 /// What is under a key of a row. A column is its place among the table's.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Value {
-    /// An object of these members; whether those that are null are left out.
-    Object(Vec<Member>, bool),
+    /// JSON; whether members of objects that are null are left out.
+    Json(Content, bool),
     /// A text.
     Text(Vec<TextPart<usize>>),
 }
@@ -37,6 +38,8 @@ pub enum Content {
     Object(Vec<Member>),
     /// An array.
     Array(Vec<Self>),
+    /// Rows of another table, and the way to them from the document's begin.
+    Nested(Arc<Nested>, Arc<[Step]>),
 }
 
 /// A step on the way to a value in a document.
@@ -70,20 +73,25 @@ impl Value {
         let names = |stays: &dyn Fn(&String) -> bool| -> Vec<String> {
             columns.iter().map(|column| &column.name).filter(|name| stays(name)).cloned().collect()
         };
+        let of_members = |members| Self::Json(Content::Object(members), omit_nulls);
         Ok(match shape {
-            ValueShape::Columns(Columns::All) => {
-                Self::Object(members(&names(&|_| true))?, omit_nulls)
-            }
-            ValueShape::Columns(Columns::Only(only)) => Self::Object(members(only)?, omit_nulls),
+            ValueShape::Columns(Columns::All) => of_members(members(&names(&|_| true))?),
+            ValueShape::Columns(Columns::Only(only)) => of_members(members(only)?),
             ValueShape::Columns(Columns::Omit(omit)) => {
                 omit.iter().try_for_each(|name| place(columns, name).map(drop))?;
-                Self::Object(members(&names(&|name| !omit.contains(name)))?, omit_nulls)
+                of_members(members(&names(&|name| !omit.contains(name)))?)
             }
             ValueShape::Text(parts) => Self::Text(text(parts, columns)?),
-            ValueShape::Object(nodes) => {
-                Self::Object(object(nodes, &mut Vec::new(), columns)?, omit_nulls)
-            }
+            ValueShape::Object(nodes) => of_members(object(nodes, &mut Vec::new(), columns)?),
         })
+    }
+
+    /// The members of the document; none if it is no object.
+    pub(super) fn members(&self) -> &[Member] {
+        match self {
+            Self::Json(Content::Object(members), _) => members,
+            Self::Json(..) | Self::Text(_) => &[],
+        }
     }
 
     /// The columns whose text, not their JSON, is part of it.
@@ -109,16 +117,14 @@ impl Value {
     pub(super) fn is_certain(&self) -> bool {
         match self {
             Self::Text(_) => false,
-            Self::Object(..) => self.mixed_columns().is_empty(),
+            Self::Json(..) => self.mixed_columns().is_empty(),
         }
     }
 
     fn each_text<'v>(&'v self, sink: &mut dyn FnMut(&'v [TextPart<usize>])) {
         match self {
             Self::Text(parts) => sink(parts),
-            Self::Object(members, _) => {
-                members.iter().for_each(|member| member.content.each_text(sink));
-            }
+            Self::Json(content, _) => content.each_text(sink),
         }
     }
 }
@@ -132,7 +138,7 @@ impl Content {
                 members.iter().for_each(|member| member.content.each_text(sink));
             }
             Self::Array(elements) => elements.iter().for_each(|element| element.each_text(sink)),
-            Self::Column(..) | Self::Constant(_) => {}
+            Self::Column(..) | Self::Constant(_) | Self::Nested(..) => {}
         }
     }
 }

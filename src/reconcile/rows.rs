@@ -104,7 +104,7 @@ impl<'a> Rows<'a> {
         table: &CopiedTable,
         Wanted { outputs, condition, order }: Wanted<'_>,
     ) -> Result<Self> {
-        let CopiedTable { published, plan } = table;
+        let CopiedTable { published, plan, .. } = table;
         let name = published.sql_name();
         let doing = format!("copying table {}", published.name);
         // A partitioned table has rows only in its partitions; of any other one, tables that

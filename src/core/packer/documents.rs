@@ -7,6 +7,7 @@ use crate::core::mutation::{Mutation, is};
 use crate::core::view::Newest;
 use crate::document::Body;
 use crate::etcd::KeyValue;
+use crate::mapping::Nested;
 
 impl Packer {
     /// The change with its holes filled from the newest version of the row.
@@ -23,7 +24,7 @@ impl Packer {
         match self.view.newest(&self.filling(), source) {
             Newest::InEtcd => Filled::InEtcd,
             Newest::Absent => unknown("etcd does not have the row"),
-            Newest::Document(newest) => match document.fill(newest, filled) {
+            Newest::Document(newest) => match document.fill(newest, Nested::empty, filled) {
                 Ok(()) => Filled::Whole(Change::Put { key, body: Body::Whole(filled), old_key }),
                 Err(missing) => unknown(&missing.to_string()),
             },

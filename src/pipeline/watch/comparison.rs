@@ -62,7 +62,7 @@ impl Comparison<'_> {
         seen: Lsn,
         priority: Priority,
     ) -> Result<(TableRecord, Differences)> {
-        let CopiedTable { published, plan } = table;
+        let CopiedTable { published, plan, .. } = table;
         // Asked before the wait for a snapshot: as long as the role may not read it, there is none.
         Unmet::none(&idle.missing_grants(std::slice::from_ref(published))?)?;
         // From here on the stream has the table as the look has seen it, or newer.

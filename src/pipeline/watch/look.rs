@@ -126,7 +126,7 @@ mod tests {
     fn tables(copied: &[(u32, &str)], left_out: &[(u32, &str)]) -> PublishedTables {
         let plan = |published: PublishedTable| {
             let plan = Plan::of(&shapes(), &published).expect("a plan");
-            CopiedTable { published, plan }
+            CopiedTable { published, plan, nested: Vec::new() }
         };
         let copied = copied.iter().map(|&(oid, name)| plan(published(oid, name))).collect();
         let why = || Unmet::new("no key", "add one");
