@@ -71,10 +71,12 @@ impl Batch {
             Change::Put { key, body: Body::Whole(document), old_key } => {
                 self.put(key, document, old_key, limits)
             }
-            // Whoever adds a change has filled its holes.
-            Change::Put { body: Body::Holed(_), .. } => Fit::TooLarge { bytes: usize::MAX },
-            // And has found the keys.
-            Change::Empty { .. } => Fit::TooLarge { bytes: usize::MAX },
+            // Whoever adds a change has filled its holes, and found the keys and the documents.
+            Change::Put { body: Body::Holed(_), .. }
+            | Change::Empty { .. }
+            | Change::Vacate { .. }
+            | Change::Splice(_)
+            | Change::Hollow { .. } => Fit::TooLarge { bytes: usize::MAX },
             Change::Delete { key } => self.delete(key, limits),
             Change::Truncate { prefix } => self.truncate(prefix, limits),
         }

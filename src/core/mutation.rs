@@ -40,6 +40,10 @@ pub(crate) enum Mutation {
     NotAgain,
     /// An update that changes the key leaves the old one.
     OldKeyStays,
+    /// A nested row that moves stays in its old document too.
+    MovedStays,
+    /// What is nested in a document does not wait for the row that comes under its key.
+    NothingWaits,
     /// A keepalive inside a transaction moves the position.
     KeepaliveInside,
     /// A transaction that etcd has is applied again.

@@ -63,7 +63,7 @@ impl Parts {
             Change::Put { old_key: Some(_), .. } => !self.single && !self.clean,
             // Nothing of the table may be on its way while it is emptied.
             Change::Truncate { .. } => !self.clean && !is(Mutation::TruncateEarly),
-            Change::Put { .. } | Change::Delete { .. } | Change::Empty { .. } => false,
+            _ => false,
         };
         if self.barrier {
             return Place::Barrier;
@@ -71,7 +71,7 @@ impl Parts {
         self.single |= matches!(change, Change::Put { old_key: Some(_), .. });
         let lane = match change {
             Change::Put { key, .. } | Change::Delete { key } => self.lane(key),
-            Change::Truncate { .. } | Change::Empty { .. } => 0,
+            _ => 0,
         };
         match self.batches[lane].add(change, self.limits) {
             Fit::Added => {

@@ -84,8 +84,11 @@ impl View {
             }
             Change::Delete { key } => self.cache.outdate(key),
             Change::Truncate { prefix } => self.cache.forget_below(prefix),
-            // Its keys are deleted one by one.
-            Change::Empty { .. } => {}
+            // What becomes of keys by them comes one by one.
+            Change::Empty { .. }
+            | Change::Vacate { .. }
+            | Change::Splice(_)
+            | Change::Hollow { .. } => {}
         }
     }
 

@@ -2,6 +2,7 @@
 //! left as they were, and no row says which rows of other tables are in its document.
 
 use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
 
 use crate::mapping::{Nested, Step};
@@ -127,7 +128,7 @@ pub(super) fn write_fresh_hole(
 }
 
 /// The value to which a way leads, as it stands in the document.
-fn at<'a>(document: &'a [u8], way: &[Step]) -> Option<&'a [u8]> {
+pub(super) fn at<'a>(document: &'a [u8], way: &[Step]) -> Option<&'a [u8]> {
     way.iter().try_fold(document, |value, step| match step {
         Step::Member(name) => member(value, name),
         Step::Element(place) => element(value, *place),
@@ -136,16 +137,20 @@ fn at<'a>(document: &'a [u8], way: &[Step]) -> Option<&'a [u8]> {
 
 /// The value of the member of this name, as it stands in the document.
 fn member<'a>(document: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
-    let mut rest = document.strip_prefix(b"{")?;
+    member_range(document, name).map(|range| &document[range])
+}
+
+/// Where the value of the member of this name stands in the document.
+pub(super) fn member_range(document: &[u8], name: &[u8]) -> Option<Range<usize>> {
+    let mut start = document.starts_with(b"{").then_some(1)?;
     loop {
-        let name_length = value_length(rest)?;
-        let (found, after) = rest.split_at(name_length);
-        let after = after.strip_prefix(b":")?;
-        let length = value_length(after)?;
-        if found == name {
-            return Some(&after[..length]);
+        let name_end = start + value_length(&document[start..])?;
+        let value = (document.get(name_end) == Some(&b':')).then_some(name_end + 1)?;
+        let end = value + value_length(&document[value..])?;
+        if document[start..name_end] == *name {
+            return Some(value..end);
         }
-        rest = after[length..].strip_prefix(b",")?;
+        start = (document.get(end) == Some(&b',')).then_some(end + 1)?;
     }
 }
 
@@ -159,7 +164,7 @@ fn element(array: &[u8], place: usize) -> Option<&[u8]> {
 }
 
 /// The length of the value at the start of `text`, up to the `:`, `,`, `}` or `]` behind it.
-fn value_length(text: &[u8]) -> Option<usize> {
+pub(super) fn value_length(text: &[u8]) -> Option<usize> {
     let mut depth = 0_usize;
     let mut at = 0;
     loop {
