@@ -7,8 +7,9 @@ use crate::support::{
 
 /// The most memory that the daemon may ever have, in KiB.
 const MOST_MEMORY: u64 = 64 << 10;
-/// How much more ten times the rows may take, in KiB.
-const SLACK: u64 = 8 << 10;
+/// How much more ten times the rows may take, in KiB. On a busy machine more is under way at the peak; held rows
+/// would be twice as much.
+const SLACK: u64 = 16 << 10;
 
 #[test]
 fn dumps_take_no_more_memory_for_more_rows() {
