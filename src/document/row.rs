@@ -5,7 +5,7 @@ use super::hole::{Hole, write_fresh_hole, write_hole};
 use super::value::write_value;
 use crate::cell::Cell;
 use crate::json_text::{write_escaped, write_string};
-use crate::mapping::{Content, Member, Output, Plan, TextPart, Value};
+use crate::mapping::{Content, Member, Nest, Output, Plan, TextPart, Value};
 
 /// A row, or what is known of it.
 #[derive(Clone, Copy, Debug)]
@@ -184,6 +184,34 @@ pub fn write_document(
             writer.content(content);
         }
     }
+}
+
+/// Writes what tells the element of a row from others, as [`super::splice`] takes it; false if that is
+/// not known.
+#[must_use]
+pub fn write_identity(
+    plan: &Plan,
+    nest: &Nest,
+    row: &Row<'_>,
+    casts: &mut Casts,
+    out: &mut Vec<u8>,
+) -> bool {
+    if !nest.name.is_empty() {
+        let mut holes = Vec::new();
+        let start = out.len();
+        let mut writer =
+            Writer { plan, row, omit_nulls: false, start, casts, out, holes: &mut holes };
+        writer.text(&nest.name);
+        return row.text_of(&nest.name) == Text::There;
+    }
+    for (place, &column) in nest.key.iter().enumerate() {
+        if place > 0 {
+            out.push(b',');
+        }
+        let Cell::Text(text) = row.cell(column) else { return false };
+        write_value(out, &plan.columns()[column].kind, text, casts);
+    }
+    true
 }
 
 /// Says that a row has no key under an output's template, and which row it is.
