@@ -6,14 +6,17 @@
 
 mod copied;
 mod departure;
+mod family;
 mod key;
 mod keyspace;
 mod nest;
+mod nesting;
 mod pieces;
 mod plan;
 mod refusals;
 mod shape;
 mod sql;
+mod table;
 mod template;
 mod value;
 
@@ -22,9 +25,11 @@ pub(crate) use departure::{Departure, Whereabouts};
 pub use key::{keyspace_in_key, keyspace_of, name_in_keys, table_named, table_of_key};
 pub use keyspace::Keyspace;
 pub use nest::{Form, Nest, Nested, Rank};
+pub(crate) use family::{Child, Family, Planned};
 pub use plan::{Output, Plan};
 pub use shape::{
     Columns, FormShape, NestShape, Node, Shapes, TableShape, TextPart, ValueShape, Word, text_parts,
 };
+pub(crate) use table::Table;
 pub use template::KeyTemplate;
 pub use value::{Content, Member, Step, Value};
