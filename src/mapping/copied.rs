@@ -47,7 +47,11 @@ impl PublishedTables {
     ///
     /// # Errors
     /// As for every query.
-    pub(crate) fn read(session: &mut Session, publication: &str, shapes: &Shapes) -> crate::error::Result<Self> {
+    pub(crate) fn read(
+        session: &mut Session,
+        publication: &str,
+        shapes: &Shapes,
+    ) -> crate::error::Result<Self> {
         let published = session.published_tables(publication)?;
         let oids: Vec<_> = match shapes.nest_any() {
             true => published.iter().map(|table| table.oid).collect(),
@@ -72,8 +76,9 @@ impl PublishedTables {
             };
             let mut copied =
                 CopiedTable { published: table.clone(), plan: plan.clone(), nested: Vec::new() };
-            let nested =
-                children.iter().map(|child| (&published[child.table], &foreign_keys[child.foreign_key]));
+            let nested = children
+                .iter()
+                .map(|child| (&published[child.table], &foreign_keys[child.foreign_key]));
             copied.published.shape.nest(nested);
             let rows = |child: &Child| {
                 let Planned { plan, .. } = plans[child.table].as_ref().ok()?;

@@ -71,9 +71,7 @@ impl Family<'_> {
                 return Err(shape.left_out(parent.name, reason));
             }
             let nesting = Nesting { parent, document, shape, child: self.tables[place] };
-            let (nest, foreign_key) = nesting
-                .nest(self.foreign_keys)
-                .map_err(|reason| shape.unmet(parent.name, reason))?;
+            let (nest, foreign_key) = nesting.nest(self.foreign_keys)?;
             Ok(Child { table: place, foreign_key, nest })
         };
         self.nests(parent).iter().map(child).collect()

@@ -22,10 +22,10 @@ mod value;
 
 pub(crate) use copied::{CopiedTable, NestedRows, PublishedTables};
 pub(crate) use departure::{Departure, Whereabouts};
+pub(crate) use family::Family;
 pub use key::{keyspace_in_key, keyspace_of, name_in_keys, table_named, table_of_key};
 pub use keyspace::Keyspace;
 pub use nest::{Form, Nest, Nested, Rank};
-pub(crate) use family::{Child, Family, Planned};
 pub use plan::{Output, Plan};
 pub use shape::{
     Columns, FormShape, NestShape, Node, Shapes, TableShape, TextPart, ValueShape, Word, text_parts,

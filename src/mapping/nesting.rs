@@ -31,11 +31,20 @@ impl Nesting<'_> {
     /// What becomes of the child's rows, and the place of the foreign key by which they are nested.
     ///
     /// # Errors
-    /// The requirement that the tables do not meet.
+    /// The requirement that the tables do not meet, with its place in the settings.
     pub(super) fn nest(&self, foreign_keys: &[ForeignKey]) -> Result<(Nest, usize), Unmet> {
+        let Self { parent, shape, child, .. } = *self;
+        let missing = shape.named.iter().find(|(name, _)| child.place(name).is_none());
+        if let Some((name, place)) = missing {
+            return Err(shape.unmet_at(place, parent.name, self.no_column(name)));
+        }
+        self.parent_is_fit()
+            .and_then(|()| self.nest_by(foreign_keys))
+            .map_err(|reason| shape.unmet(parent.name, reason))
+    }
+
+    fn nest_by(&self, foreign_keys: &[ForeignKey]) -> Result<(Nest, usize), Unmet> {
         let Self { parent, document, shape, child } = *self;
-        self.parent_is_fit()?;
-        self.columns_are_there()?;
         let (place, foreign_key) = self.foreign_key(foreign_keys)?;
         let placeholders = document.template.columns().map(|column| {
             let pair = foreign_key.columns.iter().find(|(_, parent)| parent == column);
@@ -46,7 +55,10 @@ impl Nesting<'_> {
             let columns = own_columns(foreign_key);
             Unmet::new(
                 format!("not all columns of foreign key ({columns}) are published"),
-                format!("add {columns} to the column list of table {} in the publication", child.name),
+                format!(
+                    "add {columns} to the column list of table {} in the publication",
+                    child.name
+                ),
             )
         })?;
         let key = child.key().iter().filter_map(|name| child.place(name));
@@ -91,13 +103,22 @@ impl Nesting<'_> {
         if document.value.members().iter().any(|member| member.json_name == json_name) {
             return Err(Unmet::new(
                 format!("the document has a member {} already", shape.member),
-                format!("name the nested member otherwise, or leave {} out of the object", shape.member),
+                format!(
+                    "name the nested member otherwise, or leave {} out of the object",
+                    shape.member
+                ),
             ));
         }
         if parent.is_filtered {
             return Err(Unmet::new(
-                format!("table {} has a row filter: not all of its rows are published", parent.name),
-                format!("publish {} without WHERE (ALTER PUBLICATION ... SET TABLE ...)", parent.name),
+                format!(
+                    "table {} has a row filter: not all of its rows are published",
+                    parent.name
+                ),
+                format!(
+                    "publish {} without WHERE (ALTER PUBLICATION ... SET TABLE ...)",
+                    parent.name
+                ),
             ));
         }
         let mut columns = document.template.columns();
@@ -114,11 +135,6 @@ impl Nesting<'_> {
                 format!("take {{{column}}} out of it"),
             )),
         }
-    }
-
-    fn columns_are_there(&self) -> Result<(), Unmet> {
-        let missing = self.shape.named.iter().find(|(name, _)| self.child.place(name).is_none());
-        missing.map_or(Ok(()), |(name, _)| Err(self.no_column(name)))
     }
 
     fn no_column(&self, name: &str) -> Unmet {
@@ -148,7 +164,10 @@ impl Nesting<'_> {
         ways.dedup();
         if let [_, _, ..] = ways[..] {
             return Err(Unmet::new(
-                format!("table {from} has several foreign keys to table {to}: ({})", ways.join("), (")),
+                format!(
+                    "table {from} has several foreign keys to table {to}: ({})",
+                    ways.join("), (")
+                ),
                 format!("say which one is meant, with by = [{:?}] for example", ways[0]),
             ));
         }
@@ -232,15 +251,14 @@ impl Nesting<'_> {
 }
 
 impl NestShape {
-    /// The requirement with the place in the settings.
+    /// The requirement with the place of the block in the settings.
     pub(super) fn unmet(&self, parent: &TableName, unmet: Unmet) -> Unmet {
-        let Self { member, place, named, .. } = self;
-        // A column that is not there has a place of its own.
-        let missing = named.iter().find(|(name, _)| {
-            unmet.problem.starts_with(&format!("table {} has no column {name}", self.table))
-        });
-        let place = missing.map_or(place, |(_, place)| place);
-        let problem = format!("{place}: tables.{parent}: nest.{member}: {}", unmet.problem);
+        self.unmet_at(&self.block, parent, unmet)
+    }
+
+    /// The requirement with this place in the settings.
+    pub(super) fn unmet_at(&self, place: &str, parent: &TableName, unmet: Unmet) -> Unmet {
+        let problem = format!("{place}: tables.{parent}: nest.{}: {}", self.member, unmet.problem);
         Unmet::new(problem, unmet.cure)
     }
 

@@ -137,6 +137,12 @@ impl Plan {
         self.nests.retain(|nest| nest.parent != *parent);
     }
 
+    /// The plan with no keys: rows are only in the documents of others.
+    #[must_use]
+    pub(crate) fn without_keys(self) -> Self {
+        Self { outputs: Vec::new(), keyspaces: Vec::new(), ..self }
+    }
+
     /// The keys that the table owns.
     #[must_use]
     pub fn keyspaces(&self) -> &[Keyspace] {

@@ -69,7 +69,8 @@ impl Shapes {
             if let Some(nest) = nests.next()
                 && session.named_table(&nest.table)?.is_none()
             {
-                refusals.push(nest.unmet(name, no_table(&nest.table, session)?));
+                let reason = no_table(&nest.table, session)?;
+                refusals.push(nest.unmet_at(&nest.place, name, reason));
             } else if let Err(unmet) = &plans[place] {
                 refusals.push(placed(unmet.clone(), name, shape));
             }

@@ -72,6 +72,8 @@ pub struct NestShape {
     pub named: Vec<(String, String)>,
     /// Where it stands, `FILE:LINE`.
     pub place: String,
+    /// Where the block begins that it is in.
+    pub block: String,
 }
 
 /// How rows stand in a member.
@@ -279,6 +281,12 @@ impl Shapes {
         let state = format!("/{state_path}/").into_bytes();
         for (name, shape) in &self.tables {
             let problem = |what: String| Err(format!("{}: tables.{name}: {what}", shape.place));
+            if shape.only_nested && self.nests_of(name).next().is_none() {
+                return problem(
+                    "standalone = false, and no block nests the table: its rows would be nowhere"
+                        .to_owned(),
+                );
+            }
             let own = self.keyspaces(name);
             for (taken, what) in
                 [(&state[..], "etcd.state_path"), (CLAIMS, "the claims of pg2etcd")]

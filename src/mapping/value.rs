@@ -217,7 +217,10 @@ fn content(node: &Node, way: &mut Vec<Step>, columns: &[TableColumn]) -> Result<
 ///
 /// # Errors
 /// The name of a column that is not there.
-pub(super) fn text(parts: &[TextPart], columns: &[TableColumn]) -> Result<Vec<TextPart<usize>>, String> {
+pub(super) fn text(
+    parts: &[TextPart],
+    columns: &[TableColumn],
+) -> Result<Vec<TextPart<usize>>, String> {
     let part = |part: &TextPart| {
         Ok(match part {
             TextPart::Literal(literal) => TextPart::Literal(literal.clone()),

@@ -87,12 +87,7 @@ pub(super) fn map(
 }
 
 /// The way to a column that has to be in an element by itself.
-fn way(
-    child: Table<'_>,
-    value: &Value,
-    column: usize,
-    what: &str,
-) -> Result<Arc<[Step]>, Unmet> {
+fn way(child: Table<'_>, value: &Value, column: usize, what: &str) -> Result<Arc<[Step]>, Unmet> {
     let name = &child.columns[column].name;
     value.way_to(column).map(Arc::clone).ok_or_else(|| {
         Unmet::new(

@@ -128,8 +128,7 @@ impl Types {
     pub(super) fn columns(&self, names: Vec<String>, oids: Vec<u32>) -> Vec<TableColumn> {
         // A type that is gone has no values any more that would matter.
         let kind = |oid| self.kind(oid).unwrap_or(Kind::Text);
-        let column =
-            |(name, oid)| TableColumn { name, type_oid: self.base(oid), kind: kind(oid) };
+        let column = |(name, oid)| TableColumn { name, type_oid: self.base(oid), kind: kind(oid) };
         names.into_iter().zip(oids).map(column).collect()
     }
 
