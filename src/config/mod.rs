@@ -10,10 +10,12 @@ mod file;
 pub mod fuzz;
 mod keys;
 mod load;
+mod nest;
 mod origin;
 mod secrets;
 mod text;
 mod units;
+mod words;
 mod written;
 
 use std::collections::BTreeMap;

@@ -60,7 +60,8 @@ fn add(message: &Message<'_>, tables: &mut Tables, casts: &mut Casts, chunk: &mu
                 let kinds = tables.column_types(oid).into_iter().map(|oid| (oid, kind(oid)));
                 let kinds = kinds.collect();
                 // The key is what the stream says it is.
-                drop(tables.describe(oid, &TableFacts { key: None, kinds }));
+                let facts = TableFacts { kinds, ..TableFacts::default() };
+                drop(tables.describe(oid, &facts));
             }
             Need::Casts => {
                 for (type_oid, texts) in casts.take_wanted() {

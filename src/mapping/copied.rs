@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use super::family::{Child, Family, Planned};
 use super::nest::Nest;
 use super::plan::Plan;
 use super::shape::Shapes;
-use crate::error::{Result, Unmet};
-use crate::postgres::{PublishedTable, Session};
+use super::table::Table;
+use crate::error::Unmet;
+use crate::postgres::{ForeignKey, PublishedTable, Session};
 
 /// A published table whose rows are copied.
 #[derive(Clone, Debug)]
@@ -45,15 +47,57 @@ impl PublishedTables {
     ///
     /// # Errors
     /// As for every query.
-    pub(crate) fn read(session: &mut Session, publication: &str, shapes: &Shapes) -> Result<Self> {
+    pub(crate) fn read(
+        session: &mut Session,
+        publication: &str,
+        shapes: &Shapes,
+    ) -> crate::error::Result<Self> {
+        let published = session.published_tables(publication)?;
+        let oids: Vec<_> = match shapes.nest_any() {
+            true => published.iter().map(|table| table.oid).collect(),
+            false => Vec::new(),
+        };
+        let foreign_keys = session.foreign_keys(&oids)?;
+        Ok(Self::new(shapes, published, &foreign_keys))
+    }
+
+    /// The same of these tables, which have these foreign keys.
+    fn new(shapes: &Shapes, published: Vec<PublishedTable>, foreign_keys: &[ForeignKey]) -> Self {
+        let family = published.iter().map(Table::published).collect();
+        let plans = Family { shapes, tables: family, foreign_keys }.plans();
         let mut tables = Self::default();
-        for published in session.published_tables(publication)? {
-            match Plan::of(shapes, &published) {
-                Ok(plan) => tables.copied.push(CopiedTable { published, plan, nested: Vec::new() }),
-                Err(reason) => tables.left_out.push((published, reason)),
-            }
+        for (table, planned) in published.iter().zip(&plans) {
+            let Planned { plan, children } = match planned {
+                Ok(planned) => planned,
+                Err(reason) => {
+                    tables.left_out.push((table.clone(), reason.clone()));
+                    continue;
+                }
+            };
+            let mut copied =
+                CopiedTable { published: table.clone(), plan: plan.clone(), nested: Vec::new() };
+            let nested = children
+                .iter()
+                .map(|child| (&published[child.table], &foreign_keys[child.foreign_key]));
+            copied.published.shape.nest(nested);
+            let rows = |child: &Child| {
+                let Planned { plan, .. } = plans[child.table].as_ref().ok()?;
+                let published = published[child.table].clone();
+                Some(NestedRows { published, plan: plan.clone(), nest: child.nest.clone() })
+            };
+            copied.nested = children.iter().filter_map(rows).collect();
+            tables.copied.push(copied);
         }
-        Ok(tables)
+        tables
+    }
+
+    /// All of them by their names, each as it is copied or why it is not.
+    pub(crate) fn each(&self) -> Vec<(&PublishedTable, Result<&CopiedTable, &Unmet>)> {
+        let copied = self.copied.iter().map(|table| (&table.published, Ok(table)));
+        let left_out = self.left_out.iter().map(|(table, reason)| (table, Err(reason)));
+        let mut all: Vec<_> = copied.chain(left_out).collect();
+        all.sort_by_key(|(table, _)| &table.name);
+        all
     }
 
     /// Leaves those of the copied tables out that have one of these keyspaces, each for its reason.

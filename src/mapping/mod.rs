@@ -6,19 +6,23 @@
 
 mod copied;
 mod departure;
+mod family;
 mod key;
 mod keyspace;
 mod nest;
+mod nesting;
 mod pieces;
 mod plan;
 mod refusals;
 mod shape;
 mod sql;
+mod table;
 mod template;
 mod value;
 
 pub(crate) use copied::{CopiedTable, NestedRows, PublishedTables};
 pub(crate) use departure::{Departure, Whereabouts};
+pub(crate) use family::Family;
 pub use key::{keyspace_in_key, keyspace_of, name_in_keys, table_named, table_of_key};
 pub use keyspace::Keyspace;
 pub use nest::{Form, Nest, Nested, Rank};
@@ -26,5 +30,6 @@ pub use plan::{Output, Plan};
 pub use shape::{
     Columns, FormShape, NestShape, Node, Shapes, TableShape, TextPart, ValueShape, Word, text_parts,
 };
+pub(crate) use table::Table;
 pub use template::KeyTemplate;
 pub use value::{Content, Member, Step, Value};

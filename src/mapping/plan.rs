@@ -6,11 +6,11 @@ use super::keyspace::Keyspace;
 use super::nest::{Nest, Nested};
 use super::shape::{Shapes, TableShape, ValueShape};
 use super::template::KeyTemplate;
-use super::value::{Content, Value};
+use super::value::{Content, Member, Step, Value, columns_of};
 use crate::error::Unmet;
 use crate::kind::Kind;
 use crate::nearest;
-use crate::postgres::{PublishedTable, TableColumn, quoted_name};
+use crate::postgres::{TableColumn, quoted_name};
 use crate::table_name::TableName;
 
 /// What the rows of a table become.
@@ -39,19 +39,12 @@ pub struct Output {
 }
 
 impl Plan {
-    /// The plan of a published table; of one that is left out, why.
+    /// The plan of a table of these columns, of which `key` names those of the key, in its order. Of
+    /// a row that is deleted PostgreSQL sends these, or all of them if the identity is `full`. What is
+    /// nested is not in it: for that see [`Family`](super::family::Family).
     ///
     /// # Errors
     /// The requirement that the table does not meet.
-    pub fn of(shapes: &Shapes, table: &PublishedTable) -> Result<Self, Unmet> {
-        Self::new(shapes, &table.name, &table.columns, table.key.as_deref(), table.full_identity)
-    }
-
-    /// The plan of a table of these columns, of which `key` names those of the key, in its order. Of
-    /// a row that is deleted PostgreSQL sends these, or all of them if the identity is `full`.
-    ///
-    /// # Errors
-    /// As for [`Plan::of`].
     pub fn new(
         shapes: &Shapes,
         name: &TableName,
@@ -94,6 +87,7 @@ impl Plan {
         let shape = shape.unwrap_or(&default);
         let below = KeyTemplate::below(&shapes.own_keyspace(name), key);
         let wanted: Vec<(&KeyTemplate, &ValueShape)> = match &shape.keys[..] {
+            [] if shape.only_nested => Vec::new(),
             [] => vec![(&below, &shape.value)],
             keys => keys.iter().map(|(template, value)| (template, value)).collect(),
         };
@@ -119,6 +113,34 @@ impl Plan {
             outputs,
             nests: Vec::new(),
         })
+    }
+
+    /// Adds members with rows of other tables to its documents.
+    pub(super) fn nest_others<'n>(&mut self, nests: impl IntoIterator<Item = &'n Nest>) {
+        for Nest { nested, .. } in nests {
+            let way = [Step::Member(nested.json_name.clone())].into();
+            let content = Content::Nested(Arc::clone(nested), way);
+            let member = Member { json_name: nested.json_name.clone(), content };
+            for Output { value, .. } in &mut self.outputs {
+                value.push(member.clone());
+            }
+        }
+    }
+
+    /// Adds a document of another table, or of its own, that rows are in.
+    pub(super) fn nest_in(&mut self, nest: Nest) {
+        self.nests.push(nest);
+    }
+
+    /// Takes the documents of a table away: its rows are in them no longer.
+    pub(crate) fn forget_nests_in(&mut self, parent: &TableName) {
+        self.nests.retain(|nest| nest.parent != *parent);
+    }
+
+    /// The plan with no keys: rows are only in the documents of others.
+    #[must_use]
+    pub(crate) fn without_keys(self) -> Self {
+        Self { outputs: Vec::new(), keyspaces: Vec::new(), ..self }
     }
 
     /// The keys that the table owns.
@@ -177,6 +199,11 @@ impl Plan {
         })
     }
 
+    /// What a row becomes, under keys of its own and in the documents of others.
+    fn outputs_everywhere(&self) -> impl Iterator<Item = &Output> {
+        self.outputs.iter().chain(self.nests.iter().map(|nest| &nest.element))
+    }
+
     /// The published columns, in their order.
     #[must_use]
     pub fn columns(&self) -> &[TableColumn] {
@@ -202,10 +229,11 @@ impl Plan {
 
     /// Those of them whose own text stands in keys or in texts.
     pub fn text_casts(&self) -> impl Iterator<Item = usize> {
-        let texts = self.outputs.iter().flat_map(|output| {
+        let texts = self.outputs_everywhere().flat_map(|output| {
             output.placeholders.iter().copied().chain(output.value.text_columns())
         });
-        let texts: Vec<_> = texts.chain(self.key.iter().copied()).collect();
+        let names = self.nests.iter().flat_map(|nest| columns_of(&nest.name));
+        let texts: Vec<_> = texts.chain(names).chain(self.key.iter().copied()).collect();
         self.casts().filter(move |column| texts.contains(column))
     }
 
@@ -214,7 +242,7 @@ impl Plan {
     #[must_use]
     pub fn mixed_columns(&self) -> Vec<&str> {
         let mut found: Vec<_> =
-            self.outputs.iter().flat_map(|output| output.value.mixed_columns()).collect();
+            self.outputs_everywhere().flat_map(|output| output.value.mixed_columns()).collect();
         found.sort_unstable();
         found.dedup();
         found.into_iter().map(|column| self.columns[column].name.as_str()).collect()

@@ -72,6 +72,8 @@ pub struct NestShape {
     pub named: Vec<(String, String)>,
     /// Where it stands, `FILE:LINE`.
     pub place: String,
+    /// Where the block begins that it is in.
+    pub block: String,
 }
 
 /// How rows stand in a member.
@@ -92,6 +94,8 @@ pub enum ValueShape {
     Text(Vec<TextPart>),
     /// An object as it is written.
     Object(Vec<(String, Node)>),
+    /// What is no object, of rows that are nested: a column's JSON, or a text as JSON.
+    Scalar(Node),
 }
 
 impl Default for ValueShape {
@@ -194,8 +198,49 @@ impl Shapes {
             Some(shape) if !shape.keys.is_empty() => {
                 shape.keys.iter().map(|(template, _)| template.keyspace().to_vec()).collect()
             }
+            Some(shape) if shape.only_nested => Vec::new(),
             _ => vec![self.own_keyspace(table)],
         }
+    }
+
+    /// Whether the documents of any table have rows of others.
+    #[must_use]
+    pub fn nest_any(&self) -> bool {
+        self.each().any(|(_, shape)| !shape.nests.is_empty())
+    }
+
+    /// The tables that this one is nested in or that are nested in it, those that are so of them, and so
+    /// on, itself among them; none if there are none.
+    #[must_use]
+    pub fn relatives(&self, table: &TableName) -> Vec<TableName> {
+        let pairs = || {
+            let nests = |(parent, shape): (&'_ TableName, &'_ TableShape)| {
+                let nests = shape.nests.iter();
+                nests.map(|nest| (parent.clone(), nest.table.clone())).collect::<Vec<_>>()
+            };
+            self.each().flat_map(nests)
+        };
+        if pairs().all(|(parent, child)| parent != *table && child != *table) {
+            return Vec::new();
+        }
+        let mut found = vec![table.clone()];
+        let mut at = 0;
+        while let Some(one) = found.get(at).cloned() {
+            at += 1;
+            for (parent, child) in pairs() {
+                let other = if parent == one {
+                    child
+                } else if child == one {
+                    parent
+                } else {
+                    continue;
+                };
+                if !found.contains(&other) {
+                    found.push(other);
+                }
+            }
+        }
+        found
     }
 
     /// The members that rows of a table are in, each with the table whose documents have it.
@@ -236,6 +281,12 @@ impl Shapes {
         let state = format!("/{state_path}/").into_bytes();
         for (name, shape) in &self.tables {
             let problem = |what: String| Err(format!("{}: tables.{name}: {what}", shape.place));
+            if shape.only_nested && self.nests_of(name).next().is_none() {
+                return problem(
+                    "standalone = false, and no block nests the table: its rows would be nowhere"
+                        .to_owned(),
+                );
+            }
             let own = self.keyspaces(name);
             for (taken, what) in
                 [(&state[..], "etcd.state_path"), (CLAIMS, "the claims of pg2etcd")]

@@ -83,6 +83,9 @@ impl Value {
             }
             ValueShape::Text(parts) => Self::Text(text(parts, columns)?),
             ValueShape::Object(nodes) => of_members(object(nodes, &mut Vec::new(), columns)?),
+            ValueShape::Scalar(node) => {
+                Self::Json(content(node, &mut Vec::new(), columns)?, omit_nulls)
+            }
         })
     }
 
@@ -91,6 +94,21 @@ impl Value {
         match self {
             Self::Json(Content::Object(members), _) => members,
             Self::Json(..) | Self::Text(_) => &[],
+        }
+    }
+
+    /// Adds a member to an object, as the last one.
+    pub(super) fn push(&mut self, member: Member) {
+        if let Self::Json(Content::Object(members), _) = self {
+            members.push(member);
+        }
+    }
+
+    /// The way to a column's JSON, from the document's begin; `None` if it is nowhere in it.
+    pub(super) fn way_to(&self, column: usize) -> Option<&Arc<[Step]>> {
+        match self {
+            Self::Json(content, _) => content.way_to(column),
+            Self::Text(_) => None,
         }
     }
 
@@ -130,6 +148,17 @@ impl Value {
 }
 
 impl Content {
+    fn way_to(&self, column: usize) -> Option<&Arc<[Step]>> {
+        match self {
+            Self::Column(found, way) => (*found == column).then_some(way),
+            Self::Object(members) => {
+                members.iter().find_map(|member| member.content.way_to(column))
+            }
+            Self::Array(elements) => elements.iter().find_map(|element| element.way_to(column)),
+            Self::Text(_) | Self::Constant(_) | Self::Nested(..) => None,
+        }
+    }
+
     /// Gives `sink` each text in it.
     pub(crate) fn each_text<'c>(&'c self, sink: &mut dyn FnMut(&'c [TextPart<usize>])) {
         match self {
@@ -143,7 +172,8 @@ impl Content {
     }
 }
 
-fn columns_of(parts: &[TextPart<usize>]) -> impl Iterator<Item = usize> {
+/// The columns in a text.
+pub(super) fn columns_of(parts: &[TextPart<usize>]) -> impl Iterator<Item = usize> {
     parts.iter().filter_map(|part| match part {
         TextPart::Column(column) => Some(*column),
         TextPart::Literal(_) => None,
@@ -183,7 +213,14 @@ fn content(node: &Node, way: &mut Vec<Step>, columns: &[TableColumn]) -> Result<
     })
 }
 
-fn text(parts: &[TextPart], columns: &[TableColumn]) -> Result<Vec<TextPart<usize>>, String> {
+/// A text with its columns found.
+///
+/// # Errors
+/// The name of a column that is not there.
+pub(super) fn text(
+    parts: &[TextPart],
+    columns: &[TableColumn],
+) -> Result<Vec<TextPart<usize>>, String> {
     let part = |part: &TextPart| {
         Ok(match part {
             TextPart::Literal(literal) => TextPart::Literal(literal.clone()),

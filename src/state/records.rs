@@ -94,7 +94,7 @@ impl Records {
             shape: published.shape.clone(),
             compared_at: Some(seconds_since_1970()),
             fingerprint: shaped.map(TableShape::fingerprint),
-            templates_only: !templates.is_empty(),
+            templates_only: !templates.is_empty() || shaped.is_some_and(|shape| shape.only_nested),
             templates,
         }
     }

@@ -1,5 +1,6 @@
 use super::*;
 use crate::config::file;
+use crate::mapping::{Node, TextPart};
 
 fn read(text: &str) -> Result<BTreeMap<TableName, TableShape>, String> {
     let contents = file::parse(std::path::Path::new("f.toml"), text.as_bytes());

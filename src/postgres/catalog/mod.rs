@@ -1,12 +1,14 @@
 //! What the catalog says of tables and types: facts alone, and for any number of tables with the
 //! same few statements.
 
+mod foreign_keys;
 mod named;
 mod shape;
 mod types;
 
 use std::collections::{BTreeMap, HashMap};
 
+pub use self::foreign_keys::{ForeignKey, Relatives};
 pub use self::named::NamedTable;
 use self::shape::Digest;
 pub use self::shape::Shape;
@@ -50,7 +52,7 @@ pub struct PublishedTable {
 pub struct TableColumn {
     /// Its name.
     pub name: String,
-    /// The OID of its type.
+    /// The OID of its type, of a domain that of the type below it.
     pub type_oid: u32,
     /// How its values become JSON.
     pub kind: Kind,
@@ -63,6 +65,10 @@ pub struct TableFacts {
     pub key: Option<Vec<String>>,
     /// The kinds of the types that were asked for; one that the catalog does not know is missing.
     pub kinds: HashMap<u32, Kind>,
+    /// The types below those that are domains.
+    pub bases: HashMap<u32, u32>,
+    /// The tables that it is nested in, or that are nested in it, and those that belong to them.
+    pub relatives: Relatives,
 }
 
 impl PublishedTable {
@@ -79,8 +85,18 @@ impl Session {
     /// # Errors
     /// As for every query.
     pub fn published_tables(&mut self, publication: &str) -> Result<Vec<PublishedTable>> {
+        self.published_of(publication, None)
+    }
+
+    /// Those of a publication's tables that have one of these names, of all of them if there is none.
+    pub(super) fn published_of(
+        &mut self,
+        publication: &str,
+        names: Option<&[TableName]>,
+    ) -> Result<Vec<PublishedTable>> {
+        let names: Option<Vec<_>> = names.map(|names| names.iter().map(quoted_name).collect());
         let sql = published_tables_sql(self.version);
-        let rows = self.client.query(&sql, &[&publication]);
+        let rows = self.client.query(&sql, &[&publication, &names]);
         let rows = rows.map_err(|error| failed("looking at the published tables", error))?;
         let column_types = rows.iter().flat_map(|row| row.get::<_, Vec<u32>>("types"));
         let types = self.types(column_types)?;
@@ -100,7 +116,9 @@ impl Session {
         let types = self.types(column_types.iter().copied())?;
         let kinds = column_types.iter().filter_map(|&oid| Some((oid, types.kind(oid)?)));
         let key = rows.first().and_then(|row| row.get::<_, Option<_>>(0)).map(texts);
-        Ok(TableFacts { key, kinds: kinds.collect() })
+        let bases = column_types.iter().map(|&oid| (oid, types.base(oid)));
+        let bases = bases.filter(|(oid, base)| oid != base).collect();
+        Ok(TableFacts { key, kinds: kinds.collect(), bases, relatives: Relatives::default() })
     }
 
     /// The names of these tables, by their OIDs; those that are gone have none.
@@ -210,7 +228,9 @@ fn published_tables_sql(version: u32) -> String {
              SELECT array_agg(s.oid) AS oids, array_agg(s.oid::regclass::text) AS names \
                FROM part JOIN pg_class s ON s.oid = part.oid \
               WHERE s.relpersistence = 'u') u \
-          WHERE b.pubname = $1::text ORDER BY schema, name",
+          WHERE b.pubname = $1::text \
+            AND ($2::text[] IS NULL OR c.oid IN (SELECT to_regclass(w.name) FROM unnest($2::text[]) w (name))) \
+          ORDER BY schema, name",
         facts = shape::facts_sql(version),
         columns = shape::COLUMN_FACTS,
         key = key_sql(version),
@@ -231,14 +251,12 @@ fn published_table(row: &::postgres::Row, types: &Types) -> PublishedTable {
         filter: Digest::of(row_filter.clone()),
         storage: digest("storage_facts"),
         publication: digest("publication_facts"),
+        nested: Digest::default(),
     };
-    // A type that is gone has no values any more that would matter.
-    let kind = |oid| types.kind(oid).unwrap_or(Kind::Text);
-    let column = |(name, type_oid)| TableColumn { name, type_oid, kind: kind(type_oid) };
     PublishedTable {
         oid: row.get("oid"),
         name: TableName { schema: text("schema"), name: text("name") },
-        columns: names.into_iter().zip(oids).map(column).collect(),
+        columns: types.columns(names, oids),
         key: row.get::<_, Option<_>>("key").map(texts),
         full_identity: row.get("full_identity"),
         row_filter,
