@@ -227,6 +227,12 @@ impl Plan {
         columns.filter_map(|(place, column)| column.kind.needs_cast().then_some(place))
     }
 
+    /// How many columns [`Plan::sql_columns`] has.
+    #[must_use]
+    pub fn sql_width(&self) -> usize {
+        self.columns.len() + self.text_casts().count()
+    }
+
     /// Those of them whose own text stands in keys or in texts.
     pub fn text_casts(&self) -> impl Iterator<Item = usize> {
         let texts = self.outputs_everywhere().flat_map(|output| {
