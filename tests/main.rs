@@ -58,6 +58,7 @@ mod logging;
 mod metrics;
 
 mod identity;
+mod nested;
 mod publication;
 mod published;
 mod random;

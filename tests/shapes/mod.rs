@@ -1,7 +1,7 @@
 //! Tables with keys and values of their own: pg2etcd.toml(5), "TABLES".
 
 mod changed;
-mod copy;
+pub(crate) mod copy;
 mod examples;
 mod refused;
 
