@@ -207,9 +207,14 @@ impl Block<'_> {
 /// The shape of the table `t`, if a block says anything of it, for tests of what comes of it.
 #[cfg(test)]
 pub(crate) fn tables_of(block: &str) -> BTreeMap<TableName, TableShape> {
-    let text = format!("[tables.t]\n{block}");
-    let contents = super::file::parse(std::path::Path::new("f.toml"), text.as_bytes());
-    contents.expect(block).tables
+    shapes_of(&format!("[tables.t]\n{block}"))
+}
+
+/// The shapes that these blocks say, for the same.
+#[cfg(test)]
+pub(crate) fn shapes_of(blocks: &str) -> BTreeMap<TableName, TableShape> {
+    let contents = super::file::parse(std::path::Path::new("f.toml"), blocks.as_bytes());
+    contents.expect(blocks).tables
 }
 
 #[cfg(test)]

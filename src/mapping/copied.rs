@@ -32,6 +32,14 @@ pub(crate) struct NestedRows {
     pub(crate) nest: Nest,
 }
 
+impl CopiedTable {
+    /// The tables whose rows are in its documents: itself, and what is nested in it.
+    pub(crate) fn sources(&self) -> Vec<PublishedTable> {
+        let nested = self.nested.iter().map(|rows| &rows.published);
+        [&self.published].into_iter().chain(nested).cloned().collect()
+    }
+}
+
 /// The tables of a publication, by schema and name.
 #[derive(Debug, Default)]
 pub(crate) struct PublishedTables {

@@ -93,3 +93,6 @@ impl Family<'_> {
         self.shapes.of(parent.name).map_or(&[], |shape| &shape.nests[..])
     }
 }
+
+#[cfg(test)]
+mod tests;

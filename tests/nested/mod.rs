@@ -1,5 +1,7 @@
 //! Rows in the documents of others: pg2etcd.toml(5), "NESTED DOCUMENTS".
 
+mod refused;
+
 use crate::shapes::copy::Copy;
 
 /// Customers with their orders and the tags that they have by a join table, which is in both its ends; and

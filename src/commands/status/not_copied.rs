@@ -38,9 +38,10 @@ pub(super) fn not_copied(
     let in_sync = store.checkpoint.as_ref().is_some_and(|found| found.phase == Phase::Sync);
     // Without a dump nobody says what etcd has.
     if in_sync && dumps {
-        for CopiedTable { published, .. } in &database.tables.copied {
+        for table in &database.tables.copied {
+            let CopiedTable { published, .. } = table;
             let Some(lack) = store.lack(published) else { continue };
-            let grants = session.missing_grants(std::slice::from_ref(published))?;
+            let grants = session.missing_grants(&table.sources())?;
             let reason = grants.first().map_or(lack, ToString::to_string);
             all.push(NotCopied { table: Some(published.name.to_string()), reason });
         }

@@ -64,7 +64,7 @@ impl Comparison<'_> {
     ) -> Result<(TableRecord, Differences)> {
         let CopiedTable { published, plan, .. } = table;
         // Asked before the wait for a snapshot: as long as the role may not read it, there is none.
-        Unmet::none(&idle.missing_grants(std::slice::from_ref(published))?)?;
+        Unmet::none(&idle.missing_grants(&table.sources())?)?;
         // From here on the stream has the table as the look has seen it, or newer.
         self.packing.reach(seen)?;
         let records = Records::new(&self.settings.etcd.state_path, self.settings.shapes());

@@ -24,7 +24,7 @@ pub struct ForeignKey {
     /// references.
     pub unlike: Vec<String>,
     /// What changes whenever it does.
-    pub(super) facts: String,
+    pub facts: String,
 }
 
 /// Tables of a publication with their foreign keys.
