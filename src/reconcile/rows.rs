@@ -33,6 +33,8 @@ pub(crate) struct Rows<'a> {
     line: Vec<u8>,
     /// Whether the line is of a row that was not dealt with yet.
     line_is_new: bool,
+    /// Whether the last line was read: nothing may be read behind it.
+    lines_ended: bool,
     key: Vec<u8>,
     document: Vec<u8>,
     /// Whether the version stands behind the columns.
@@ -154,6 +156,7 @@ impl<'a> Rows<'a> {
             casts: Casts::default(),
             line: Vec::new(),
             line_is_new: false,
+            lines_ended: false,
             key: Vec::new(),
             document: Vec::new(),
             versioned,
@@ -211,12 +214,12 @@ impl<'a> Rows<'a> {
 
     /// Goes to the next line; false if there is none.
     fn next_line(&mut self) -> Result<bool> {
-        if !take(&mut self.line_is_new) {
+        if !take(&mut self.line_is_new) && !self.lines_ended {
             self.line.clear();
             let read = self.lines.read_until(b'\n', &mut self.line);
-            read.map_err(|error| copy_error(&self.doing, error))?;
+            self.lines_ended = read.map_err(|error| copy_error(&self.doing, error))? == 0;
         }
-        Ok(!self.line.is_empty())
+        Ok(!self.lines_ended)
     }
 
     /// Writes the key and the document of the row that was read, with what is nested in it; false if it
