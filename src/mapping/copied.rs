@@ -84,9 +84,10 @@ impl PublishedTables {
             };
             let mut copied =
                 CopiedTable { published: table.clone(), plan: plan.clone(), nested: Vec::new() };
-            let nested = children
-                .iter()
-                .map(|child| (&published[child.table], &foreign_keys[child.foreign_key]));
+            let nested = children.iter().map(|child| {
+                let table = &published[child.table];
+                (table.oid, &table.shape, foreign_keys[child.foreign_key].facts.as_str())
+            });
             copied.published.shape.nest(nested);
             let rows = |child: &Child| {
                 let Planned { plan, .. } = plans[child.table].as_ref().ok()?;

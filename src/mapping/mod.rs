@@ -10,7 +10,9 @@ mod family;
 mod key;
 mod keyspace;
 mod nest;
+mod nested;
 mod nesting;
+mod output;
 mod pieces;
 mod plan;
 mod refusals;
@@ -19,17 +21,21 @@ mod sql;
 mod table;
 mod template;
 mod value;
+mod way;
 
 pub(crate) use copied::{CopiedTable, NestedRows, PublishedTables};
 pub(crate) use departure::{Departure, Whereabouts};
 pub(crate) use family::Family;
 pub use key::{keyspace_in_key, keyspace_of, name_in_keys, table_named, table_of_key};
 pub use keyspace::Keyspace;
-pub use nest::{Form, Nest, Nested, Rank};
-pub use plan::{Output, Plan};
+pub use nest::Nest;
+pub use nested::{Form, Nested, Rank};
+pub use output::Output;
+pub use plan::Plan;
 pub use shape::{
     Columns, FormShape, NestShape, Node, Shapes, TableShape, TextPart, ValueShape, Word, text_parts,
 };
 pub(crate) use table::Table;
 pub use template::KeyTemplate;
-pub use value::{Content, Member, Step, Value};
+pub use value::{Content, Member, Value};
+pub use way::Step;

@@ -5,8 +5,9 @@ mod form;
 use std::sync::Arc;
 
 use super::keyspace::Keyspace;
-use super::nest::{Nest, Nested};
-use super::plan::Output;
+use super::nest::Nest;
+use super::nested::Nested;
+use super::output::Output;
 use super::shape::{FormShape, NestShape};
 use super::table::Table;
 use super::value::{Value, text};

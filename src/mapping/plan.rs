@@ -3,10 +3,13 @@
 use std::sync::Arc;
 
 use super::keyspace::Keyspace;
-use super::nest::{Nest, Nested};
+use super::nest::Nest;
+use super::nested::Nested;
+use super::output::Output;
 use super::shape::{Shapes, TableShape, ValueShape};
 use super::template::KeyTemplate;
-use super::value::{Content, Member, Step, Value, columns_of};
+use super::value::{Content, Member, Value, columns_of};
+use super::way::Step;
 use crate::error::Unmet;
 use crate::kind::Kind;
 use crate::nearest;
@@ -21,21 +24,6 @@ pub struct Plan {
     outputs: Vec<Output>,
     nests: Vec<Nest>,
     keyspaces: Vec<Keyspace>,
-}
-
-/// A key that each row has, and what is under it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Output {
-    /// The key's template.
-    pub template: KeyTemplate,
-    /// The places of the columns in it, in the order of its placeholders.
-    pub placeholders: Vec<usize>,
-    /// Those of the table's key: a row in which one of them is NULL is not known.
-    pub key: Vec<usize>,
-    /// What is under the key.
-    pub value: Value,
-    /// Whether that is there, and can be written, whatever the row is.
-    pub certain: bool,
 }
 
 impl Plan {

@@ -1,6 +1,7 @@
 //! What a plan asks the server for.
 
-use super::plan::{Output, Plan};
+use super::output::Output;
+use super::plan::Plan;
 use super::template::{Filter, Part};
 use crate::postgres::quoted;
 

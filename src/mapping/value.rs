@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use super::nest::Nested;
+use super::nested::Nested;
 use super::shape::{Columns, Node, TextPart, ValueShape};
+use super::way::Step;
 use crate::json_text::json_string;
 use crate::postgres::TableColumn;
 
@@ -40,15 +41,6 @@ pub enum Content {
     Array(Vec<Self>),
     /// Rows of another table, and the way to them from the document's begin.
     Nested(Arc<Nested>, Arc<[Step]>),
-}
-
-/// A step on the way to a value in a document.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Step {
-    /// To the member of this name, which is JSON with its quotes.
-    Member(Vec<u8>),
-    /// To the element at this place, from 0 on.
-    Element(usize),
 }
 
 impl Value {

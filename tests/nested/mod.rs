@@ -1,6 +1,7 @@
 //! Rows in the documents of others: pg2etcd.toml(5), "NESTED DOCUMENTS".
 
 mod refused;
+mod taken_away;
 
 use crate::shapes::copy::Copy;
 

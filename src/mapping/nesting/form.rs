@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use super::super::nest::{Form, Rank};
+use super::super::nested::{Form, Rank};
 use super::super::shape::TextPart;
 use super::super::table::Table;
-use super::super::value::{Step, Value, columns_of};
+use super::super::value::{Value, columns_of};
+use super::super::way::Step;
 use crate::error::Unmet;
 
 /// An array whose elements are `value`, ordered by these columns; `key` are the columns by which they are

@@ -1,6 +1,6 @@
 //! Foreign keys: which columns of a table point to which of another.
 
-use super::PublishedTable;
+use super::table::PublishedTable;
 use super::types::Types;
 use crate::error::Result;
 use crate::postgres::client::failed;

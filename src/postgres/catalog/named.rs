@@ -1,10 +1,11 @@
 //! What the catalog says of tables that the settings name, published or not.
 
-use super::{TableColumn, key_sql, texts};
+use super::key_sql;
+use super::table::TableColumn;
 use crate::error::Result;
 use crate::postgres::client::failed;
 use crate::postgres::quoting::quoted_name;
-use crate::postgres::session::{LossyText, Session};
+use crate::postgres::session::{LossyText, Session, texts};
 use crate::table_name::TableName;
 
 /// A table as it is, whether or not it is published.

@@ -3,8 +3,6 @@
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use super::{ForeignKey, PublishedTable};
-
 /// What the documents of a table's rows depend on beside the rows' own changes, a digest each.
 /// Where one of them has changed, rows may have changed that the stream says nothing of.
 ///
@@ -33,17 +31,14 @@ pub struct Shape {
 }
 
 impl Shape {
-    /// Takes note of what is nested in the table's documents: each table with its shape, and the
-    /// foreign key by which it is.
-    pub(crate) fn nest<'n>(
-        &mut self,
-        nested: impl IntoIterator<Item = (&'n PublishedTable, &'n ForeignKey)>,
-    ) {
-        let facts = nested.into_iter().map(|(table, foreign_key)| {
-            let Self { columns, types, key, filter, storage, publication, .. } = &table.shape;
+    /// Takes note of what is nested in the table's documents: the OID of each table, its shape, and the
+    /// facts of the foreign key by which it is.
+    pub(crate) fn nest<'n>(&mut self, nested: impl IntoIterator<Item = (u32, &'n Self, &'n str)>) {
+        let facts = nested.into_iter().map(|(oid, shape, foreign_key)| {
+            let Self { columns, types, key, filter, storage, publication, .. } = shape;
             let shape = [columns, types, key, filter, storage, publication];
             let shape = shape.map(|Digest(digest)| digest.as_str()).join(" ");
-            format!("{} {shape} {}", table.oid, foreign_key.facts)
+            format!("{oid} {shape} {foreign_key}")
         });
         let facts: Vec<_> = facts.collect();
         self.nested = match &facts[..] {

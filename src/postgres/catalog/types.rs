@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use super::super::client::failed;
 use super::super::session::{LossyText, Session, texts};
-use super::TableColumn;
+use super::table::TableColumn;
 use crate::error::Result;
 use crate::json_text::json_string;
 use crate::kind::Kind;
