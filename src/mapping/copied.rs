@@ -16,6 +16,25 @@ pub(crate) struct CopiedTable {
     pub(crate) plan: Plan,
 }
 
+impl CopiedTable {
+    /// Asks the catalog for the table of this OID; `None` if it is not published, or cannot be copied.
+    ///
+    /// # Errors
+    /// As for every query.
+    pub(crate) fn read(
+        session: &mut Session,
+        publication: &str,
+        oid: u32,
+        shapes: &Shapes,
+    ) -> Result<Option<Self>> {
+        let published = session.published_table(publication, oid)?;
+        Ok(published.and_then(|published| {
+            let plan = Plan::of(shapes, &published).ok()?;
+            Some(Self { published, plan })
+        }))
+    }
+}
+
 /// The tables of a publication, by schema and name.
 #[derive(Debug, Default)]
 pub(crate) struct PublishedTables {

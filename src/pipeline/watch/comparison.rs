@@ -10,7 +10,7 @@ use crate::core::{Answer, Request};
 use crate::error::{Result, Unmet};
 use crate::etcd::Client;
 use crate::lsn::Lsn;
-use crate::mapping::{CopiedTable, Keyspace, PublishedTables};
+use crate::mapping::{CopiedTable, Keyspace};
 use crate::pipeline::snapshot::create_slot;
 use crate::postgres::{
     Canceller, Connection, HostPort, Options, PublishedTable, Session, Shape, SlotKind,
@@ -143,9 +143,8 @@ impl Comparison<'_> {
         // The snapshot is held by the session now, and the slot need not hold WAL any longer.
         drop(connection);
         let (sync, shapes) = (&self.settings.sync, self.settings.shapes());
-        let tables = PublishedTables::read(&mut session, &sync.publication, &shapes)?;
-        let mut copied = tables.copied.into_iter();
-        let Some(table) = copied.find(|table| table.published.oid == published.oid) else {
+        let table = CopiedTable::read(&mut session, &sync.publication, published.oid, &shapes)?;
+        let Some(table) = table else {
             // It has gone meanwhile: the next look sees that.
             return Ok((Shape::default(), Counts::default()));
         };

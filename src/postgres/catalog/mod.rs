@@ -79,8 +79,24 @@ impl Session {
     /// # Errors
     /// As for every query.
     pub fn published_tables(&mut self, publication: &str) -> Result<Vec<PublishedTable>> {
+        self.tables_of(publication, None)
+    }
+
+    /// The table of this OID, if it is in a publication.
+    ///
+    /// # Errors
+    /// As for every query.
+    pub fn published_table(
+        &mut self,
+        publication: &str,
+        oid: u32,
+    ) -> Result<Option<PublishedTable>> {
+        Ok(self.tables_of(publication, Some(oid))?.pop())
+    }
+
+    fn tables_of(&mut self, publication: &str, only: Option<u32>) -> Result<Vec<PublishedTable>> {
         let sql = published_tables_sql(self.version);
-        let rows = self.client.query(&sql, &[&publication]);
+        let rows = self.client.query(&sql, &[&publication, &only]);
         let rows = rows.map_err(|error| failed("looking at the published tables", error))?;
         let column_types = rows.iter().flat_map(|row| row.get::<_, Vec<u32>>("types"));
         let types = self.types(column_types)?;
@@ -210,7 +226,8 @@ fn published_tables_sql(version: u32) -> String {
              SELECT array_agg(s.oid) AS oids, array_agg(s.oid::regclass::text) AS names \
                FROM part JOIN pg_class s ON s.oid = part.oid \
               WHERE s.relpersistence = 'u') u \
-          WHERE b.pubname = $1::text ORDER BY schema, name",
+          WHERE b.pubname = $1::text AND ($2::oid IS NULL OR c.oid = $2::oid) \
+          ORDER BY schema, name",
         facts = shape::facts_sql(version),
         columns = shape::COLUMN_FACTS,
         key = key_sql(version),
