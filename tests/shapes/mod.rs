@@ -2,6 +2,7 @@
 
 mod changed;
 mod copy;
+mod emptied;
 mod examples;
 mod refused;
 

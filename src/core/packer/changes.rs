@@ -20,7 +20,9 @@ impl Packer {
         pending: &Pending,
         out: &mut Vec<Output>,
     ) -> Result<Flow> {
-        if let Change::Empty { keyspace } = change {
+        if let Change::Empty { keyspace } = change
+            && !keyspace.is_range()
+        {
             return self.empty(keyspace, out);
         }
         let mut filled = Vec::new();

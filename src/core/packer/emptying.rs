@@ -1,4 +1,4 @@
-//! How a table is emptied whose keys stand among those of others: no range can be deleted there, so
+//! How a table is emptied whose keys may stand among those of others: no range can be deleted there, so
 //! its keys are read, page by page, and each of them is deleted, in their place in the stream.
 
 use super::super::batch::Operation;
