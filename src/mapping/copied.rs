@@ -33,6 +33,12 @@ impl CopiedTable {
             Some(Self { published, plan })
         }))
     }
+
+    /// Its rows that lack a key, as a table of their own; `None` if none can.
+    pub(crate) fn without_key(&self) -> Option<Self> {
+        let plan = self.plan.without_key()?.clone();
+        Some(Self { published: self.published.clone(), plan })
+    }
 }
 
 /// The tables of a publication, by schema and name.

@@ -15,6 +15,7 @@ mod shape;
 mod sql;
 mod template;
 mod value;
+mod without_key;
 
 pub(crate) use copied::{CopiedTable, PublishedTables};
 pub(crate) use departure::{Departure, Whereabouts};

@@ -18,6 +18,28 @@ impl Plan {
         columns.join(", ")
     }
 
+    /// The rows that lack a key under one of the templates, as an SQL condition; `None` if none can.
+    pub(super) fn sql_without_key(&self) -> Option<String> {
+        let outputs = self.outputs().iter().filter(|output| !output.template.is_whole());
+        let columns = outputs.flat_map(|output| {
+            let filters = output.template.filters();
+            output.placeholders.iter().copied().zip(filters)
+        });
+        let conditions = columns.filter(|&(column, filter)| self.may_lack(column, filter));
+        let conditions = conditions.map(|(column, filter)| {
+            // Of NULL it is empty.
+            let text = format!("format('%s', {})", quoted(&self.columns[column].name));
+            match filter {
+                Filter::Plain | Filter::Raw => format!("{text} = ''"),
+                Filter::Dns => format!("'.' || {text} || '.' LIKE '%..%'"),
+            }
+        });
+        let mut conditions: Vec<_> = conditions.collect();
+        conditions.sort_unstable();
+        conditions.dedup();
+        (!conditions.is_empty()).then(|| conditions.join(" OR "))
+    }
+
     /// The rows that have one of these keys, as an SQL condition that an index can serve; `None` if none
     /// of the keys can be a row's.
     #[must_use]

@@ -121,7 +121,8 @@ impl<'a> Rows<'a> {
         let logged = (!unlogged.is_empty())
             .then(|| format!("tableoid <> ALL ('{{{}}}'::oid[])", unlogged.join(",")));
         let conditions =
-            [published.row_filter.as_deref(), condition, logged.as_deref()].into_iter().flatten();
+            [published.row_filter.as_deref(), plan.condition(), condition, logged.as_deref()];
+        let conditions = conditions.into_iter().flatten();
         let conditions: Vec<_> = conditions.map(|sql| format!("({sql})")).collect();
         let filter = match conditions[..] {
             [] => String::new(),

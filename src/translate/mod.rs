@@ -11,6 +11,7 @@ use crate::document::{
     Casts, KeyOf, Presence, Row, left_out, want_casts, write_document, write_unchanged,
 };
 use crate::error::Result;
+use crate::mapping::Plan;
 use crate::position::Commit;
 use crate::postgres::pgoutput::{Message, OldTuple};
 use crate::valid_text::{repaired, with_repaired};
@@ -136,6 +137,16 @@ fn put(
     // Of the key, what an update left out is in an old key too.
     let of_key = Row { old: old.map(|old| old.cells), ..row };
     let mut need = Need::Nothing;
+    let old_mark = old.and_then(|old| old.mark(plan));
+    match (of_key.mark(plan), old_mark) {
+        (Some(mark), old_mark) => chunk.put(
+            |out| mark.write(out),
+            |out, holes| write_document(plan, mark.value(), &row, casts, out, holes),
+            old_mark.map(|mark| move |out: &mut Vec<u8>| mark.write(out)),
+        ),
+        (None, Some(old_mark)) => chunk.delete(|out| old_mark.write(out)),
+        (None, None) => {}
+    }
     for output in plan.outputs() {
         let old_key = old.map(|old| old.key(output));
         if let Some(KeyOf::Unknown) = old_key {
@@ -199,8 +210,12 @@ fn delete(relation: u32, old: &OldTuple<'_>, tables: &Tables, chunk: &mut Chunk)
         Described::Plan(plan) => plan,
     };
     let mut need = Need::Nothing;
+    let row = old_row(old);
+    if let Some(mark) = row.mark(plan) {
+        chunk.delete(|out| mark.write(out));
+    }
     for output in plan.outputs() {
-        match old_row(old).key(output) {
+        match row.key(output) {
             KeyOf::Unknown => need = Need::Compare(relation),
             KeyOf::None => {}
             KeyOf::Known(key) => chunk.delete(|out| key.write(out)),
@@ -218,7 +233,8 @@ fn truncate(relations: &[u32], tables: &Tables, chunk: &mut Chunk) -> Result<Nee
             Described::Unknown => return Ok(Need::Description(relation)),
         }
     }
-    plans.iter().flat_map(|plan| plan.keyspaces()).for_each(|keyspace| chunk.empty(keyspace));
+    let with_marks = plans.iter().flat_map(|plan| [Some(*plan), plan.without_key()]).flatten();
+    with_marks.flat_map(Plan::keyspaces).for_each(|keyspace| chunk.empty(keyspace));
     Ok(Need::Nothing)
 }
 

@@ -5,6 +5,7 @@ mod copy;
 mod emptied;
 mod examples;
 mod refused;
+mod without_key;
 
 use self::copy::Copy;
 

@@ -85,8 +85,11 @@ impl Comparison<'_> {
             before.iter().flat_map(|before| before.left_behind(plan)).collect();
         let prefixes: Vec<_> =
             plan.keyspaces().iter().map(|keyspace| keyspace.prefix().to_vec()).collect();
+        let mut recorded = prefixes.clone();
+        let marks = records.marks(&name);
+        recorded.extend(marks.clone());
         loop {
-            self.packing.ask(Request::Record { prefixes: prefixes.clone() })?;
+            self.packing.ask(Request::Record { prefixes: recorded.clone() })?;
             let compared = self.compare_once(published, idle, priority).and_then(|found| {
                 // Keys that only the shape before gave go last.
                 left_behind.iter().try_for_each(|own| self.delete_keys(own, present))?;
@@ -107,6 +110,9 @@ impl Comparison<'_> {
             let notes = layout::notes(&self.settings.etcd.state_path);
             for prefix in &prefixes {
                 chunk.truncate(&[&notes[..], prefix].concat());
+            }
+            if let (Some(marks), None) = (&marks, plan.without_key()) {
+                chunk.truncate(marks);
             }
             for keyspace in &left_behind {
                 let is_needed = |table: &CopiedTable| {
@@ -171,9 +177,11 @@ impl Comparison<'_> {
             }
             Ok(())
         };
-        for keyspace in table.plan.keyspaces() {
-            let rows = Rows::by_key(&mut session, &table, keyspace)?;
-            compare(rows, keyspace, &stored, readers, &mut found)?;
+        for table in [Some(&table), table.without_key().as_ref()].into_iter().flatten() {
+            for keyspace in table.plan.keyspaces() {
+                let rows = Rows::by_key(&mut session, table, keyspace)?;
+                compare(rows, keyspace, &stored, readers, &mut found)?;
+            }
         }
         self.packing.ask(Request::Apply(chunk))?;
         let Counts { same, missing, differs, stale } = counts;
