@@ -141,13 +141,13 @@ measure_hot() { measure_sequential hot; }
 
 # The same rows without a shape and with one.
 measure_shape() {
-    local plain
+    local without
     stream_by_pg2etcd plain
-    plain=$took
+    without=$took
     shape=$'[tables.items]\ncolumns = ["id", "name", "price", "notes"]'
     stream_by_pg2etcd shape
     shape=''
-    record shape ratio "$(calculate "$plain / $took")"
+    record shape ratio "$(calculate "$without / $took")"
 }
 
 # best_of COMMAND ...: with 2 and with 4 connections, which is the last argument.
