@@ -33,6 +33,7 @@ pub(crate) use units::{parse_duration, print_duration};
 use crate::mapping::{Shapes, TableShape};
 use crate::postgres::{HostPort, SslMode, TlsOptions};
 use crate::secret::{Password, Secret};
+use crate::state::layout;
 use crate::table_name::TableName;
 use crate::tls::Identity;
 use crate::{etcd, postgres};
@@ -62,6 +63,7 @@ impl Settings {
     #[must_use]
     pub fn shapes(&self) -> Shapes {
         Shapes::new(&self.etcd.path, self.tables.clone())
+            .with_marks(layout::without_key(&self.etcd.state_path))
     }
 }
 

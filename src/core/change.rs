@@ -30,7 +30,7 @@ pub enum Change<'a> {
         /// What the keys of the table begin with.
         prefix: &'a [u8],
     },
-    /// Every row of the table is gone, whose keys stand among those of others.
+    /// Every row of the table is gone, whose keys can stand among those of others.
     Empty {
         /// What its keys are.
         keyspace: &'a Keyspace,

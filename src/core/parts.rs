@@ -62,7 +62,9 @@ impl Parts {
             // Both keys go in one txn: from here on there is one lane for all.
             Change::Put { old_key: Some(_), .. } => !self.single && !self.clean,
             // Nothing of the table may be on its way while it is emptied.
-            Change::Truncate { .. } => !self.clean && !is(Mutation::TruncateEarly),
+            Change::Truncate { .. } | Change::Empty { .. } => {
+                !self.clean && !is(Mutation::TruncateEarly)
+            }
             _ => false,
         };
         if self.barrier {
@@ -77,7 +79,7 @@ impl Parts {
             Fit::Added => {
                 self.clean = false;
                 // Nor may anything be put before it is empty.
-                self.barrier = matches!(change, Change::Truncate { .. });
+                self.barrier = matches!(change, Change::Truncate { .. } | Change::Empty { .. });
                 Place::Added
             }
             Fit::Full => Place::Full(lane),

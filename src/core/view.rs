@@ -84,11 +84,9 @@ impl View {
             }
             Change::Delete { key } => self.cache.outdate(key),
             Change::Truncate { prefix } => self.cache.forget_below(prefix),
+            Change::Empty { keyspace } => self.cache.forget_below(keyspace.prefix()),
             // What becomes of keys by them comes one by one.
-            Change::Empty { .. }
-            | Change::Vacate { .. }
-            | Change::Splice(_)
-            | Change::Hollow { .. } => {}
+            Change::Vacate { .. } | Change::Splice(_) | Change::Hollow { .. } => {}
         }
     }
 

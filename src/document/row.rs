@@ -79,6 +79,17 @@ impl<'r> Row<'r> {
         }
     }
 
+    /// The key that says that the row has none under one of the plan's templates; `None` if it has all.
+    #[must_use]
+    pub fn mark(self, plan: &'r Plan) -> Option<RowKey<'r>> {
+        let mark = plan.without_key()?.outputs().first()?;
+        let lacks = |output| matches!(self.key(output), KeyOf::None);
+        match self.key(mark) {
+            KeyOf::Known(mark) if plan.outputs().iter().any(lacks) => Some(mark),
+            KeyOf::Known(_) | KeyOf::None | KeyOf::Unknown => None,
+        }
+    }
+
     /// What is under its key.
     #[must_use]
     pub fn presence(&self, output: &Output) -> Presence {
@@ -133,6 +144,12 @@ impl<'r> RowKey<'r> {
     /// Writes the key.
     pub fn write(&self, out: &mut Vec<u8>) {
         self.output.template.write(out, self.texts());
+    }
+
+    /// What is under it.
+    #[must_use]
+    pub fn value(&self) -> &'r Value {
+        &self.output.value
     }
 
     /// Whether both are one key.

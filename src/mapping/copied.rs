@@ -9,6 +9,7 @@ use super::shape::Shapes;
 use super::table::Table;
 use crate::error::Unmet;
 use crate::postgres::{ForeignKey, PublishedTable, Session};
+use crate::table_name::TableName;
 
 /// A published table whose rows are copied.
 #[derive(Clone, Debug)]
@@ -33,6 +34,30 @@ pub(crate) struct NestedRows {
 }
 
 impl CopiedTable {
+    /// Asks the catalog for the table of this name, and for those that it has to do with; `None` if it is
+    /// not published, or cannot be copied.
+    ///
+    /// # Errors
+    /// As for every query.
+    pub(crate) fn read(
+        session: &mut Session,
+        publication: &str,
+        name: &TableName,
+        shapes: &Shapes,
+    ) -> crate::error::Result<Option<Self>> {
+        let mut names = shapes.relatives(name);
+        names.push(name.clone());
+        let published = session.published_of(publication, Some(&names))?;
+        let mut tables = PublishedTables::of(session, published, shapes)?.copied.into_iter();
+        Ok(tables.find(|table| table.published.name == *name))
+    }
+
+    /// Its rows that lack a key, as a table of their own; `None` if none can.
+    pub(crate) fn without_key(&self) -> Option<Self> {
+        let plan = self.plan.without_key()?.clone();
+        Some(Self { published: self.published.clone(), plan, nested: Vec::new() })
+    }
+
     /// The tables whose rows are in its documents: itself, and what is nested in it.
     pub(crate) fn sources(&self) -> Vec<PublishedTable> {
         let nested = self.nested.iter().map(|rows| &rows.published);
@@ -61,6 +86,15 @@ impl PublishedTables {
         shapes: &Shapes,
     ) -> crate::error::Result<Self> {
         let published = session.published_tables(publication)?;
+        Self::of(session, published, shapes)
+    }
+
+    /// The same of some of them.
+    fn of(
+        session: &mut Session,
+        published: Vec<PublishedTable>,
+        shapes: &Shapes,
+    ) -> crate::error::Result<Self> {
         let oids: Vec<_> = match shapes.nest_any() {
             true => published.iter().map(|table| table.oid).collect(),
             false => Vec::new(),

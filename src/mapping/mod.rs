@@ -22,6 +22,7 @@ mod table;
 mod template;
 mod value;
 mod way;
+mod without_key;
 
 pub(crate) use copied::{CopiedTable, NestedRows, PublishedTables};
 pub(crate) use departure::{Departure, Whereabouts};

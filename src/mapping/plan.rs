@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::key::name_in_keys;
 use super::keyspace::Keyspace;
 use super::nest::Nest;
 use super::nested::Nested;
@@ -20,10 +21,14 @@ use crate::table_name::TableName;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
     pub(super) columns: Vec<TableColumn>,
-    key: Vec<usize>,
-    outputs: Vec<Output>,
-    nests: Vec<Nest>,
-    keyspaces: Vec<Keyspace>,
+    pub(super) key: Vec<usize>,
+    pub(super) outputs: Vec<Output>,
+    pub(super) nests: Vec<Nest>,
+    pub(super) keyspaces: Vec<Keyspace>,
+    /// Which rows it is of, as an SQL condition; all if there is none.
+    pub(super) condition: Option<String>,
+    /// What becomes of the rows that lack a key.
+    pub(super) without_key: Option<Box<Self>>,
 }
 
 impl Plan {
@@ -94,13 +99,31 @@ impl Plan {
         let outputs = outputs.map_err(|name| {
             Unmet::new(format!("it has no column {name}"), "correct the block of the table")
         })?;
-        Ok(Self {
+        let mut plan = Self {
             keyspaces: Keyspace::of_templates(outputs.iter().map(|output| &output.template)),
             columns: columns.to_vec(),
             key: places,
             outputs,
             nests: Vec::new(),
-        })
+            condition: None,
+            without_key: None,
+        };
+        let marks = shapes.marks_of(&name_in_keys(name));
+        plan.without_key = marks.and_then(|marks| plan.of_rows_without_key(&marks)).map(Box::new);
+        Ok(plan)
+    }
+
+    /// What becomes of the rows that lack a key under one of the outputs: each has a key of the state
+    /// that says so. `None` if no row of the table can lack one.
+    #[must_use]
+    pub fn without_key(&self) -> Option<&Self> {
+        self.without_key.as_deref()
+    }
+
+    /// Which rows it is of, as an SQL condition; `None` for all of the table.
+    #[must_use]
+    pub fn condition(&self) -> Option<&str> {
+        self.condition.as_deref()
     }
 
     /// Adds members with rows of other tables to its documents.

@@ -17,6 +17,8 @@ const CLAIMS: &[u8] = b"/.pg2etcd/claims/";
 #[derive(Clone, Debug, Default)]
 pub struct Shapes {
     path: String,
+    /// What the keys that say which rows have no key begin with; empty if there are none.
+    marks: Vec<u8>,
     tables: BTreeMap<TableName, TableShape>,
 }
 
@@ -165,7 +167,20 @@ impl Shapes {
     /// Those of a copy with its keys below `path`.
     #[must_use]
     pub fn new(path: &str, tables: BTreeMap<TableName, TableShape>) -> Self {
-        Self { path: path.to_owned(), tables }
+        Self { path: path.to_owned(), marks: Vec::new(), tables }
+    }
+
+    /// The same, of a copy with keys that begin with `marks` and say which rows have no key.
+    #[must_use]
+    pub fn with_marks(self, marks: Vec<u8>) -> Self {
+        Self { marks, ..self }
+    }
+
+    /// What the keys that say which rows of a table have no key begin with, if there are any; `name` is
+    /// the table's as it stands in keys.
+    #[must_use]
+    pub fn marks_of(&self, name: &[u8]) -> Option<Vec<u8>> {
+        (!self.marks.is_empty()).then(|| [&self.marks, name, b"/"].concat())
     }
 
     /// A table's shape, if it has one.

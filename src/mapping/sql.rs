@@ -19,6 +19,28 @@ impl Plan {
         columns.join(", ")
     }
 
+    /// The rows that lack a key under one of the templates, as an SQL condition; `None` if none can.
+    pub(super) fn sql_without_key(&self) -> Option<String> {
+        let outputs = self.outputs().iter().filter(|output| !output.template.is_whole());
+        let columns = outputs.flat_map(|output| {
+            let filters = output.template.filters();
+            output.placeholders.iter().copied().zip(filters)
+        });
+        let conditions = columns.filter(|&(column, filter)| self.may_lack(column, filter));
+        let conditions = conditions.map(|(column, filter)| {
+            // Of NULL it is empty.
+            let text = format!("format('%s', {})", quoted(&self.columns[column].name));
+            match filter {
+                Filter::Plain | Filter::Raw => format!("{text} = ''"),
+                Filter::Dns => format!("'.' || {text} || '.' LIKE '%..%'"),
+            }
+        });
+        let mut conditions: Vec<_> = conditions.collect();
+        conditions.sort_unstable();
+        conditions.dedup();
+        (!conditions.is_empty()).then(|| conditions.join(" OR "))
+    }
+
     /// NULLs of the same types.
     #[must_use]
     pub fn sql_nulls(&self, table: &str) -> String {

@@ -175,6 +175,11 @@ impl KeyTemplate {
         parts
     }
 
+    /// Whether what stands behind the keyspace can be any text but the empty one.
+    pub(super) fn gives_all_behind_keyspace(&self) -> bool {
+        matches!(self.behind_keyspace()[..], [Part::Column(_, Filter::Raw)])
+    }
+
     /// Whether a row can have these texts in its key: neither is a text empty, nor is a label of a
     /// name.
     pub fn takes<'t>(&self, texts: impl IntoIterator<Item = &'t [u8]>) -> bool {

@@ -41,7 +41,7 @@ impl Query<'_> {
             plan.sql_columns(),
             self.version(),
             from(published),
-            filter(published, conditions),
+            filter(published, plan, conditions),
             self.order(&key)
         )
     }
@@ -59,7 +59,7 @@ impl Query<'_> {
             self.version(),
             from(published),
             values.join(", "),
-            filter(published, conditions),
+            filter(published, plan, conditions),
             self.order("pg2etcd_key")
         )
     }
@@ -84,7 +84,7 @@ impl Query<'_> {
                 columns.join(", "),
                 plan.sql_key(output),
                 from(published),
-                filter(published, conditions)
+                filter(published, plan, conditions)
             )
         };
         let selects: Vec<_> = sides.iter().enumerate().map(select).collect();
@@ -127,13 +127,17 @@ fn from(published: &PublishedTable) -> String {
 }
 
 /// Those of its rows that are published and meet these conditions.
-fn filter(published: &PublishedTable, conditions: [Option<String>; 2]) -> String {
+fn filter(published: &PublishedTable, plan: &Plan, conditions: [Option<String>; 2]) -> String {
     // What is in unlogged partitions never comes in the stream.
     let unlogged = published.unlogged_partitions.iter().map(|(oid, _)| oid.to_string());
     let unlogged: Vec<_> = unlogged.collect();
     let logged = (!unlogged.is_empty())
         .then(|| format!("tableoid <> ALL ('{{{}}}'::oid[])", unlogged.join(",")));
-    let conditions = conditions.into_iter().chain([published.row_filter.clone(), logged]);
+    let conditions = conditions.into_iter().chain([
+        published.row_filter.clone(),
+        plan.condition().map(str::to_owned),
+        logged,
+    ]);
     let conditions: Vec<_> = conditions.flatten().map(|sql| format!("({sql})")).collect();
     match conditions[..] {
         [] => String::new(),

@@ -1,7 +1,9 @@
 //! The tables that are published and that etcd does not have as they are, with the reasons.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
+
+use super::lock;
 
 /// What etcd lacks of a table.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,7 +17,11 @@ pub(crate) enum Lack {
 /// The tables that are not copied, by name. Each that cannot be is named in the log, once as long as
 /// the reason is the same.
 #[derive(Debug, Default)]
-pub(crate) struct NotCopied(Mutex<BTreeMap<String, Lack>>);
+pub(crate) struct NotCopied {
+    tables: Mutex<BTreeMap<String, Lack>>,
+    /// What is said of tables that lack some rows only, since these have no key.
+    without_key: Mutex<BTreeMap<String, String>>,
+}
 
 impl NotCopied {
     /// Takes these for all that there are.
@@ -40,19 +46,30 @@ impl NotCopied {
         self.tables().get(table).filter(|lack| matches!(lack, Lack::LeftOut(_))).cloned()
     }
 
-    /// The tables, each with why etcd lacks it.
+    /// Takes these for all tables of which rows have no key, with what is said of them. The rows are
+    /// named in the log where they are met.
+    pub(crate) fn set_without_key(&self, tables: BTreeMap<String, String>) {
+        *self.without_key() = tables;
+    }
+
+    /// The tables, each with why etcd lacks it, or rows of it.
     pub(super) fn all(&self) -> Vec<(String, String)> {
         let tables = self.tables();
         let reason = |lack: &Lack| match lack {
             Lack::LeftOut(reason) => reason.clone(),
             Lack::Comparing(reason) => format!("it is being compared: {reason}"),
         };
-        tables.iter().map(|(table, lack)| (table.clone(), reason(lack))).collect()
+        let mut all = self.without_key().clone();
+        all.extend(tables.iter().map(|(table, lack)| (table.clone(), reason(lack))));
+        all.into_iter().collect()
     }
 
     fn tables(&self) -> MutexGuard<'_, BTreeMap<String, Lack>> {
-        // A thread that panicked left whole entries.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.tables)
+    }
+
+    fn without_key(&self) -> MutexGuard<'_, BTreeMap<String, String>> {
+        lock(&self.without_key)
     }
 }
 

@@ -159,6 +159,16 @@ fn put(
     let of_key = Row { old: old.map(|old| old.cells), ..row };
     let is_parent = plan.nested().next().is_some();
     let mut need = Need::Nothing;
+    let old_mark = old.and_then(|old| old.mark(plan));
+    match (of_key.mark(plan), old_mark) {
+        (Some(mark), old_mark) => chunk.put(
+            |out| mark.write(out),
+            |out, holes| write_document(plan, mark.value(), &row, casts, out, holes),
+            old_mark.map(|mark| move |out: &mut Vec<u8>| mark.write(out)),
+        ),
+        (None, Some(old_mark)) => chunk.delete(|out| old_mark.write(out)),
+        (None, None) => {}
+    }
     for output in plan.outputs() {
         let old_key = old.map(|old| old.key(output));
         if let Some(KeyOf::Unknown) = old_key {
@@ -252,6 +262,9 @@ fn delete(
     let is_parent = plan.nested().next().is_some();
     let mut need = Need::Nothing;
     let old = old_row(old);
+    if let Some(mark) = old.mark(plan) {
+        chunk.delete(|out| mark.write(out));
+    }
     for output in plan.outputs() {
         match old.key(output) {
             KeyOf::Unknown => need = Need::Compare(relation),
@@ -279,7 +292,8 @@ fn truncate(relations: &[u32], tables: &Tables, chunk: &mut Chunk) -> Result<Nee
             Described::Unknown => return Ok(Need::Description(relation)),
         }
     }
-    plans.iter().flat_map(|plan| plan.keyspaces()).for_each(|keyspace| chunk.empty(keyspace));
+    let with_marks = plans.iter().flat_map(|plan| [Some(*plan), plan.without_key()]).flatten();
+    with_marks.flat_map(Plan::keyspaces).for_each(|keyspace| chunk.empty(keyspace));
     let is_truncated =
         |table: &TableName| relations.iter().any(|oid| tables.name(*oid).as_ref() == Some(table));
     // The documents of a table that is emptied too are gone.

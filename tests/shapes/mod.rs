@@ -2,8 +2,10 @@
 
 mod changed;
 pub(crate) mod copy;
+mod emptied;
 mod examples;
 mod refused;
+mod without_key;
 
 use self::copy::Copy;
 

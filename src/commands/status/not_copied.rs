@@ -10,7 +10,7 @@ use crate::postgres::Session;
 use crate::state::checkpoint::Phase;
 use crate::state::records::Records;
 
-/// A table that is not copied.
+/// A table that is not copied, or not as a whole.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct NotCopied {
     /// The table, if the reason does not name it.
@@ -46,6 +46,12 @@ pub(super) fn not_copied(
             all.push(NotCopied { table: Some(published.name.to_string()), reason });
         }
     }
+    all.extend(
+        store
+            .without_key
+            .iter()
+            .map(|rows| NotCopied { table: Some(rows.table()), reason: rows.to_string() }),
+    );
     Ok(all)
 }
 

@@ -21,11 +21,16 @@ impl Packer {
         out: &mut Vec<Output>,
     ) -> Result<Flow> {
         match change {
-            Change::Empty { keyspace } => return self.empty(keyspace, out),
+            Change::Empty { keyspace } if !keyspace.is_range() => {
+                return self.empty(keyspace, out);
+            }
             Change::Vacate { key, members } => return Ok(self.vacate(key, members, pending, out)),
             Change::Splice(splice) => return self.splice(splice, pending, out),
             Change::Hollow { keyspace, nested } => return self.hollow(keyspace, nested, out),
-            Change::Put { .. } | Change::Delete { .. } | Change::Truncate { .. } => {}
+            Change::Put { .. }
+            | Change::Delete { .. }
+            | Change::Truncate { .. }
+            | Change::Empty { .. } => {}
         }
         let mut filled = Vec::new();
         let whole = match self.fill(change, &mut filled) {

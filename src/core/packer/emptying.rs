@@ -1,5 +1,5 @@
 //! How a change is made for each key of a table: its keys are read, page by page, in their place in the
-//! stream. So a table is emptied whose keys stand among those of others, where no range can be
+//! stream. So a table is emptied whose keys may stand among those of others, where no range can be
 //! deleted.
 
 use super::super::batch::Operation;

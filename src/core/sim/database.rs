@@ -16,10 +16,10 @@ use crate::table_name::TableName;
 use crate::time::PgTime;
 
 /// How many tables there are.
-pub(super) const TABLES: usize = 2;
-/// What the keys of each table's rows begin with. Those of the last stand where others may have some:
-/// there a TRUNCATE deletes key by key.
-pub(super) const PREFIXES: [&str; TABLES] = ["/p/t0/", "/p/x"];
+pub(super) const TABLES: usize = 3;
+/// What the keys of each table's rows begin with. Those of the second stand where others may have some:
+/// there a TRUNCATE deletes key by key. Behind the last all keys are the table's.
+pub(super) const PREFIXES: [&str; TABLES] = ["/p/t0/", "/p/x", "/p/y"];
 /// How many different keys a table's rows have.
 const KEYS: usize = 8;
 /// A row whose text is this long fits no request.
@@ -91,8 +91,12 @@ impl Database {
                 0 => None,
                 _ => Some(TableShape {
                     keys: vec![(
-                        KeyTemplate::parse(&format!("{}{{id}}", PREFIXES[table]))
-                            .expect("a template"),
+                        KeyTemplate::parse(&format!(
+                            "{}{{id{}}}",
+                            PREFIXES[table],
+                            if table == 2 { ":raw" } else { "" }
+                        ))
+                        .expect("a template"),
                         ValueShape::default(),
                     )],
                     ..TableShape::default()

@@ -44,8 +44,11 @@ impl Session {
         self.published_of(publication, None)
     }
 
-    /// Those of a publication's tables that have one of these names, of all of them if there is none.
-    pub(super) fn published_of(
+    /// Those of a publication's tables that have one of these names, or all of them.
+    ///
+    /// # Errors
+    /// As for every query.
+    pub fn published_of(
         &mut self,
         publication: &str,
         names: Option<&[TableName]>,
