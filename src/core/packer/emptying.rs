@@ -26,7 +26,7 @@ impl Packer {
             None => Listing::new(self.underway(keyspace), keyspace.prefix()),
         };
         while let Some(key) = keys.first() {
-            if keyspace.gives(key) {
+            if keyspace.gives(key) || is(Mutation::OthersEmptied) {
                 let change = Change::Delete { key };
                 if self.add(change, out)? == Flow::Wait {
                     self.emptying = Some(keys);
@@ -57,6 +57,7 @@ impl Packer {
     fn underway(&self, keyspace: &Keyspace) -> Vec<Vec<u8>> {
         let filling = self.filling();
         let batches = filling.into_iter().chain(self.view.in_flight());
+        let batches = batches.filter(|_| !is(Mutation::UnderwayKept));
         let puts = batches.flat_map(|batch| batch.operations()).filter_map(|(key, operation)| {
             let put = matches!(operation, Operation::Put(_)) && keyspace.gives(key);
             put.then(|| key.to_vec())
