@@ -10,7 +10,7 @@ use crate::document::{Casts, KeyOf, Presence, Row, left_out, write_document};
 use crate::error::{Error, Result};
 use crate::logging::warn_once;
 use crate::mapping::{CopiedTable, Keyspace, Plan};
-use crate::postgres::{Session, copy_error};
+use crate::postgres::{Session, copy_error, quoted};
 use crate::table_name::TableName;
 use crate::valid_text::{not_utf8, repaired, with_repaired};
 
@@ -110,7 +110,9 @@ impl<'a> Rows<'a> {
         // A partitioned table has rows only in its partitions; of any other one, tables that
         // inherit from it are published in their own right.
         let only = if published.partitioned { "" } else { "ONLY " };
-        let version = if condition.is_some() { ", xmin" } else { "" };
+        // Beside the outputs a system column has no name of its own.
+        let row = quoted(&published.name.name);
+        let version = condition.map_or(String::new(), |_| format!(", {row}.xmin"));
         let (place, each) = match &outputs[..] {
             [_] => ("", String::new()),
             outputs => (", pg2etcd_place", sql_outputs(plan, outputs)),
@@ -119,7 +121,7 @@ impl<'a> Rows<'a> {
         let unlogged = published.unlogged_partitions.iter().map(|(oid, _)| oid.to_string());
         let unlogged: Vec<_> = unlogged.collect();
         let logged = (!unlogged.is_empty())
-            .then(|| format!("tableoid <> ALL ('{{{}}}'::oid[])", unlogged.join(",")));
+            .then(|| format!("{row}.tableoid <> ALL ('{{{}}}'::oid[])", unlogged.join(",")));
         let conditions =
             [published.row_filter.as_deref(), condition, logged.as_deref()].into_iter().flatten();
         let conditions: Vec<_> = conditions.map(|sql| format!("({sql})")).collect();

@@ -4,6 +4,7 @@ mod changed;
 mod copy;
 mod examples;
 mod refused;
+mod words;
 
 use self::copy::Copy;
 
