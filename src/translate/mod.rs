@@ -11,6 +11,7 @@ use crate::document::{
     Casts, KeyOf, Presence, Row, left_out, want_casts, write_document, write_unchanged,
 };
 use crate::error::Result;
+use crate::mapping::{Output, Plan};
 use crate::position::Commit;
 use crate::postgres::pgoutput::{Message, OldTuple};
 use crate::valid_text::{repaired, with_repaired};
@@ -142,6 +143,7 @@ fn put(
             // The row's key may have been another one.
             need = Need::Compare(relation);
         }
+        let had_no_key = matches!(old_key, Some(KeyOf::None));
         let old_key = match old_key {
             Some(KeyOf::Known(key)) => Some(key),
             Some(KeyOf::None | KeyOf::Unknown) | None => None,
@@ -160,6 +162,10 @@ fn put(
                 log::warn!("{}", left_out(&name, plan, output, &of_key));
             }
             KeyOf::Known(key) => match row.presence(output) {
+                // What was not sent is not in etcd: what may be there is another row's, from before.
+                Presence::There if had_no_key && has_holes(plan, output, &row, casts) => {
+                    need = Need::Compare(relation);
+                }
                 Presence::There => chunk.put(
                     |out| key.write(out),
                     |out, holes| write_document(plan, &output.value, &row, casts, out, holes),
@@ -184,6 +190,13 @@ fn put(
         }
     }
     Ok(need)
+}
+
+/// Whether a row's document has holes.
+fn has_holes(plan: &Plan, output: &Output, row: &Row<'_>, casts: &mut Casts) -> bool {
+    let mut holes = Vec::new();
+    write_document(plan, &output.value, row, casts, &mut Vec::new(), &mut holes);
+    !holes.is_empty()
 }
 
 /// The row as it was. Of an old key only the identity's columns are there.

@@ -248,7 +248,7 @@ impl Database {
         transaction.open.retain(|key| !keys.contains(key));
         transaction.touched.extend(keys);
         if unchanged {
-            transaction.open.extend(model.left_open(&row));
+            transaction.open.extend(model.left_open(&old, &row));
             transaction.notes += 1 + model.plan.outputs().len();
         }
         transaction.changes.push(Change::Update { table, old, row, unchanged });

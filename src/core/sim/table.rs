@@ -172,15 +172,23 @@ impl Table {
     }
 
     /// The keys of a row of which an update that does not send the text leaves open what is under them.
-    pub(super) fn left_open(&self, row: &Row) -> Vec<Vec<u8>> {
+    pub(super) fn left_open(&self, old: &Row, row: &Row) -> Vec<Vec<u8>> {
         if self.sends_all() {
             return Vec::new();
         }
+        let had_key = |output: &Output| {
+            old.with_cells(|cells| key(&Cells::new(&cells, None), output).is_some())
+        };
         row.with_cells(|mut cells| {
             cells[3] = Cell::UnchangedToast;
             let row = Cells::new(&cells, None);
-            let outputs = self.plan.outputs().iter();
-            let open = outputs.filter(|output| row.presence(output) == Presence::Open);
+            let is_open = |output: &&Output| match row.presence(output) {
+                Presence::Open => true,
+                Presence::Absent => false,
+                // What a row without a key had is nowhere.
+                Presence::There => !had_key(output) && has_holes(&self.plan, output, &row),
+            };
+            let open = self.plan.outputs().iter().filter(is_open);
             open.filter_map(|output| key(&row, output)).collect()
         })
     }
@@ -241,4 +249,10 @@ fn key(row: &Cells<'_>, output: &Output) -> Option<Vec<u8>> {
     let mut out = Vec::new();
     key.write(&mut out);
     Some(out)
+}
+
+fn has_holes(plan: &Plan, output: &Output, row: &Cells<'_>) -> bool {
+    let mut holes = Vec::new();
+    write_document(plan, &output.value, row, &mut Casts::default(), &mut Vec::new(), &mut holes);
+    !holes.is_empty()
 }
