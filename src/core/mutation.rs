@@ -46,9 +46,16 @@ pub(crate) enum Mutation {
     NothingWaits,
     /// A keepalive inside a transaction moves the position.
     KeepaliveInside,
+    /// A table that is emptied key by key loses others' keys, too.
+    OthersEmptied,
+    /// A table that is emptied key by key keeps what is on its way to etcd.
+    UnderwayKept,
     /// A transaction that etcd has is applied again.
     #[cfg(test)]
     AppliedAgain,
+    /// A text that is left open has no compare follow.
+    #[cfg(test)]
+    CompareForgotten,
 }
 
 #[cfg(test)]

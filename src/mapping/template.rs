@@ -263,6 +263,10 @@ impl KeyTemplate {
 
     /// Whether both may give one key. Where that is hard to say, they may.
     pub(super) fn may_meet(&self, other: &Self) -> bool {
+        let (start, other_start) = (self.keyspace(), other.keyspace());
+        if !start.starts_with(other_start) && !other_start.starts_with(start) {
+            return false;
+        }
         let wide = |template: &Self| template.segments.iter().position(Segment::is_wide);
         let (one, two) = (&self.segments, &other.segments);
         // What stands before the first wide placeholder, and behind the last, has to be the same.

@@ -2,7 +2,7 @@
 
 use super::rows::Which;
 use crate::mapping::{CopiedTable, NestedRows, Output, Plan};
-use crate::postgres::PublishedTable;
+use crate::postgres::{PublishedTable, quoted};
 
 /// What is asked for.
 pub(super) struct Query<'q> {
@@ -102,8 +102,12 @@ impl Query<'_> {
         )
     }
 
-    fn version(&self) -> &'static str {
-        if self.which.is_versioned() { ", xmin" } else { "" }
+    fn version(&self) -> String {
+        match self.which.is_versioned() {
+            // Beside the outputs a system column has no name of its own.
+            true => format!(", {}.xmin", quoted(&self.table.published.name.name)),
+            false => String::new(),
+        }
     }
 
     fn order(&self, key: &str) -> String {
@@ -130,9 +134,9 @@ fn from(published: &PublishedTable) -> String {
 fn filter(published: &PublishedTable, plan: &Plan, conditions: [Option<String>; 2]) -> String {
     // What is in unlogged partitions never comes in the stream.
     let unlogged = published.unlogged_partitions.iter().map(|(oid, _)| oid.to_string());
-    let unlogged: Vec<_> = unlogged.collect();
+    let (unlogged, row) = (unlogged.collect::<Vec<_>>(), quoted(&published.name.name));
     let logged = (!unlogged.is_empty())
-        .then(|| format!("tableoid <> ALL ('{{{}}}'::oid[])", unlogged.join(",")));
+        .then(|| format!("{row}.tableoid <> ALL ('{{{}}}'::oid[])", unlogged.join(",")));
     let conditions = conditions.into_iter().chain([
         published.row_filter.clone(),
         plan.condition().map(str::to_owned),

@@ -10,10 +10,11 @@ pub(crate) use self::tables::{Description, Tables};
 use crate::cell::Cell;
 use crate::core::change::Chunk;
 use crate::document::{
-    Casts, KeyOf, Presence, Row, RowKey, left_out, want_casts, write_document, write_unchanged,
+    Body, Casts, KeyOf, Presence, Row, RowKey, left_out, want_casts, write_document,
+    write_unchanged,
 };
 use crate::error::Result;
-use crate::mapping::Plan;
+use crate::mapping::{Output, Plan};
 use crate::position::Commit;
 use crate::postgres::pgoutput::{Message, OldTuple};
 use crate::table_name::TableName;
@@ -175,6 +176,7 @@ fn put(
             // The row's key may have been another one.
             need = Need::Compare(relation);
         }
+        let had_no_key = matches!(old_key, Some(KeyOf::None));
         let old_key = match old_key {
             Some(KeyOf::Known(key)) => Some(key),
             Some(KeyOf::None | KeyOf::Unknown) | None => None,
@@ -187,7 +189,8 @@ fn put(
         if let Some(moved) = moved {
             vacate(plan, &moved, chunk);
         }
-        let row = Row { fresh: moved.is_some() || matches!(before, Before::Nothing), ..row };
+        let is_fresh = moved.is_some() || had_no_key || matches!(before, Before::Nothing);
+        let row = Row { fresh: is_fresh, ..row };
         let delete_old = |chunk: &mut Chunk| {
             if let Some(old_key) = old_key {
                 chunk.delete(|out| old_key.write(out));
@@ -202,6 +205,10 @@ fn put(
                 log::warn!("{}", left_out(&name, plan, output, &of_key));
             }
             KeyOf::Known(key) => match row.presence(output) {
+                // What was not sent is not in etcd: what may be there is another row's, from before.
+                Presence::There if had_no_key && has_holes(plan, output, &row, casts) => {
+                    need = Need::Compare(relation);
+                }
                 Presence::There => chunk.put(
                     |out| key.write(out),
                     |out, holes| write_document(plan, &output.value, &row, casts, out, holes),
@@ -233,6 +240,16 @@ fn put(
     match nesting::splice(plan, Some((&row, &of_key)), old.as_ref(), casts, chunk) {
         Clarity::Open => Ok(Need::Compare(relation)),
         Clarity::Clear => Ok(need),
+    }
+}
+
+/// Whether something of a row's document was not sent.
+fn has_holes(plan: &Plan, output: &Output, row: &Row<'_>, casts: &mut Casts) -> bool {
+    let (mut document, mut holes) = (Vec::new(), Vec::new());
+    write_document(plan, &output.value, row, casts, &mut document, &mut holes);
+    match Body::new(&document, &holes) {
+        Body::Whole(_) => false,
+        Body::Holed(holed) => holed.wants_stored(),
     }
 }
 

@@ -6,6 +6,7 @@ mod emptied;
 mod examples;
 mod refused;
 mod without_key;
+mod words;
 
 use self::copy::Copy;
 

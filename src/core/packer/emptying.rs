@@ -53,7 +53,8 @@ impl Packer {
             None => Listing::new(self.underway(keyspace), keyspace.prefix()),
         };
         while let Some(key) = keys.first() {
-            if keyspace.gives(key) && change(self, &keys, key, out)? == Flow::Wait {
+            let is_wanted = keyspace.gives(key) || is(Mutation::OthersEmptied);
+            if is_wanted && change(self, &keys, key, out)? == Flow::Wait {
                 self.emptying = Some(keys);
                 return Ok(Flow::Wait);
             }
@@ -75,6 +76,7 @@ impl Packer {
     fn underway(&self, keyspace: &Keyspace) -> Vec<Vec<u8>> {
         let filling = self.filling();
         let batches = filling.into_iter().chain(self.view.in_flight());
+        let batches = batches.filter(|_| !is(Mutation::UnderwayKept));
         let puts = batches.flat_map(|batch| batch.operations()).filter_map(|(key, operation)| {
             let put = matches!(operation, Operation::Put(_)) && keyspace.gives(key);
             put.then(|| key.to_vec())
