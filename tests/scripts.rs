@@ -7,21 +7,25 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 /// What no script may call before it has understood its command line: each leaves a mark.
-const PROGRAMS: [&str; 19] = [
+const PROGRAMS: [&str; 23] = [
     "apt-get",
+    "buildah",
     "cargo",
     "chroot",
     "debootstrap",
+    "dpkg-deb",
     "etcd",
     "etcdctl",
     "haproxy",
     "install",
+    "lintian",
     "mkdir",
     "mktemp",
     "npm",
     "patroni",
     "pgbench",
     "pip",
+    "podman",
     "psql",
     "python3",
     "rm",
