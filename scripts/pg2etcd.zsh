@@ -9,7 +9,7 @@ _pg2etcd_help() { # PROGRAM
             part=$match[1]
         elif [[ $line =~ '^ +(-[[:alpha:]]), (--[a-z-]+) ([^ ]*) *(.*)$' ]]; then
             # `+` and `=`: what it takes may be in the same word.
-            takes=${match[3]:+"$match[3]:_pg2etcd_${match[3]%%=*}"}
+            takes=$(_pg2etcd_spec $match[3])
             specs[:$command]+="*$match[1]${takes:++}[$match[4]]${takes:+:$takes}"$'\n'
             specs[:$command]+="*$match[2]${takes:+=}[$match[4]]${takes:+:$takes}"$'\n'
         elif [[ $part == Commands && $line =~ '^  ([a-z]+) (\[([a-z]+)[^]]*\]|[A-Z]*) *(.*)$' ]]; then
@@ -26,9 +26,14 @@ _pg2etcd_help() { # PROGRAM
     done
 }
 
-_pg2etcd_file() { _files }
+# What is taken and what offers it, as _arguments has it: one of the functions below, or nothing.
+_pg2etcd_spec() { # NAME
+    local offers=_pg2etcd_${1%%=*}
+    (( $+functions[$offers] )) || offers=' '
+    [[ -z $1 ]] || print -r -- "$1:$offers"
+}
 
-_pg2etcd_duration() { _message 'duration, such as 30s' }
+_pg2etcd_file() { _files }
 
 # A setting, or the value of one that takes a few words.
 _pg2etcd_key() {
@@ -59,8 +64,8 @@ _pg2etcd() {
     [[ $state == argument ]] || return
     # What is left are the command and what follows it.
     before=($before[1,-CURRENT])
-    local takes=$arguments[$words[1]]
-    _arguments -S ${(f)specs[:$words[1]]} ${takes:+"*:$takes:_pg2etcd_$takes"}
+    local takes=$(_pg2etcd_spec $arguments[$words[1]])
+    _arguments -S ${(f)specs[:$words[1]]} ${takes:+"*:$takes"}
 }
 
 _pg2etcd "$@"
