@@ -32,25 +32,25 @@ _pg2etcd() { # PROGRAM
     # By command, after a colon; what an option takes, by command and option with a colon between.
     local -A options=() arguments=() wants=() values=()
     _pg2etcd_help "$1"
-    # Readline makes a word of each `=` and `:`: what follows a `=` is a value.
+    # Readline makes words of `=` and `:`: what follows a `=` is a value.
     for word in "${COMP_WORDS[@]:1:COMP_CWORD-1}"; do
-        if [[ -z $command && ($word == [=:] || $previous == [=:]) ]]; then
+        if [[ -z $command && ($word == [=:]* || $previous == [=:]*) ]]; then
             before[-1]+=$word
         elif [[ -z $command ]]; then
             before+=("$word")
         fi
-        if [[ $word == '=' ]]; then
+        if [[ $word == '='* ]]; then
             [[ -n $takes ]] || takes=value key=$previous
         elif [[ -n $takes ]]; then
             takes=''
         elif [[ $word == -* ]]; then
             takes=${wants[$command:$word]-}
-        elif [[ -z $command && $word != : && $previous != : ]]; then
+        elif [[ -z $command && $word != :* && $previous != :* ]]; then
             command=$word
         fi
         previous=$word
     done
-    if [[ $current == '=' ]]; then
+    if [[ $current == '='* ]]; then
         [[ -n $takes ]] || takes=value key=$previous
         current=''
     fi

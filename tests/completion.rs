@@ -67,7 +67,6 @@ impl Shell {
             .expect("a shell");
         let _ = fs::remove_dir_all(&folder);
         let errors = String::from_utf8_lossy(&output.stderr);
-        // bash's last word is whether one was found.
         assert!(output.status.success() && errors.is_empty(), "{self:?} {line:?}: {errors}");
         let printed = String::from_utf8(output.stdout).unwrap();
         let words = printed.lines().filter_map(|line| {
