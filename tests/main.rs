@@ -8,6 +8,7 @@
 mod support;
 
 mod alerts;
+mod completion;
 mod packaging;
 mod scripts;
 
