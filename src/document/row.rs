@@ -203,32 +203,34 @@ pub fn write_document(
     }
 }
 
-/// Writes what tells the element of a row from others, as [`super::splice`] takes it; false if that is
-/// not known.
-#[must_use]
+/// Writes what tells the element of a row from others, as [`super::splice`] takes it. It is absent where
+/// a column of its name in a map is NULL, and open where that is not known; then what is written is void.
 pub fn write_identity(
     plan: &Plan,
     nest: &Nest,
     row: &Row<'_>,
     casts: &mut Casts,
     out: &mut Vec<u8>,
-) -> bool {
+) -> Presence {
     if !nest.name.is_empty() {
-        let mut holes = Vec::new();
-        let start = out.len();
+        let (start, mut holes) = (out.len(), Vec::new());
         let mut writer =
             Writer { plan, row, omit_nulls: false, start, casts, out, holes: &mut holes };
         writer.text(&nest.name);
-        return row.text_of(&nest.name) == Text::There;
+        return match row.text_of(&nest.name) {
+            Text::There => Presence::There,
+            Text::Null if row.whole => Presence::Absent,
+            Text::Null | Text::Open => Presence::Open,
+        };
     }
     for (place, &column) in nest.key.iter().enumerate() {
         if place > 0 {
             out.push(b',');
         }
-        let Cell::Text(text) = row.cell(column) else { return false };
+        let Cell::Text(text) = row.cell(column) else { return Presence::Open };
         write_value(out, &plan.columns()[column].kind, text, casts);
     }
-    true
+    Presence::There
 }
 
 /// Says that a row has no key under an output's template, and which row it is.

@@ -8,8 +8,10 @@ mod rows;
 mod side;
 mod stored;
 mod stretch;
+mod which;
 
 pub(crate) use compare::compare;
 pub(crate) use finding::{Counts, Finding};
-pub(crate) use rows::{Rows, Which};
+pub(crate) use rows::Rows;
 pub(crate) use stored::Stored;
+pub(crate) use which::Which;

@@ -1,6 +1,6 @@
 //! The statement that asks for a table's rows, and for those that are nested in them.
 
-use super::rows::Which;
+use super::which::Which;
 use crate::mapping::{CopiedTable, NestedRows, Output, Plan};
 use crate::postgres::{PublishedTable, quoted};
 

@@ -8,12 +8,13 @@ use std::ops::Range;
 use super::copy_text::split_line;
 use super::query::Query;
 use super::side::Side;
+use super::which::Which;
 use crate::cell::Cell;
 use crate::document::{
     Body, Casts, Hole, KeyOf, Presence, left_out, write_document, write_identity, write_member,
 };
 use crate::error::{Error, Result};
-use crate::mapping::{CopiedTable, Form, Keyspace, Nest, Nested, Output, Plan};
+use crate::mapping::{CopiedTable, Form, Keyspace, Nest, Nested, Plan};
 use crate::postgres::{Session, copy_error};
 
 /// The rows of a table, one at a time, each with those that are nested in it.
@@ -48,17 +49,6 @@ pub(crate) struct Rows<'a> {
     held: Option<BTreeMap<Vec<u8>, Vec<u8>>>,
     /// The row that was read before it was its turn.
     ahead: Option<(Vec<u8>, Vec<u8>)>,
-}
-
-/// Which rows are wanted.
-#[derive(Clone, Copy)]
-pub(crate) enum Which<'k> {
-    /// All.
-    All,
-    /// Those with these keys, and their versions: found by their columns, so that an index can serve.
-    Keys(&'k [&'k [u8]]),
-    /// The same, found by the texts of the keys.
-    KeyTexts(&'k [&'k [u8]]),
 }
 
 /// A table that is nested, and its rows in the document that is being read.
@@ -407,7 +397,8 @@ impl NestedSide {
             }
             let start = bytes.len();
             if nest.nested.form == Form::Map {
-                if !write_identity(&side.plan, nest, row, casts, bytes) {
+                let identity = write_identity(&side.plan, nest, row, casts, bytes);
+                if identity != Presence::There {
                     bytes.truncate(start);
                     return false;
                 }
@@ -417,23 +408,6 @@ impl NestedSide {
             entries.push(start..bytes.len());
             true
         })
-    }
-}
-
-impl Which<'_> {
-    pub(super) fn is_versioned(self) -> bool {
-        !matches!(self, Self::All)
-    }
-
-    /// The rows that have one of the keys by one of these outputs, as SQL.
-    pub(super) fn condition(self, plan: &Plan, outputs: &[&Output]) -> Option<String> {
-        match self {
-            Self::All => None,
-            Self::Keys(keys) => {
-                Some(plan.sql_with_keys(outputs, keys).unwrap_or_else(|| "false".to_owned()))
-            }
-            Self::KeyTexts(keys) => Some(plan.sql_with_key_texts(outputs, keys)),
-        }
     }
 }
 

@@ -77,8 +77,9 @@ fn whereabouts(plan: &Plan, nest: &Nest, row: &Row<'_>, casts: &mut Casts) -> Wh
     }
     let mut identity = Vec::new();
     match write_identity(plan, nest, row, casts, &mut identity) {
-        true => Whereabouts::In { key, identity },
-        false => Whereabouts::Unknown,
+        Presence::There => Whereabouts::In { key, identity },
+        Presence::Absent => Whereabouts::Nowhere,
+        Presence::Open => Whereabouts::Unknown,
     }
 }
 

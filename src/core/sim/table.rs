@@ -144,7 +144,11 @@ impl Table {
             columns: columns.into(),
         };
         let kinds: HashMap<_, _> = COLUMNS.into_iter().map(|(_, oid, kind)| (oid, kind)).collect();
-        Self { plan, relation, facts: TableFacts { key: Some(key), kinds, ..TableFacts::default() } }
+        Self {
+            plan,
+            relation,
+            facts: TableFacts { key: Some(key), kinds, ..TableFacts::default() },
+        }
     }
 
     /// The keys of a row, whether there is something under them or not.
