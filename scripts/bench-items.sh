@@ -5,7 +5,10 @@
 # shellcheck source=bench-lib.sh
 source scripts/bench-lib.sh
 
-rows=200000 start='' took=''
+rows=200000 start='' took='' nested_memory=''
+
+# shellcheck source=bench-nested.sh
+source scripts/bench-nested.sh
 
 # Streamed rows
 
@@ -15,6 +18,7 @@ rows_of() { # ITEM
         backlog) echo $((rows / 4)) ;;
         hot) echo $((rows / 10)) ;;
         dump) echo $((rows * 5 / 2)) ;;
+        *) nested_rows_of "$1" ;;
     esac
 }
 
@@ -24,6 +28,7 @@ write_rows() { # ITEM ROWS
         transactions | plain | shape) sql "call write_items($2, 100)" ;;
         backlog) sql "call write_items($2, 1)" ;;
         hot) sql "call write_hot($2)" ;;
+        *) write_nested_rows "$@" ;;
     esac
 }
 
@@ -54,6 +59,7 @@ stream_by_pg2etcd() { # ITEM
     begin_meters
     begin_stream "$1" "$many"
     end_meters "$1" "$many"
+    nested_memory=$(status_of "$daemon" VmHWM)
     stop_pg2etcd
     check_copy
 }

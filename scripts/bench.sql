@@ -12,6 +12,14 @@ create table items (
     notes text not null
 );
 create table hot (id bigint primary key, version bigint not null, notes text not null);
+create table wide (id bigint primary key, version bigint not null, notes text not null);
+create table parent (id bigint primary key, notes text not null);
+create table child (
+    parent_id bigint not null references parent,
+    id bigint,
+    notes text not null,
+    primary key (parent_id, id)
+);
 create table live (id bigserial primary key, notes text not null);
 -- Written last: whoever sees it has seen all before it.
 create table marker (id bigint primary key);
@@ -52,6 +60,41 @@ create procedure write_hot(last bigint) language plpgsql as $$
 begin
     for turn in 10..last + 9 loop
         update hot set (version, notes) = (new.version, new.notes) from make_hot(turn) new where hot.id = new.id;
+        commit;
+    end loop;
+end
+$$;
+
+-- A row for each of so many parents, so many a transaction.
+create procedure write_children(last bigint, each bigint) language plpgsql as $$
+begin
+    for id in 1..last by each loop
+        insert into child select parent, 1, notes(parent) from generate_series(id, least(last, id + each - 1)) parent;
+        commit;
+    end loop;
+end
+$$;
+
+-- So many updates of the hundred rows of one parent, one a transaction.
+create procedure write_crowd(updates bigint) language plpgsql as $$
+begin
+    for turn in 1..updates loop
+        update child set notes = notes(turn) where parent_id = 1 and id = turn % 100 + 1;
+        commit;
+    end loop;
+end
+$$;
+
+-- As many of a row that is as large as all of them.
+create procedure write_wide(updates bigint) language plpgsql as $$
+declare
+    body text := (select string_agg(notes(id), '') from generate_series(1, 120) id);
+begin
+    insert into wide values (1, 0, body);
+    commit;
+    for turn in 1..updates loop
+        update wide set (version, notes) = (turn, left(body, 6000) || (select string_agg(notes(turn + id), '') from generate_series(1, 60) id))
+        where id = 1;
         commit;
     end loop;
 end
