@@ -12,6 +12,16 @@ pub(crate) enum Lack {
     Comparing(String),
 }
 
+impl Lack {
+    /// Why, in words.
+    pub(super) fn reason(&self) -> String {
+        match self {
+            Self::LeftOut(reason) => reason.clone(),
+            Self::Comparing(reason) => format!("it is being compared: {reason}"),
+        }
+    }
+}
+
 /// The tables that are not copied, by name. Each that cannot be is named in the log, once as long as
 /// the reason is the same.
 #[derive(Debug, Default)]
@@ -40,14 +50,15 @@ impl NotCopied {
         self.tables().get(table).filter(|lack| matches!(lack, Lack::LeftOut(_))).cloned()
     }
 
+    /// The tables, each with what etcd lacks of it.
+    pub(super) fn lacks(&self) -> BTreeMap<String, Lack> {
+        self.tables().clone()
+    }
+
     /// The tables, each with why etcd lacks it.
     pub(super) fn all(&self) -> Vec<(String, String)> {
         let tables = self.tables();
-        let reason = |lack: &Lack| match lack {
-            Lack::LeftOut(reason) => reason.clone(),
-            Lack::Comparing(reason) => format!("it is being compared: {reason}"),
-        };
-        tables.iter().map(|(table, lack)| (table.clone(), reason(lack))).collect()
+        tables.iter().map(|(table, lack)| (table.clone(), lack.reason())).collect()
     }
 
     fn tables(&self) -> MutexGuard<'_, BTreeMap<String, Lack>> {
