@@ -133,19 +133,19 @@ fn table_row(table: &Table) -> String {
     format!(
         "<tr class=\"{state}\"><td>{}</td><td>{rows}</td><td>{changes}</td><td>{}</td><td>{}</td></tr>",
         escaped(name),
-        escaped(changed_at.as_deref().map_or(NONE, time)),
+        escaped(&changed_at.as_deref().map_or_else(|| NONE.to_owned(), time)),
         escaped(&why),
     )
 }
 
 fn log_row(line: &Line) -> String {
     let Line { time: at, level, message } = line;
-    format!("<li class=\"{level}\"><time>{}</time> {}</li>", escaped(time(at)), escaped(message))
+    format!("<li class=\"{level}\"><time>{}</time> {}</li>", escaped(&time(at)), escaped(message))
 }
 
-/// A time without its date's separator and without parts of a second.
-fn time(rfc3339: &str) -> &str {
-    rfc3339.split('.').next().unwrap_or(rfc3339)
+/// A time without parts of a second, as people write it.
+fn time(rfc3339: &str) -> String {
+    rfc3339.split('.').next().unwrap_or(rfc3339).replace('T', " ")
 }
 
 /// A number by the second.
@@ -265,6 +265,6 @@ mod tests {
             ("0.0/s".into(), "9.9/s".into(), "1234/s".into())
         );
         assert_eq!((size(7), size(5 << 20)), ("7 B".to_owned(), "5.0 MiB".to_owned()));
-        assert_eq!(time("2026-01-02T03:04:05.678901Z"), "2026-01-02T03:04:05");
+        assert_eq!(time("2026-01-02T03:04:05.678901Z"), "2026-01-02 03:04:05");
     }
 }

@@ -111,6 +111,9 @@ impl Status {
         // Before the first stream nobody knows where etcd is.
         let known = |lsn: Lsn| (lsn != Lsn(0)).then_some(lsn);
         let is_known = known(position).is_some();
+        // Taken here, one after the other: a guard in the expression below would last as long as it.
+        let error = self.trouble().as_ref().map(|trouble| trouble.text.clone());
+        let ends = lock(&self.ends).clone();
         let answered = *lock(&self.etcd_answered);
         let activity = self.activity();
         let tables = self.listed_tables();
@@ -123,13 +126,13 @@ impl Status {
             process: std::process::id(),
             time: humantime::format_rfc3339_millis(std::time::SystemTime::now()).to_string(),
             uptime_seconds: now.saturating_duration_since(self.started).as_secs(),
-            ends: lock(&self.ends).clone(),
+            ends,
             phase: activity.name(),
             healthy: ills.is_empty(),
             unhealthy: Some(ills).filter(|ills| !ills.is_empty()),
             ready: unready.is_none(),
             unready,
-            error: self.trouble().as_ref().map(|trouble| trouble.text.clone()),
+            error,
             position: known(position),
             received_lsn: known(received),
             confirmed_flush_lsn: known(self.confirmed()),
@@ -202,8 +205,38 @@ fn memory_bytes() -> Option<u64> {
 }
 
 #[cfg(test)]
+impl Status {
+    /// The names of all members, inner ones too.
+    pub(crate) fn members(&self) -> Vec<String> {
+        fn add(value: &serde_json::Value, names: &mut Vec<String>) {
+            match value {
+                serde_json::Value::Object(members) => members.iter().for_each(|(name, value)| {
+                    names.push(name.clone());
+                    add(value, names);
+                }),
+                serde_json::Value::Array(values) => {
+                    values.iter().for_each(|value| add(value, names))
+                }
+                _ => {}
+            }
+        }
+        self.enter(Activity::Dumping);
+        self.tables.are_copied(["public.t"].into_iter());
+        let mut report = self.report(Instant::now());
+        report.log.push(Line { time: String::new(), level: "warn", message: String::new() });
+        let mut names = Vec::new();
+        add(&serde_json::to_value(report).unwrap(), &mut names);
+        names
+    }
+}
+
+#[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::AtomicU64;
+
     use super::*;
+    use crate::core::ledger::Flushed;
     use crate::secret::Secret;
 
     #[test]
@@ -229,6 +262,17 @@ mod tests {
             ("d", "copied", None),
         ];
         assert_eq!(listed, expected);
+    }
+
+    #[test]
+    fn a_stream_in_trouble_is_told_of() {
+        let status = Status::new(&Settings::default()).unwrap();
+        let received = Arc::new(AtomicU64::new(0x30));
+        status.stream_begins(Flushed::at(Lsn(0x20)), received, Duration::from_secs(1));
+        status.fails("no route".to_owned());
+        let report = status.report(Instant::now());
+        assert_eq!(report.error.as_deref(), Some("no route"));
+        assert_eq!((report.position, report.lag_bytes), (Some(Lsn(0x20)), Some(0x10)));
     }
 
     #[test]
