@@ -8,6 +8,7 @@
 mod support;
 
 mod alerts;
+mod dashboard;
 mod packaging;
 mod scripts;
 
@@ -56,6 +57,7 @@ mod watch;
 mod health;
 mod logging;
 mod metrics;
+mod page;
 
 mod identity;
 mod publication;
