@@ -2,8 +2,15 @@
 
 use std::time::Instant;
 
-use super::http::HttpRequest;
 use super::{Status, page};
+
+/// What is asked for.
+pub(super) struct HttpRequest {
+    /// Whether only the answer's head is.
+    pub(super) head: bool,
+    pub(super) get: bool,
+    pub(super) path: String,
+}
 
 /// An answer.
 pub(super) struct Response {

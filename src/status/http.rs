@@ -13,7 +13,7 @@ use std::thread::{self, Builder};
 use std::time::{Duration, Instant};
 
 use super::Status;
-use super::answer::{Response, answer};
+use super::answer::{HttpRequest, Response, answer};
 use crate::stop::{Stop, poll_readable};
 
 /// How many connections there may be at once.
@@ -86,14 +86,6 @@ fn attend(client: &TcpStream, status: &Status) -> io::Result<()> {
     let mut reader = client.take(BODY_BYTES as u64);
     client.set_read_timeout(Some(time_left(deadline)?.min(Duration::from_secs(1))))?;
     io::copy(&mut reader, &mut io::sink()).map(drop)
-}
-
-/// What is asked for.
-pub(super) struct HttpRequest {
-    /// Whether only the answer's head is.
-    pub(super) head: bool,
-    pub(super) get: bool,
-    pub(super) path: String,
 }
 
 /// Reads the head of a request; if it is malformed, gives the response that says so.

@@ -6,6 +6,7 @@
 
 mod activity;
 mod answer;
+mod ends;
 mod exposition;
 mod health;
 mod history;
@@ -30,6 +31,7 @@ use std::time::{Duration, Instant};
 use sd_notify::NotifyState;
 
 pub(crate) use self::activity::Activity;
+use self::ends::Ends;
 pub(crate) use self::health::Pulse;
 use self::health::{Health, Stillness};
 use self::history::{History, Totals};
@@ -40,7 +42,6 @@ pub(crate) use self::metrics::{Metrics, Retries};
 pub(crate) use self::not_copied::{Lack, NotCopied};
 use self::pending::Pending;
 pub(crate) use self::pending::Transactions;
-use self::report::Ends;
 pub(crate) use self::tables::{TableChanges, Tables};
 use crate::config::{Settings, StatusSettings};
 use crate::core::ledger::Flushed;

@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 use log::Level;
 use serde::Serialize;
 
+use super::ends::Ends;
 use super::history::{Graphs, Rates, Totals};
 use super::tables::TableView;
 use super::{Activity, Lack, Status, lock};
-use crate::config::Settings;
 use crate::logging;
 use crate::lsn::Lsn;
 
@@ -47,19 +47,6 @@ pub(super) struct Report {
     pub(super) samples: Graphs,
 }
 
-/// From where to where is copied. No password is in it.
-#[derive(Clone, Debug, Default, Serialize)]
-pub(super) struct Ends {
-    pub(super) database: String,
-    pub(super) hosts: Vec<String>,
-    pub(super) user: String,
-    pub(super) slot: String,
-    pub(super) publication: String,
-    pub(super) endpoints: Vec<String>,
-    pub(super) path: String,
-    pub(super) state_path: String,
-}
-
 /// How far a dump is.
 #[derive(Serialize)]
 pub(super) struct Dump {
@@ -84,22 +71,6 @@ pub(super) struct Line {
     pub(super) time: String,
     pub(super) level: &'static str,
     pub(super) message: String,
-}
-
-impl Ends {
-    pub(super) fn new(settings: &Settings) -> Self {
-        let Settings { database, etcd, sync, .. } = settings;
-        Self {
-            database: database.name.clone(),
-            hosts: database.hosts().iter().map(ToString::to_string).collect(),
-            user: database.user.clone(),
-            slot: sync.slot.clone(),
-            publication: sync.publication.clone(),
-            endpoints: etcd.endpoints.clone(),
-            path: format!("/{}/", etcd.path),
-            state_path: format!("/{}/", etcd.state_path),
-        }
-    }
 }
 
 impl Status {
@@ -236,6 +207,7 @@ mod tests {
     use std::sync::atomic::AtomicU64;
 
     use super::*;
+    use crate::config::Settings;
     use crate::core::ledger::Flushed;
     use crate::secret::Secret;
 

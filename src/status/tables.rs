@@ -2,9 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::lock;
 use crate::time::PgTime;
 
 /// What happens to rows, as the metrics name it.
@@ -197,7 +196,8 @@ impl Tables {
     }
 
     fn tables(&self) -> MutexGuard<'_, BTreeMap<String, Table>> {
-        lock(&self.0)
+        // A thread that panicked left whole entries.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
