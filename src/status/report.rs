@@ -76,6 +76,7 @@ pub(super) struct Line {
 impl Status {
     /// All that there is to show.
     pub(super) fn report(&self, now: Instant) -> Report {
+        let activity = self.activity();
         let ills = self.ills(now).join("; ");
         let unready = self.unready(now);
         let (position, received) = (self.position(), self.received());
@@ -85,8 +86,8 @@ impl Status {
         // Taken here, one after the other: a guard in the expression below would last as long as it.
         let error = self.trouble().as_ref().map(|trouble| trouble.text.clone());
         let ends = lock(&self.ends).clone();
-        let answered = *lock(&self.etcd_answered);
-        let activity = self.activity();
+        // It is asked in a sync only.
+        let answered = lock(&self.etcd_answered).filter(|_| activity == Activity::Syncing);
         let tables = self.listed_tables();
         let (rates, samples) = {
             let history = lock(&self.history);
@@ -245,6 +246,11 @@ mod tests {
         let report = status.report(Instant::now());
         assert_eq!(report.error.as_deref(), Some("no route"));
         assert_eq!((report.position, report.lag_bytes), (Some(Lsn(0x20)), Some(0x10)));
+        status.etcd_answers();
+        assert_eq!(status.report(Instant::now()).etcd_silence_seconds, None);
+        status.enter(Activity::Syncing);
+        let silence = status.report(Instant::now()).etcd_silence_seconds;
+        assert!(silence.is_some_and(|seconds| seconds < 60.0));
     }
 
     #[test]
