@@ -11,7 +11,7 @@ rows=200000 start='' took=''
 
 rows_of() { # ITEM
     case $1 in
-        transaction | transactions) echo "$rows" ;;
+        transaction | transactions | plain | shape) echo "$rows" ;;
         backlog) echo $((rows / 4)) ;;
         hot) echo $((rows / 10)) ;;
         dump) echo $((rows * 5 / 2)) ;;
@@ -21,7 +21,7 @@ rows_of() { # ITEM
 write_rows() { # ITEM ROWS
     case $1 in
         transaction) sql "insert into items select * from make_items(1, $2)" ;;
-        transactions) sql "call write_items($2, 100)" ;;
+        transactions | plain | shape) sql "call write_items($2, 100)" ;;
         backlog) sql "call write_items($2, 1)" ;;
         hot) sql "call write_hot($2)" ;;
     esac
@@ -138,6 +138,17 @@ measure_sequential() { # ITEM
 measure_transactions() { measure_sequential transactions; }
 measure_backlog() { measure_sequential backlog; }
 measure_hot() { measure_sequential hot; }
+
+# The same rows without a shape and with one.
+measure_shape() {
+    local without
+    stream_by_pg2etcd plain
+    without=$took
+    shape=$'[tables.items]\ncolumns = ["id", "name", "price", "notes"]'
+    stream_by_pg2etcd shape
+    shape=''
+    record shape ratio "$(calculate "$without / $took")"
+}
 
 # best_of COMMAND ...: with 2 and with 4 connections, which is the last argument.
 best_of() {

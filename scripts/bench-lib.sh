@@ -5,8 +5,8 @@
 source scripts/lib.sh
 
 # `store` is the folder of the etcd in use, `client` the bare client, `sender` the server's process that sends a stream;
-# `settings` are pg2etcd's.
-settings=() store='' client='' sender='' pg_bin='' drawing=() drawer=''
+# `settings` are pg2etcd's, `shape` what they say of tables.
+settings=() shape='' store='' client='' sender='' pg_bin='' drawing=() drawer=''
 
 # Servers
 
@@ -40,6 +40,7 @@ new_store() {
     eval "$environment"
     store=$TEST_ENV
     configure "${settings[@]}" >/dev/null
+    [[ -z $shape ]] || printf '\n%s\n' "$shape" >>"$work/pg2etcd.toml"
 }
 
 drop_slots() { sql 'select pg_drop_replication_slot(slot_name) from pg_replication_slots' >/dev/null; }

@@ -60,6 +60,7 @@ mod metrics;
 mod page;
 
 mod identity;
+mod nested;
 mod publication;
 mod published;
 mod random;

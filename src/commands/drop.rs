@@ -227,9 +227,9 @@ impl Removal<'_> {
         if claims > 0 {
             self.say(&format!("{claims} claims below /{}/", layout::CLAIMS))?;
         }
-        let notes = layout::notes(&etcd.state_path);
-        self.delete_below(&notes)?;
-        self.delete_below(&layout::guards(&etcd.state_path))?;
+        for below in [layout::notes, layout::guards, layout::without_key] {
+            self.delete_below(&below(&etcd.state_path))?;
+        }
         for key in [layout::writer, layout::last_commit, layout::partial, layout::left_out] {
             self.delete_key(key(&etcd.state_path).as_bytes())?;
         }

@@ -108,9 +108,11 @@ impl Tables {
         Err(Unmet::new(problem, "name one that check lists").into())
     }
 
-    /// Keeps these tables alone.
+    /// Keeps these tables alone, and those that they are nested in.
     pub(super) fn retain(&mut self, wanted: &[TableName]) {
-        self.copied.retain(|copied| wanted.contains(&copied.published.name));
+        // What is nested is compared where it is.
+        self.copied
+            .retain(|copied| copied.sources().iter().any(|table| wanted.contains(&table.name)));
         self.former.retain(|name, _| wanted.iter().any(|table| name_in_keys(table) == *name));
     }
 }

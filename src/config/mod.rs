@@ -10,10 +10,12 @@ mod file;
 pub mod fuzz;
 mod keys;
 mod load;
+mod nest;
 mod origin;
 mod secrets;
 mod text;
 mod units;
+mod words;
 mod written;
 
 use std::collections::BTreeMap;
@@ -31,6 +33,7 @@ pub(crate) use units::{parse_duration, print_duration};
 use crate::mapping::{Shapes, TableShape};
 use crate::postgres::{HostPort, SslMode, TlsOptions};
 use crate::secret::{Password, Secret};
+use crate::state::layout;
 use crate::table_name::TableName;
 use crate::tls::Identity;
 use crate::{etcd, postgres};
@@ -60,6 +63,7 @@ impl Settings {
     #[must_use]
     pub fn shapes(&self) -> Shapes {
         Shapes::new(&self.etcd.path, self.tables.clone())
+            .with_marks(layout::without_key(&self.etcd.state_path))
     }
 }
 

@@ -13,13 +13,22 @@ use crate::position::Position;
 #[derive(Debug, Default)]
 pub struct Batch {
     operations: IndexMap<Vec<u8>, Operation>,
-    /// What the keys of truncated tables begin with. No put in `operations` is inside.
-    truncated: Vec<Vec<u8>>,
+    /// The keys of truncated tables. No put in `operations` is inside.
+    truncated: Vec<Truncated>,
     bytes: usize,
     /// What is added when it is sealed, beside the position.
     extras: Extras,
     /// Where etcd is once it holds the batch; none for a part that is not the last.
     pub position: Option<Position>,
+}
+
+/// All keys of a truncated table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Truncated {
+    /// What they begin with.
+    prefix: Vec<u8>,
+    /// The first that can be one.
+    start: Vec<u8>,
 }
 
 /// Operations that are added to a batch when it is sealed.
@@ -73,10 +82,21 @@ impl Batch {
             }
             // Whoever adds a change has filled its holes.
             Change::Put { body: Body::Holed(_), .. } => Fit::TooLarge { bytes: usize::MAX },
-            // And has found the keys.
-            Change::Empty { .. } => Fit::TooLarge { bytes: usize::MAX },
+            Change::Empty { keyspace } if keyspace.is_range() => {
+                // What is just the prefix is somebody else's.
+                let start = [keyspace.prefix(), b"\0"].concat();
+                self.truncate(Truncated { prefix: keyspace.prefix().to_vec(), start }, limits)
+            }
+            // And has found the keys and the documents.
+            Change::Empty { .. }
+            | Change::Vacate { .. }
+            | Change::Splice(_)
+            | Change::Hollow { .. } => Fit::TooLarge { bytes: usize::MAX },
             Change::Delete { key } => self.delete(key, limits),
-            Change::Truncate { prefix } => self.truncate(prefix, limits),
+            Change::Truncate { prefix } => {
+                let (prefix, start) = (prefix.to_vec(), prefix.to_vec());
+                self.truncate(Truncated { prefix, start }, limits)
+            }
         }
     }
 
@@ -92,10 +112,10 @@ impl Batch {
         {
             return false;
         }
-        for prefix in later.truncated.drain(..) {
-            self.drop_inside(&prefix);
-            self.bytes += range_bytes(&prefix);
-            self.truncated.push(prefix);
+        for truncated in later.truncated.drain(..) {
+            self.drop_inside(&truncated.prefix);
+            self.bytes += truncated.bytes();
+            self.truncated.push(truncated);
         }
         for (key, operation) in later.operations.drain(..) {
             self.set(key, operation);
@@ -148,8 +168,8 @@ impl Batch {
 
     /// Writes the operations into a txn.
     pub fn write(&self, txn: &mut Txn) {
-        for prefix in &self.truncated {
-            txn.delete_range(prefix, &prefix_end(prefix));
+        for Truncated { prefix, start } in &self.truncated {
+            txn.delete_range(start, &prefix_end(prefix));
         }
         for (key, operation) in &self.operations {
             match operation {
@@ -194,14 +214,14 @@ impl Batch {
         Fit::Added
     }
 
-    fn truncate(&mut self, prefix: &[u8], limits: Limits) -> Fit {
-        self.drop_inside(prefix);
-        let bytes = range_bytes(prefix);
+    fn truncate(&mut self, truncated: Truncated, limits: Limits) -> Fit {
+        self.drop_inside(&truncated.prefix);
+        let bytes = truncated.bytes();
         if self.count() + 1 > limits.operations || self.bytes + bytes > limits.bytes {
             return Fit::Full;
         }
         self.bytes += bytes;
-        self.truncated.push(prefix.to_vec());
+        self.truncated.push(truncated);
         Fit::Added
     }
 
@@ -238,15 +258,15 @@ impl Batch {
             stays
         });
         self.truncated.retain(|truncated| {
-            let stays = truncated != prefix;
+            let stays = truncated.prefix != prefix;
             if !stays {
-                *bytes -= range_bytes(prefix);
+                *bytes -= truncated.bytes();
             }
             stays
         });
     }
 
-    fn puts_inside(&self, truncated: &[Vec<u8>]) -> bool {
+    fn puts_inside(&self, truncated: &[Truncated]) -> bool {
         !truncated.is_empty()
             && self.operations.iter().any(|(key, operation)| {
                 matches!(operation, Operation::Put(_)) && inside(key, truncated)
@@ -257,7 +277,7 @@ impl Batch {
         other.operations.keys().any(|key| self.get(key).is_some())
             || !other.truncated.is_empty()
                 && (self.operations.keys().any(|key| inside(key, &other.truncated))
-                    || other.truncated.iter().any(|prefix| self.truncated.contains(prefix)))
+                    || other.truncated.iter().any(|table| self.truncated.contains(table)))
     }
 }
 
@@ -274,14 +294,16 @@ impl Operation {
     }
 }
 
-/// The size of the operation that empties a table. The range's end is as long as its begin.
-fn range_bytes(prefix: &[u8]) -> usize {
-    Txn::delete_range_bytes(prefix.len(), prefix.len())
+impl Truncated {
+    /// The size of the operation that empties the table. The range's end is as long as the prefix.
+    fn bytes(&self) -> usize {
+        Txn::delete_range_bytes(self.start.len(), self.prefix.len())
+    }
 }
 
 /// Whether the key is one of a truncated table's.
-fn inside(key: &[u8], truncated: &[Vec<u8>]) -> bool {
-    truncated.iter().any(|prefix| key.starts_with(prefix))
+fn inside(key: &[u8], truncated: &[Truncated]) -> bool {
+    truncated.iter().any(|table| key.starts_with(&table.prefix))
 }
 
 #[cfg(test)]
@@ -329,10 +351,12 @@ mod tests {
                 Operation::Delete => format!("-{key}"),
             }
         });
-        let ranges =
-            batch.truncated.iter().map(|key| format!("-{}*", String::from_utf8_lossy(key)));
+        let ranges = batch
+            .truncated
+            .iter()
+            .map(|table| format!("-{}*", String::from_utf8_lossy(&table.start)));
         let bytes = batch.operations.iter().map(|(key, operation)| operation.bytes(key));
-        let range_bytes = batch.truncated.iter().map(|prefix| range_bytes(prefix));
+        let range_bytes = batch.truncated.iter().map(Truncated::bytes);
         assert_eq!(batch.bytes, bytes.chain(range_bytes).sum::<usize>());
         ranges.chain(keys).collect()
     }

@@ -1,10 +1,11 @@
 //! A change on its way from PostgreSQL to etcd, and the chunk in which changes travel.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use crate::document::{Body, Hole};
 use crate::lsn::Lsn;
-use crate::mapping::Keyspace;
+use crate::mapping::{Keyspace, Nested};
 use crate::position::Commit;
 
 /// What becomes of one key, or of all keys of a table.
@@ -29,11 +30,66 @@ pub enum Change<'a> {
         /// What the keys of the table begin with.
         prefix: &'a [u8],
     },
-    /// Every row of the table is gone, whose keys stand among those of others.
+    /// Every row of the table is gone, whose keys can stand among those of others.
     Empty {
         /// What its keys are.
         keyspace: &'a Keyspace,
     },
+    /// The row leaves its key, by the change that follows. The rows of others in its document wait for
+    /// the row that may come there.
+    Vacate {
+        /// Its key in etcd.
+        key: &'a [u8],
+        /// The members of its document that have those rows.
+        members: &'a [Arc<Nested>],
+    },
+    /// A row came into the document of another, changed there, or left it.
+    Splice(Splice<'a>),
+    /// Every row of a table left the documents of another.
+    Hollow {
+        /// The keys of the documents.
+        keyspace: &'a Keyspace,
+        /// The member that had the rows.
+        nested: &'a Nested,
+    },
+}
+
+impl<'a> Change<'a> {
+    /// The keys of the documents whose newest versions it needs.
+    pub(super) fn bases(self) -> impl Iterator<Item = &'a [u8]> {
+        let keys = match self {
+            Change::Put { key, body: Body::Holed(document), old_key } => {
+                [document.wants_stored().then_some(old_key.unwrap_or(key)), None]
+            }
+            Change::Vacate { key, .. } => [Some(key), None],
+            Change::Splice(Splice { new, old, .. }) => {
+                [new.map(|(slot, _)| slot.key), old.map(|slot| slot.key)]
+            }
+            _ => [None, None],
+        };
+        keys.into_iter().flatten()
+    }
+}
+
+/// Where a row is in the documents of others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Splice<'a> {
+    /// The member of the documents that has such rows.
+    pub nested: &'a Nested,
+    /// Where it is now, and what it is there; `None` if it is in none. What is missing in the body is in
+    /// the old element.
+    pub new: Option<(Slot<'a>, Body<'a>)>,
+    /// Where it was, if that is known; it may be the same slot.
+    pub old: Option<Slot<'a>>,
+}
+
+/// The place of a row in a document.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Slot<'a> {
+    /// The document's key in etcd.
+    pub key: &'a [u8],
+    /// What tells the element from others, as [`crate::document::splice`] takes it.
+    pub identity: &'a [u8],
 }
 
 /// A part of the stream.
@@ -84,6 +140,15 @@ enum Packed {
     Empty {
         keyspace: Box<Keyspace>,
     },
+    Vacate {
+        key: Range<usize>,
+        members: Arc<[Arc<Nested>]>,
+    },
+    Splice(Box<PackedSplice>),
+    Hollow {
+        keyspace: Box<Keyspace>,
+        nested: Arc<Nested>,
+    },
     End {
         end_lsn: Lsn,
     },
@@ -91,6 +156,27 @@ enum Packed {
         wal_end: Lsn,
         reply_requested: bool,
     },
+}
+
+/// A [`Splice`] with places in the buffer.
+#[derive(Debug)]
+struct PackedSplice {
+    nested: Arc<Nested>,
+    new: Option<PackedElement>,
+    old: Option<PackedSlot>,
+}
+
+#[derive(Debug)]
+struct PackedSlot {
+    key: Range<usize>,
+    identity: Range<usize>,
+}
+
+#[derive(Debug)]
+struct PackedElement {
+    slot: PackedSlot,
+    document: Range<usize>,
+    holes: Range<usize>,
 }
 
 impl Chunk {
@@ -172,6 +258,43 @@ impl Chunk {
         }
     }
 
+    /// Adds that a row leaves its key.
+    pub fn vacate(&mut self, key: impl FnOnce(&mut Vec<u8>), members: Arc<[Arc<Nested>]>) {
+        let key = self.write(key);
+        self.events.push(Packed::Vacate { key, members });
+    }
+
+    /// Adds a row in the documents of others: where it is now, if in any, with a function that writes what
+    /// it is there, and where it was.
+    pub fn splice(
+        &mut self,
+        nested: &Arc<Nested>,
+        new: Option<(Slot<'_>, impl FnOnce(&mut Vec<u8>, &mut Vec<Hole>))>,
+        old: Option<Slot<'_>>,
+    ) {
+        let old = old.map(|slot| self.write_slot(slot));
+        let new = new.map(|(slot, element)| {
+            let slot = self.write_slot(slot);
+            let (start, first_hole) = (self.bytes.len(), self.holes.len());
+            element(&mut self.bytes, &mut self.holes);
+            let (document, holes) = (start..self.bytes.len(), first_hole..self.holes.len());
+            PackedElement { slot, document, holes }
+        });
+        let nested = Arc::clone(nested);
+        self.events.push(Packed::Splice(Box::new(PackedSplice { nested, new, old })));
+    }
+
+    /// Adds that all rows of a table left the documents of another.
+    pub fn hollow(&mut self, keyspace: &Keyspace, nested: &Arc<Nested>) {
+        let (keyspace, nested) = (Box::new(keyspace.clone()), Arc::clone(nested));
+        self.events.push(Packed::Hollow { keyspace, nested });
+    }
+
+    fn write_slot(&mut self, Slot { key, identity }: Slot<'_>) -> PackedSlot {
+        let key = self.write(|out| out.extend_from_slice(key));
+        PackedSlot { key, identity: self.write(|out| out.extend_from_slice(identity)) }
+    }
+
     fn write(&mut self, writer: impl FnOnce(&mut Vec<u8>)) -> Range<usize> {
         let start = self.bytes.len();
         writer(&mut self.bytes);
@@ -180,6 +303,13 @@ impl Chunk {
 
     fn unpack<'c>(&'c self, packed: &'c Packed) -> Event<'c> {
         let bytes = |range: &Range<usize>| &self.bytes[range.clone()];
+        let slot = |PackedSlot { key, identity }: &PackedSlot| Slot {
+            key: bytes(key),
+            identity: bytes(identity),
+        };
+        let element = |PackedElement { slot: place, document, holes }: &PackedElement| {
+            (slot(place), Body::new(bytes(document), &self.holes[holes.clone()]))
+        };
         match packed {
             Packed::Begin(commit) => Event::Begin(*commit),
             Packed::Put { key, document, holes, old_key } => Event::Change(Change::Put {
@@ -192,6 +322,17 @@ impl Chunk {
                 Event::Change(Change::Truncate { prefix: bytes(prefix) })
             }
             Packed::Empty { keyspace } => Event::Change(Change::Empty { keyspace }),
+            Packed::Vacate { key, members } => {
+                Event::Change(Change::Vacate { key: bytes(key), members })
+            }
+            Packed::Splice(splice) => Event::Change(Change::Splice(Splice {
+                nested: &splice.nested,
+                new: splice.new.as_ref().map(element),
+                old: splice.old.as_ref().map(slot),
+            })),
+            Packed::Hollow { keyspace, nested } => {
+                Event::Change(Change::Hollow { keyspace, nested })
+            }
             Packed::End { end_lsn } => Event::End { end_lsn: *end_lsn },
             Packed::Keepalive { wal_end, reply_requested } => {
                 Event::Keepalive { wal_end: *wal_end, reply_requested: *reply_requested }

@@ -29,6 +29,11 @@ impl Listing {
         self.keys.front()
     }
 
+    /// The keys that are to be dealt with, from this one on.
+    pub(super) fn keys(&self) -> impl Iterator<Item = &Vec<u8>> {
+        self.keys.iter()
+    }
+
     /// Takes it off the list.
     pub(super) fn remove_first(&mut self) {
         self.keys.pop_front();

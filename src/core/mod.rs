@@ -8,6 +8,7 @@ mod listing;
 mod recording;
 
 mod view;
+mod waiting;
 
 pub mod batch;
 mod parts;

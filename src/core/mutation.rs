@@ -40,11 +40,22 @@ pub(crate) enum Mutation {
     NotAgain,
     /// An update that changes the key leaves the old one.
     OldKeyStays,
+    /// A nested row that moves stays in its old document too.
+    MovedStays,
+    /// What is nested in a document does not wait for the row that comes under its key.
+    NothingWaits,
     /// A keepalive inside a transaction moves the position.
     KeepaliveInside,
+    /// A table that is emptied key by key loses others' keys, too.
+    OthersEmptied,
+    /// A table that is emptied key by key keeps what is on its way to etcd.
+    UnderwayKept,
     /// A transaction that etcd has is applied again.
     #[cfg(test)]
     AppliedAgain,
+    /// A text that is left open has no compare follow.
+    #[cfg(test)]
+    CompareForgotten,
 }
 
 #[cfg(test)]

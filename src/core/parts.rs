@@ -62,8 +62,10 @@ impl Parts {
             // Both keys go in one txn: from here on there is one lane for all.
             Change::Put { old_key: Some(_), .. } => !self.single && !self.clean,
             // Nothing of the table may be on its way while it is emptied.
-            Change::Truncate { .. } => !self.clean && !is(Mutation::TruncateEarly),
-            Change::Put { .. } | Change::Delete { .. } | Change::Empty { .. } => false,
+            Change::Truncate { .. } | Change::Empty { .. } => {
+                !self.clean && !is(Mutation::TruncateEarly)
+            }
+            _ => false,
         };
         if self.barrier {
             return Place::Barrier;
@@ -71,13 +73,13 @@ impl Parts {
         self.single |= matches!(change, Change::Put { old_key: Some(_), .. });
         let lane = match change {
             Change::Put { key, .. } | Change::Delete { key } => self.lane(key),
-            Change::Truncate { .. } | Change::Empty { .. } => 0,
+            _ => 0,
         };
         match self.batches[lane].add(change, self.limits) {
             Fit::Added => {
                 self.clean = false;
                 // Nor may anything be put before it is empty.
-                self.barrier = matches!(change, Change::Truncate { .. });
+                self.barrier = matches!(change, Change::Truncate { .. } | Change::Empty { .. });
                 Place::Added
             }
             Fit::Full => Place::Full(lane),

@@ -5,12 +5,12 @@
 //! since the stream is ahead of the snapshot. So the packer, which sees all changes in order, takes
 //! note of the keys that the stream changes while a table is compared, and leaves those out of
 //! what the compare wants changed, if they were changed behind the snapshot. No table waits for it, and
-//! no row is held back: what is held is two numbers for each key that the stream changes meanwhile.
+//! no row is held back: what is held is three numbers for each key that the stream changes meanwhile.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 
-use super::change::Change;
+use super::change::{Change, Splice};
 use super::mutation::{Mutation, is};
 use crate::document::Body;
 use crate::lsn::Lsn;
@@ -20,8 +20,8 @@ use crate::lsn::Lsn;
 pub(super) struct Recording {
     /// What they begin with.
     prefixes: Vec<Vec<u8>>,
-    /// Where the last transaction that changed a key committed, by a hash of the key.
-    changed: HashMap<u64, Lsn>,
+    /// What changed the keys last, by a hash of the key.
+    changed: HashMap<u64, Changed>,
     hasher: RandomState,
     /// The same of the last TRUNCATE.
     truncated: Lsn,
@@ -30,6 +30,15 @@ pub(super) struct Recording {
     /// What committed from here on is not in the snapshot.
     snapshot: Lsn,
     overruled: Overruled,
+}
+
+/// What changed a key: where the transactions committed.
+#[derive(Clone, Copy, Debug, Default)]
+struct Changed {
+    /// The last one.
+    last: Lsn,
+    /// The last one whose document was made from the one before, which may not have been compared yet.
+    filled: Lsn,
 }
 
 /// How many of the changes that a compare wanted the stream had overruled: what it found there was no
@@ -68,20 +77,27 @@ impl Recording {
         self.prefixes.iter().any(|prefix| key.starts_with(prefix))
     }
 
-    /// Takes note of a change in the stream, as it came, in a transaction that committed at `lsn`. One with
-    /// holes was filled from a document that may not have been compared yet.
+    /// Takes note of a change in the stream, as it came, in a transaction that committed at `lsn`.
     pub(super) fn note(&mut self, change: Change<'_>, lsn: Lsn) {
         match change {
             Change::Put { key, body, old_key } => {
+                let filled = matches!(body, Body::Holed(_));
                 for key in [Some(key), old_key].into_iter().flatten() {
-                    self.note_key(key, lsn);
-                }
-                let holed = matches!(body, Body::Holed(_)) && !is(Mutation::NotAgain);
-                if holed && self.covers(key) {
-                    self.doubtful = lsn;
+                    self.note_key(key, filled, lsn);
                 }
             }
-            Change::Delete { key } => self.note_key(key, lsn),
+            Change::Delete { key } => self.note_key(key, false, lsn),
+            Change::Vacate { .. } => {}
+            Change::Splice(Splice { new, old, .. }) => {
+                for slot in [new.map(|(slot, _)| slot), old].into_iter().flatten() {
+                    self.note_key(slot.key, true, lsn);
+                }
+            }
+            // Of a document that etcd lacks, nothing was emptied.
+            Change::Hollow { keyspace, .. } if self.covers(keyspace.prefix()) => {
+                self.doubtful = lsn
+            }
+            Change::Hollow { .. } => {}
             Change::Truncate { prefix } => self.note_emptied(prefix, lsn),
             Change::Empty { keyspace } => self.note_emptied(keyspace.prefix(), lsn),
         }
@@ -97,13 +113,17 @@ impl Recording {
         let (key, count) = match change {
             Change::Put { key, .. } => (key, &mut self.overruled.puts),
             Change::Delete { key } => (key, &mut self.overruled.deletes),
-            Change::Truncate { .. } | Change::Empty { .. } => return false,
+            _ => return false,
         };
-        let changed = self.changed.get(&self.hasher.hash_one(key));
-        let since = self.truncated.max(changed.copied().unwrap_or_default());
+        let changed = self.changed.get(&self.hasher.hash_one(key)).copied().unwrap_or_default();
+        let since = self.truncated.max(changed.last);
         let covers = self.prefixes.iter().any(|prefix| key.starts_with(prefix));
         let overrules = covers && since >= self.snapshot && !is(Mutation::RepairOverrules);
         *count += u64::from(overrules);
+        // What is wrong there may have gone into the document that the stream made.
+        if overrules && !is(Mutation::NotAgain) {
+            self.doubtful = self.doubtful.max(changed.filled);
+        }
         overrules
     }
 
@@ -112,8 +132,8 @@ impl Recording {
         self.overruled
     }
 
-    /// Whether the table has to be compared again: since the snapshot the stream left out a column, or a
-    /// row, that was then taken from a document that was not compared yet.
+    /// Whether the table has to be compared again: since the snapshot a row was left out, or one that
+    /// etcd had wrong was filled from what it had.
     pub(super) fn again(&self) -> bool {
         self.doubtful >= self.snapshot
     }
@@ -124,9 +144,13 @@ impl Recording {
         }
     }
 
-    fn note_key(&mut self, key: &[u8], lsn: Lsn) {
+    fn note_key(&mut self, key: &[u8], filled: bool, lsn: Lsn) {
         if self.covers(key) {
-            self.changed.insert(self.hasher.hash_one(key), lsn);
+            let changed = self.changed.entry(self.hasher.hash_one(key)).or_default();
+            changed.last = lsn;
+            if filled {
+                changed.filled = lsn;
+            }
         }
     }
 }

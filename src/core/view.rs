@@ -84,8 +84,9 @@ impl View {
             }
             Change::Delete { key } => self.cache.outdate(key),
             Change::Truncate { prefix } => self.cache.forget_below(prefix),
-            // Its keys are deleted one by one.
-            Change::Empty { .. } => {}
+            Change::Empty { keyspace } => self.cache.forget_below(keyspace.prefix()),
+            // What becomes of keys by them comes one by one.
+            Change::Vacate { .. } | Change::Splice(_) | Change::Hollow { .. } => {}
         }
     }
 

@@ -1,16 +1,18 @@
-//! Holes: the columns of a document that an update left as they were.
+//! Holes: what a row from the stream does not say of its document. An update leaves columns out that it
+//! left as they were, and no row says which rows of other tables are in its document.
 
 use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
 
-use crate::mapping::Step;
+use crate::mapping::{Nested, Step};
 
 /// A document, or what is known of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Body<'a> {
     /// All of it.
     Whole(&'a [u8]),
-    /// All but what belongs in the holes, which the row's document before this one has.
+    /// All but what belongs in the holes.
     Holed(Holed<'a>),
 }
 
@@ -25,10 +27,18 @@ pub struct Holed<'a> {
 /// The place of a value that is missing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hole {
-    /// The way to it from the document's begin.
-    way: Arc<[Step]>,
+    source: Source,
     /// Where the value belongs, in bytes from the document's own begin.
     value: usize,
+}
+
+/// Where a value is that is missing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Source {
+    /// In the row's document before this one; the way to it from the document's begin.
+    Stored(Arc<[Step]>),
+    /// Among what waits for a row to come under this key: a document is new there.
+    Waiting(Arc<Nested>),
 }
 
 impl<'a> Body<'a> {
@@ -40,14 +50,35 @@ impl<'a> Body<'a> {
 }
 
 impl Holed<'_> {
-    /// Writes the document with its holes filled from `stored`, the row's document before.
+    /// Whether the row's document before is needed to fill it.
+    #[must_use]
+    pub fn wants_stored(&self) -> bool {
+        self.holes.iter().any(|hole| matches!(hole.source, Source::Stored(_)))
+    }
+
+    /// Whether it takes what waits for a row under its key.
+    #[must_use]
+    pub fn wants_waiting(&self) -> bool {
+        self.holes.iter().any(|hole| matches!(hole.source, Source::Waiting(_)))
+    }
+
+    /// Writes the document with its holes filled from `stored`, the row's document before, and with the
+    /// members that `waiting` has.
     ///
     /// # Errors
     /// When `stored` lacks a column that is wanted, or is no document.
-    pub fn fill(&self, stored: &[u8], out: &mut Vec<u8>) -> Result<(), MissingColumn> {
+    pub fn fill<'w>(
+        &self,
+        stored: &[u8],
+        waiting: impl Fn(&Nested) -> &'w [u8],
+        out: &mut Vec<u8>,
+    ) -> Result<(), MissingColumn> {
         let mut written = 0;
         for hole in self.holes {
-            let value = at(stored, &hole.way).ok_or_else(|| MissingColumn::at(&hole.way))?;
+            let value = match &hole.source {
+                Source::Stored(way) => at(stored, way).ok_or_else(|| MissingColumn::at(way))?,
+                Source::Waiting(nested) => waiting(nested),
+            };
             out.extend_from_slice(&self.bytes[written..hole.value]);
             out.extend_from_slice(value);
             written = hole.value;
@@ -81,11 +112,23 @@ impl std::error::Error for MissingColumn {}
 
 /// Leaves a hole, to which this way leads; `start` is where the document begins in `out`.
 pub(super) fn write_hole(out: &[u8], holes: &mut Vec<Hole>, start: usize, way: &Arc<[Step]>) {
-    holes.push(Hole { way: Arc::clone(way), value: out.len() - start });
+    let source = Source::Stored(Arc::clone(way));
+    holes.push(Hole { source, value: out.len() - start });
+}
+
+/// Leaves a hole for what waits for a row to come under this key.
+pub(super) fn write_fresh_hole(
+    out: &[u8],
+    holes: &mut Vec<Hole>,
+    start: usize,
+    nested: &Arc<Nested>,
+) {
+    let source = Source::Waiting(Arc::clone(nested));
+    holes.push(Hole { source, value: out.len() - start });
 }
 
 /// The value to which a way leads, as it stands in the document.
-fn at<'a>(document: &'a [u8], way: &[Step]) -> Option<&'a [u8]> {
+pub(super) fn at<'a>(document: &'a [u8], way: &[Step]) -> Option<&'a [u8]> {
     way.iter().try_fold(document, |value, step| match step {
         Step::Member(name) => member(value, name),
         Step::Element(place) => element(value, *place),
@@ -94,16 +137,20 @@ fn at<'a>(document: &'a [u8], way: &[Step]) -> Option<&'a [u8]> {
 
 /// The value of the member of this name, as it stands in the document.
 fn member<'a>(document: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
-    let mut rest = document.strip_prefix(b"{")?;
+    member_range(document, name).map(|range| &document[range])
+}
+
+/// Where the value of the member of this name stands in the document.
+pub(super) fn member_range(document: &[u8], name: &[u8]) -> Option<Range<usize>> {
+    let mut start = document.starts_with(b"{").then_some(1)?;
     loop {
-        let name_length = value_length(rest)?;
-        let (found, after) = rest.split_at(name_length);
-        let after = after.strip_prefix(b":")?;
-        let length = value_length(after)?;
-        if found == name {
-            return Some(&after[..length]);
+        let name_end = start + value_length(&document[start..])?;
+        let value = (document.get(name_end) == Some(&b':')).then_some(name_end + 1)?;
+        let end = value + value_length(&document[value..])?;
+        if document[start..name_end] == *name {
+            return Some(value..end);
         }
-        rest = after[length..].strip_prefix(b",")?;
+        start = (document.get(end) == Some(&b',')).then_some(end + 1)?;
     }
 }
 
@@ -117,7 +164,7 @@ fn element(array: &[u8], place: usize) -> Option<&[u8]> {
 }
 
 /// The length of the value at the start of `text`, up to the `:`, `,`, `}` or `]` behind it.
-fn value_length(text: &[u8]) -> Option<usize> {
+pub(super) fn value_length(text: &[u8]) -> Option<usize> {
     let mut depth = 0_usize;
     let mut at = 0;
     loop {
@@ -166,7 +213,7 @@ mod tests {
         let mut out = Vec::new();
         match Body::new(&bytes, &holes) {
             Body::Whole(document) => out.extend_from_slice(document),
-            Body::Holed(document) => document.fill(stored.as_bytes(), &mut out)?,
+            Body::Holed(document) => document.fill(stored.as_bytes(), Nested::empty, &mut out)?,
         }
         Ok(String::from_utf8_lossy(&out).into_owned())
     }
@@ -222,7 +269,7 @@ mod tests {
                 write_hole(b"", &mut holes, 0, &way.into());
             }
             let holed = Holed { bytes: b"", holes: &holes };
-            let _ = holed.fill(&stored, &mut Vec::new());
+            let _ = holed.fill(&stored, Nested::empty, &mut Vec::new());
         }
 
         #[test]

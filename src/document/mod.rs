@@ -8,11 +8,14 @@ mod casts;
 mod composite;
 mod hole;
 mod row;
+mod splice;
 mod value;
 
 pub use casts::Casts;
 pub use hole::{Body, Hole, Holed, MissingColumn};
 pub use row::{
-    KeyOf, Presence, Row, RowKey, left_out, want_casts, write_document, write_unchanged,
+    KeyOf, Presence, Row, RowKey, left_out, want_casts, write_document, write_identity,
+    write_unchanged,
 };
+pub use splice::{element_of, emptied, member_of, splice, splice_member, write_member};
 pub use value::write_value;

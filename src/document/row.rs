@@ -1,11 +1,11 @@
 //! Rows as keys and documents.
 
 use super::casts::Casts;
-use super::hole::{Hole, write_hole};
+use super::hole::{Hole, write_fresh_hole, write_hole};
 use super::value::write_value;
 use crate::cell::Cell;
 use crate::json_text::{write_escaped, write_string};
-use crate::mapping::{Content, Member, Output, Plan, TextPart, Value};
+use crate::mapping::{Content, Member, Nest, Output, Plan, TextPart, Value};
 
 /// A row, or what is known of it.
 #[derive(Clone, Copy, Debug)]
@@ -19,6 +19,8 @@ pub struct Row<'r> {
     /// Whether every NULL in it is one. In the old tuple of an update or a delete the columns that are
     /// not the identity's are NULL too.
     pub whole: bool,
+    /// Whether there was no document under its key before: what is nested in it is not there then.
+    pub fresh: bool,
 }
 
 /// Which key a row has under one of its table's templates.
@@ -56,7 +58,7 @@ impl<'r> Row<'r> {
     /// A row with nothing cast; where an update left a column out, it is in `old`.
     #[must_use]
     pub fn new(cells: &'r [Cell<'r>], old: Option<&'r [Cell<'r>]>) -> Self {
-        Self { cells, texts: cells, old, whole: true }
+        Self { cells, texts: cells, old, whole: true, fresh: false }
     }
 
     /// The key that the row has under an output's template.
@@ -77,6 +79,17 @@ impl<'r> Row<'r> {
         }
     }
 
+    /// The key that says that the row has none under one of the plan's templates; `None` if it has all.
+    #[must_use]
+    pub fn mark(self, plan: &'r Plan) -> Option<RowKey<'r>> {
+        let mark = plan.without_key()?.outputs().first()?;
+        let lacks = |output| matches!(self.key(output), KeyOf::None);
+        match self.key(mark) {
+            KeyOf::Known(mark) if plan.outputs().iter().any(lacks) => Some(mark),
+            KeyOf::Known(_) | KeyOf::None | KeyOf::Unknown => None,
+        }
+    }
+
     /// What is under its key.
     #[must_use]
     pub fn presence(&self, output: &Output) -> Presence {
@@ -87,13 +100,9 @@ impl<'r> Row<'r> {
                 (Text::Open, 2..) => Presence::Open,
                 (Text::Open | Text::There, _) => Presence::There,
             },
-            Value::Object(members, _) => {
+            Value::Json(content, _) => {
                 let mut open = false;
-                for member in members {
-                    member.content.each_text(&mut |parts| {
-                        open |= self.text_of(parts) == Text::Open;
-                    });
-                }
+                content.each_text(&mut |parts| open |= self.text_of(parts) == Text::Open);
                 if open { Presence::Open } else { Presence::There }
             }
         }
@@ -135,6 +144,12 @@ impl<'r> RowKey<'r> {
     /// Writes the key.
     pub fn write(&self, out: &mut Vec<u8>) {
         self.output.template.write(out, self.texts());
+    }
+
+    /// What is under it.
+    #[must_use]
+    pub fn value(&self) -> &'r Value {
+        &self.output.value
     }
 
     /// Whether both are one key.
@@ -180,12 +195,40 @@ pub fn write_document(
                 }
             }
         }
-        Value::Object(members, omit_nulls) => {
+        Value::Json(content, omit_nulls) => {
             let mut writer =
                 Writer { plan, row, omit_nulls: *omit_nulls, start, casts, out, holes };
-            writer.object(members);
+            writer.content(content);
         }
     }
+}
+
+/// Writes what tells the element of a row from others, as [`super::splice`] takes it; false if that is
+/// not known.
+#[must_use]
+pub fn write_identity(
+    plan: &Plan,
+    nest: &Nest,
+    row: &Row<'_>,
+    casts: &mut Casts,
+    out: &mut Vec<u8>,
+) -> bool {
+    if !nest.name.is_empty() {
+        let mut holes = Vec::new();
+        let start = out.len();
+        let mut writer =
+            Writer { plan, row, omit_nulls: false, start, casts, out, holes: &mut holes };
+        writer.text(&nest.name);
+        return row.text_of(&nest.name) == Text::There;
+    }
+    for (place, &column) in nest.key.iter().enumerate() {
+        if place > 0 {
+            out.push(b',');
+        }
+        let Cell::Text(text) = row.cell(column) else { return false };
+        write_value(out, &plan.columns()[column].kind, text, casts);
+    }
+    true
 }
 
 /// Says that a row has no key under an output's template, and which row it is.
@@ -215,7 +258,7 @@ pub fn write_unchanged(out: &[u8], holes: &mut Vec<Hole>) {
     write_hole(out, holes, start, &[].into());
 }
 
-/// Writes an object.
+/// Writes JSON.
 struct Writer<'w> {
     plan: &'w Plan,
     row: &'w Row<'w>,
@@ -258,6 +301,10 @@ impl Writer<'_> {
             Content::Text(parts) => self.text(parts),
             Content::Constant(json) => self.out.extend_from_slice(json),
             Content::Object(members) => self.object(members),
+            Content::Nested(nested, _) if self.row.fresh => {
+                write_fresh_hole(self.out, self.holes, self.start, nested);
+            }
+            Content::Nested(_, way) => write_hole(self.out, self.holes, self.start, way),
             Content::Array(elements) => {
                 self.out.push(b'[');
                 for (position, element) in elements.iter().enumerate() {
@@ -296,7 +343,9 @@ impl Writer<'_> {
         match content {
             Content::Column(column, _) => self.row.cell(*column) == Cell::Null,
             Content::Text(parts) => self.row.text_of(parts) == Text::Null,
-            Content::Constant(_) | Content::Object(_) | Content::Array(_) => false,
+            Content::Constant(_) | Content::Object(_) | Content::Array(_) | Content::Nested(..) => {
+                false
+            }
         }
     }
 }

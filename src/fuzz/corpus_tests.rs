@@ -34,6 +34,11 @@ fn stream() {
 }
 
 #[test]
+fn template() {
+    run("template", super::template);
+}
+
+#[test]
 fn text() {
     run("text", super::text);
 }

@@ -1,6 +1,7 @@
 //! The fuzz targets: each takes any bytes at all, and says what must hold then. They are built for
 //! cargo-fuzz, and for the tests, which run them on the committed corpus.
 
+mod template;
 mod text;
 mod translate;
 
@@ -10,6 +11,7 @@ mod corpus_tests;
 pub use crate::config::fuzz::settings;
 pub use crate::etcd::fuzz::reply;
 pub use crate::postgres::fuzz::stream;
+pub use template::template;
 pub use text::{round_trip, text};
 pub use translate::pgoutput;
 

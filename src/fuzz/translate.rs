@@ -6,7 +6,7 @@ use super::assert_json;
 use crate::core::change::{Change, Chunk, Event};
 use crate::document::{Body, Casts};
 use crate::kind::Kind;
-use crate::mapping::Shapes;
+use crate::mapping::{Nested, Shapes};
 use crate::postgres::TableFacts;
 use crate::postgres::pgoutput::{Message, decode};
 use crate::translate::{Need, Tables, translate};
@@ -39,7 +39,7 @@ pub fn pgoutput(input: &[u8]) {
                     whole.extend_from_slice(document);
                     true
                 }
-                Body::Holed(document) => document.fill(&stored, &mut whole).is_ok(),
+                Body::Holed(document) => document.fill(&stored, Nested::empty, &mut whole).is_ok(),
             };
             if filled {
                 assert_json(&whole);
@@ -60,7 +60,8 @@ fn add(message: &Message<'_>, tables: &mut Tables, casts: &mut Casts, chunk: &mu
                 let kinds = tables.column_types(oid).into_iter().map(|oid| (oid, kind(oid)));
                 let kinds = kinds.collect();
                 // The key is what the stream says it is.
-                drop(tables.describe(oid, &TableFacts { key: None, kinds }));
+                let facts = TableFacts { kinds, ..TableFacts::default() };
+                drop(tables.describe(oid, &facts));
             }
             Need::Casts => {
                 for (type_oid, texts) in casts.take_wanted() {

@@ -49,6 +49,16 @@ impl Keyspace {
         self.templates.is_empty()
     }
 
+    /// Whether all keys that begin so are the table's, but for one that is nothing else: a template has
+    /// `:raw` behind the prefix, and nothing else.
+    #[must_use]
+    pub fn is_range(&self) -> bool {
+        let gives_all = |template: &KeyTemplate| {
+            template.keyspace() == self.prefix && template.gives_all_behind_keyspace()
+        };
+        self.templates.iter().any(gives_all)
+    }
+
     /// Whether a key can be the table's; others' keys may begin so too, and stay.
     #[must_use]
     pub fn gives(&self, key: &[u8]) -> bool {
@@ -72,6 +82,18 @@ mod tests {
             [("b/1/rule", true), ("b/x/1", true), ("b/1", false), ("b/", false), ("/z/1", false)]
         {
             assert_eq!(keyspaces[1].gives(key.as_bytes()), gives, "{key}");
+        }
+        for (texts, is_range) in [
+            (&["/c/{p:raw}"][..], true),
+            (&["/c/{p:raw}", "/c/{p}/x"], true),
+            (&["/c/x{p:raw}", "/c/"], false),
+            (&["/c/{a}/{p:raw}"], false),
+            (&["/c/{p:dns}"], false),
+            (&["/c/{p}"], false),
+        ] {
+            let templates = texts.iter().map(|text| KeyTemplate::parse(text).expect(text));
+            let templates: Vec<_> = templates.collect();
+            assert_eq!(Keyspace::of_templates(&templates)[0].is_range(), is_range, "{texts:?}");
         }
         let whole = Keyspace::whole(b"/p/t/");
         assert!(whole.gives(b"/p/t/") && whole.gives(b"/p/t/1/2") && !whole.gives(b"/p/t"));

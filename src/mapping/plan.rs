@@ -1,53 +1,43 @@
 //! The plan of a table.
 
+use std::sync::Arc;
+
+use super::key::name_in_keys;
 use super::keyspace::Keyspace;
+use super::nest::Nest;
+use super::nested::Nested;
+use super::output::Output;
 use super::shape::{Shapes, TableShape, ValueShape};
 use super::template::KeyTemplate;
-use super::value::Value;
+use super::value::{Content, Member, Value, columns_of};
+use super::way::Step;
 use crate::error::Unmet;
 use crate::kind::Kind;
 use crate::nearest;
-use crate::postgres::{PublishedTable, TableColumn, quoted_name};
+use crate::postgres::{TableColumn, quoted_name};
 use crate::table_name::TableName;
 
 /// What the rows of a table become.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
     pub(super) columns: Vec<TableColumn>,
-    key: Vec<usize>,
-    outputs: Vec<Output>,
-    keyspaces: Vec<Keyspace>,
-}
-
-/// A key that each row has, and what is under it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Output {
-    /// The key's template.
-    pub template: KeyTemplate,
-    /// The places of the columns in it, in the order of its placeholders.
-    pub placeholders: Vec<usize>,
-    /// Those of the table's key: a row in which one of them is NULL is not known.
-    pub key: Vec<usize>,
-    /// What is under the key.
-    pub value: Value,
-    /// Whether that is there, and can be written, whatever the row is.
-    pub certain: bool,
+    pub(super) key: Vec<usize>,
+    pub(super) outputs: Vec<Output>,
+    pub(super) nests: Vec<Nest>,
+    pub(super) keyspaces: Vec<Keyspace>,
+    /// Which rows it is of, as an SQL condition; all if there is none.
+    pub(super) condition: Option<String>,
+    /// What becomes of the rows that lack a key.
+    pub(super) without_key: Option<Box<Self>>,
 }
 
 impl Plan {
-    /// The plan of a published table; of one that is left out, why.
+    /// The plan of a table of these columns, of which `key` names those of the key, in its order. Of
+    /// a row that is deleted PostgreSQL sends these, or all of them if the identity is `full`. What is
+    /// nested is not in it: for that see [`Family`](super::family::Family).
     ///
     /// # Errors
     /// The requirement that the table does not meet.
-    pub fn of(shapes: &Shapes, table: &PublishedTable) -> Result<Self, Unmet> {
-        Self::new(shapes, &table.name, &table.columns, table.key.as_deref(), table.full_identity)
-    }
-
-    /// The plan of a table of these columns, of which `key` names those of the key, in its order. Of
-    /// a row that is deleted PostgreSQL sends these, or all of them if the identity is `full`.
-    ///
-    /// # Errors
-    /// As for [`Plan::of`].
     pub fn new(
         shapes: &Shapes,
         name: &TableName,
@@ -90,6 +80,7 @@ impl Plan {
         let shape = shape.unwrap_or(&default);
         let below = KeyTemplate::below(&shapes.own_keyspace(name), key);
         let wanted: Vec<(&KeyTemplate, &ValueShape)> = match &shape.keys[..] {
+            [] if shape.only_nested => Vec::new(),
             [] => vec![(&below, &shape.value)],
             keys => keys.iter().map(|(template, value)| (template, value)).collect(),
         };
@@ -108,12 +99,59 @@ impl Plan {
         let outputs = outputs.map_err(|name| {
             Unmet::new(format!("it has no column {name}"), "correct the block of the table")
         })?;
-        Ok(Self {
+        let mut plan = Self {
             keyspaces: Keyspace::of_templates(outputs.iter().map(|output| &output.template)),
             columns: columns.to_vec(),
             key: places,
             outputs,
-        })
+            nests: Vec::new(),
+            condition: None,
+            without_key: None,
+        };
+        let marks = shapes.marks_of(&name_in_keys(name));
+        plan.without_key = marks.and_then(|marks| plan.of_rows_without_key(&marks)).map(Box::new);
+        Ok(plan)
+    }
+
+    /// What becomes of the rows that lack a key under one of the outputs: each has a key of the state
+    /// that says so. `None` if no row of the table can lack one.
+    #[must_use]
+    pub fn without_key(&self) -> Option<&Self> {
+        self.without_key.as_deref()
+    }
+
+    /// Which rows it is of, as an SQL condition; `None` for all of the table.
+    #[must_use]
+    pub fn condition(&self) -> Option<&str> {
+        self.condition.as_deref()
+    }
+
+    /// Adds members with rows of other tables to its documents.
+    pub(super) fn nest_others<'n>(&mut self, nests: impl IntoIterator<Item = &'n Nest>) {
+        for Nest { nested, .. } in nests {
+            let way = [Step::Member(nested.json_name.clone())].into();
+            let content = Content::Nested(Arc::clone(nested), way);
+            let member = Member { json_name: nested.json_name.clone(), content };
+            for Output { value, .. } in &mut self.outputs {
+                value.push(member.clone());
+            }
+        }
+    }
+
+    /// Adds a document of another table, or of its own, that rows are in.
+    pub(super) fn nest_in(&mut self, nest: Nest) {
+        self.nests.push(nest);
+    }
+
+    /// Takes the documents of a table away: its rows are in them no longer.
+    pub(crate) fn forget_nests_in(&mut self, parent: &TableName) {
+        self.nests.retain(|nest| nest.parent != *parent);
+    }
+
+    /// The plan with no keys: rows are only in the documents of others.
+    #[must_use]
+    pub(crate) fn without_keys(self) -> Self {
+        Self { outputs: Vec::new(), keyspaces: Vec::new(), ..self }
     }
 
     /// The keys that the table owns.
@@ -157,6 +195,26 @@ impl Plan {
         &self.outputs
     }
 
+    /// The documents of other tables, or of its own, that a row is in.
+    #[must_use]
+    pub fn nests(&self) -> &[Nest] {
+        &self.nests
+    }
+
+    /// The members of its documents that have rows of other tables, in the order of the document.
+    pub fn nested(&self) -> impl Iterator<Item = &Arc<Nested>> {
+        let members = self.outputs.iter().flat_map(|output| output.value.members());
+        members.filter_map(|member| match &member.content {
+            Content::Nested(nested, _) => Some(nested),
+            _ => None,
+        })
+    }
+
+    /// What a row becomes, under keys of its own and in the documents of others.
+    fn outputs_everywhere(&self) -> impl Iterator<Item = &Output> {
+        self.outputs.iter().chain(self.nests.iter().map(|nest| &nest.element))
+    }
+
     /// The published columns, in their order.
     #[must_use]
     pub fn columns(&self) -> &[TableColumn] {
@@ -180,12 +238,19 @@ impl Plan {
         columns.filter_map(|(place, column)| column.kind.needs_cast().then_some(place))
     }
 
+    /// How many columns [`Plan::sql_columns`] has.
+    #[must_use]
+    pub fn sql_width(&self) -> usize {
+        self.columns.len() + self.text_casts().count()
+    }
+
     /// Those of them whose own text stands in keys or in texts.
     pub fn text_casts(&self) -> impl Iterator<Item = usize> {
-        let texts = self.outputs.iter().flat_map(|output| {
+        let texts = self.outputs_everywhere().flat_map(|output| {
             output.placeholders.iter().copied().chain(output.value.text_columns())
         });
-        let texts: Vec<_> = texts.chain(self.key.iter().copied()).collect();
+        let names = self.nests.iter().flat_map(|nest| columns_of(&nest.name));
+        let texts: Vec<_> = texts.chain(names).chain(self.key.iter().copied()).collect();
         self.casts().filter(move |column| texts.contains(column))
     }
 
@@ -194,7 +259,7 @@ impl Plan {
     #[must_use]
     pub fn mixed_columns(&self) -> Vec<&str> {
         let mut found: Vec<_> =
-            self.outputs.iter().flat_map(|output| output.value.mixed_columns()).collect();
+            self.outputs_everywhere().flat_map(|output| output.value.mixed_columns()).collect();
         found.sort_unstable();
         found.dedup();
         found.into_iter().map(|column| self.columns[column].name.as_str()).collect()

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use super::plan::Plan;
+use super::family::Family;
 use super::shape::{Shapes, TableShape};
+use super::table::Table;
 use crate::error::{Result, Unmet};
 use crate::nearest;
-use crate::postgres::{PublishedTable, Session};
+use crate::postgres::Session;
 use crate::table_name::TableName;
 
 impl Shapes {
@@ -38,21 +39,41 @@ impl Shapes {
             (None, []) => session.publishable_tables()?,
             (None, tables) => tables.to_vec(),
         };
-        for (name, shape) in self.each().filter(|(name, shape)| !is_in_use(name, shape)) {
-            if let Some(table) = published.iter().flatten().find(|table| table.name == *name) {
-                refusals.extend(self.refusal(shape, table));
-                continue;
+        let mut to_be_published = Vec::new();
+        if published.is_none() {
+            for name in self.tables_named().into_iter().filter(|name| names.contains(name)) {
+                to_be_published.extend(session.named_table(name)?.map(|table| (name, table)));
             }
-            let refusal = match session.named_table(name)? {
-                None => Some(self.unknown(name, shape, &session.publishable_tables()?)),
-                Some(_) if !names.contains(name) => Some(not_published(name, shape, publication)),
-                Some(table) => {
-                    let key = table.key.as_deref();
-                    let plan = Plan::new(self, name, &table.columns, key, table.full_identity);
-                    plan.err().map(|unmet| placed(unmet, name, shape))
-                }
+        }
+        let family: Vec<_> = match &published {
+            Some(published) => published.iter().map(Table::published).collect(),
+            None => to_be_published.iter().map(|(name, table)| Table::named(name, table)).collect(),
+        };
+        let oids: Vec<_> = family.iter().map(|table| table.oid).collect();
+        let foreign_keys = session.foreign_keys(if self.nest_any() { &oids } else { &[] })?;
+        let family = Family { shapes: self, tables: family, foreign_keys: &foreign_keys };
+        let plans = family.plans();
+        let is_there = |name: &TableName| family.tables.iter().position(|table| table.name == name);
+        for (name, shape) in self.each().filter(|(name, shape)| !is_in_use(name, shape)) {
+            let Some(place) = is_there(name) else {
+                refusals.push(match session.named_table(name)? {
+                    None => {
+                        let Unmet { problem, cure } = no_table(name, session)?;
+                        Unmet::new(format!("{}: tables.{name}: {problem}", shape.place), cure)
+                    }
+                    Some(_) => not_published(name, shape, publication),
+                });
+                continue;
             };
-            refusals.extend(refusal);
+            let mut nests = shape.nests.iter().filter(|nest| is_there(&nest.table).is_none());
+            if let Some(nest) = nests.next()
+                && session.named_table(&nest.table)?.is_none()
+            {
+                let reason = no_table(&nest.table, session)?;
+                refusals.push(nest.unmet_at(&nest.place, name, reason));
+            } else if let Err(unmet) = &plans[place] {
+                refusals.push(placed(unmet.clone(), name, shape));
+            }
         }
         // Those without a block have their keys below `/PATH/TABLE/`.
         let unshaped: BTreeSet<_> = names.iter().filter(|name| self.of(name).is_none()).collect();
@@ -73,19 +94,18 @@ impl Shapes {
         Ok(refusals)
     }
 
-    fn refusal(&self, shape: &TableShape, table: &PublishedTable) -> Option<Unmet> {
-        Plan::of(self, table).err().map(|unmet| placed(unmet, &table.name, shape))
+    /// The tables that the settings name.
+    fn tables_named(&self) -> BTreeSet<&TableName> {
+        let nested = self.each().flat_map(|(_, shape)| &shape.nests).map(|nest| &nest.table);
+        self.each().map(|(name, _)| name).chain(nested).collect()
     }
+}
 
-    fn unknown(&self, name: &TableName, shape: &TableShape, known: &[TableName]) -> Unmet {
-        let known: Vec<_> = known.iter().map(ToString::to_string).collect();
-        let hint = nearest::hint(&name.to_string(), known.iter().map(String::as_str));
-        let place = &shape.place;
-        Unmet::new(
-            format!("{place}: tables.{name}: there is no table {name}{hint}"),
-            "name a table that there is, or make it first",
-        )
-    }
+fn no_table(name: &TableName, session: &mut Session) -> Result<Unmet> {
+    let known: Vec<_> = session.publishable_tables()?.iter().map(ToString::to_string).collect();
+    let hint = nearest::hint(&name.to_string(), known.iter().map(String::as_str));
+    let cure = "name a table that there is, or make it first";
+    Ok(Unmet::new(format!("there is no table {name}{hint}"), cure))
 }
 
 fn not_published(name: &TableName, shape: &TableShape, publication: &str) -> Unmet {

@@ -17,6 +17,8 @@ const CLAIMS: &[u8] = b"/.pg2etcd/claims/";
 #[derive(Clone, Debug, Default)]
 pub struct Shapes {
     path: String,
+    /// What the keys that say which rows have no key begin with; empty if there are none.
+    marks: Vec<u8>,
     tables: BTreeMap<TableName, TableShape>,
 }
 
@@ -32,6 +34,10 @@ pub struct TableShape {
     pub value: ValueShape,
     /// Whether members that are null are left out.
     pub omit_nulls: bool,
+    /// The rows of other tables that its documents hold.
+    pub nests: Vec<NestShape>,
+    /// Whether the rows have no keys of their own: they are only in the documents of others.
+    pub only_nested: bool,
     /// The columns that it names, each with the place of the word that does.
     pub named: Vec<(String, String)>,
     /// The words as they are written, in their order.
@@ -49,6 +55,38 @@ pub struct Word {
     pub place: String,
 }
 
+/// A member of a table's documents that holds the rows of another table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NestShape {
+    /// The member's name.
+    pub member: String,
+    /// The other table.
+    pub table: TableName,
+    /// The columns of its foreign key; `None` if it has just one to this table.
+    pub by: Option<Vec<String>>,
+    /// What the member is.
+    pub form: FormShape,
+    /// What a row becomes there.
+    pub value: ValueShape,
+    /// Whether members that are null are left out.
+    pub omit_nulls: bool,
+    /// The other table's columns that it names, each with the place of the word that does.
+    pub named: Vec<(String, String)>,
+    /// Where it stands, `FILE:LINE`.
+    pub place: String,
+    /// Where the block begins that it is in.
+    pub block: String,
+}
+
+/// How rows stand in a member.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FormShape {
+    /// In an array, ordered by these columns, and then by their key.
+    Array(Vec<String>),
+    /// In an object, each under the name that this text gives.
+    Map(Vec<TextPart>),
+}
+
 /// What is under a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ValueShape {
@@ -58,6 +96,8 @@ pub enum ValueShape {
     Text(Vec<TextPart>),
     /// An object as it is written.
     Object(Vec<(String, Node)>),
+    /// What is no object, of rows that are nested: a column's JSON, or a text as JSON.
+    Scalar(Node),
 }
 
 impl Default for ValueShape {
@@ -127,7 +167,20 @@ impl Shapes {
     /// Those of a copy with its keys below `path`.
     #[must_use]
     pub fn new(path: &str, tables: BTreeMap<TableName, TableShape>) -> Self {
-        Self { path: path.to_owned(), tables }
+        Self { path: path.to_owned(), marks: Vec::new(), tables }
+    }
+
+    /// The same, of a copy with keys that begin with `marks` and say which rows have no key.
+    #[must_use]
+    pub fn with_marks(self, marks: Vec<u8>) -> Self {
+        Self { marks, ..self }
+    }
+
+    /// What the keys that say which rows of a table have no key begin with, if there are any; `name` is
+    /// the table's as it stands in keys.
+    #[must_use]
+    pub fn marks_of(&self, name: &[u8]) -> Option<Vec<u8>> {
+        (!self.marks.is_empty()).then(|| [&self.marks, name, b"/"].concat())
     }
 
     /// A table's shape, if it has one.
@@ -160,8 +213,57 @@ impl Shapes {
             Some(shape) if !shape.keys.is_empty() => {
                 shape.keys.iter().map(|(template, _)| template.keyspace().to_vec()).collect()
             }
+            Some(shape) if shape.only_nested => Vec::new(),
             _ => vec![self.own_keyspace(table)],
         }
+    }
+
+    /// Whether the documents of any table have rows of others.
+    #[must_use]
+    pub fn nest_any(&self) -> bool {
+        self.each().any(|(_, shape)| !shape.nests.is_empty())
+    }
+
+    /// The tables that this one is nested in or that are nested in it, those that are so of them, and so
+    /// on, itself among them; none if there are none.
+    #[must_use]
+    pub fn relatives(&self, table: &TableName) -> Vec<TableName> {
+        let pairs = || {
+            let nests = |(parent, shape): (&'_ TableName, &'_ TableShape)| {
+                let nests = shape.nests.iter();
+                nests.map(|nest| (parent.clone(), nest.table.clone())).collect::<Vec<_>>()
+            };
+            self.each().flat_map(nests)
+        };
+        if pairs().all(|(parent, child)| parent != *table && child != *table) {
+            return Vec::new();
+        }
+        let mut found = vec![table.clone()];
+        let mut at = 0;
+        while let Some(one) = found.get(at).cloned() {
+            at += 1;
+            for (parent, child) in pairs() {
+                let other = if parent == one {
+                    child
+                } else if child == one {
+                    parent
+                } else {
+                    continue;
+                };
+                if !found.contains(&other) {
+                    found.push(other);
+                }
+            }
+        }
+        found
+    }
+
+    /// The members that rows of a table are in, each with the table whose documents have it.
+    pub fn nests_of(&self, table: &TableName) -> impl Iterator<Item = (&TableName, &NestShape)> {
+        let nests = self
+            .each()
+            .flat_map(|(parent, shape)| shape.nests.iter().map(move |nest| (parent, nest)));
+        nests.filter(move |(_, nest)| nest.table == *table)
     }
 
     /// The name, as it stands in keys, of the table that has a key; `None` for a key of none.
@@ -194,6 +296,12 @@ impl Shapes {
         let state = format!("/{state_path}/").into_bytes();
         for (name, shape) in &self.tables {
             let problem = |what: String| Err(format!("{}: tables.{name}: {what}", shape.place));
+            if shape.only_nested && self.nests_of(name).next().is_none() {
+                return problem(
+                    "standalone = false, and no block nests the table: its rows would be nowhere"
+                        .to_owned(),
+                );
+            }
             let own = self.keyspaces(name);
             for (taken, what) in
                 [(&state[..], "etcd.state_path"), (CLAIMS, "the claims of pg2etcd")]

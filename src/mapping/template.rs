@@ -175,6 +175,11 @@ impl KeyTemplate {
         parts
     }
 
+    /// Whether what stands behind the keyspace can be any text but the empty one.
+    pub(super) fn gives_all_behind_keyspace(&self) -> bool {
+        matches!(self.behind_keyspace()[..], [Part::Column(_, Filter::Raw)])
+    }
+
     /// Whether a row can have these texts in its key: neither is a text empty, nor is a label of a
     /// name.
     pub fn takes<'t>(&self, texts: impl IntoIterator<Item = &'t [u8]>) -> bool {
@@ -258,6 +263,10 @@ impl KeyTemplate {
 
     /// Whether both may give one key. Where that is hard to say, they may.
     pub(super) fn may_meet(&self, other: &Self) -> bool {
+        let (start, other_start) = (self.keyspace(), other.keyspace());
+        if !start.starts_with(other_start) && !other_start.starts_with(start) {
+            return false;
+        }
         let wide = |template: &Self| template.segments.iter().position(Segment::is_wide);
         let (one, two) = (&self.segments, &other.segments);
         // What stands before the first wide placeholder, and behind the last, has to be the same.

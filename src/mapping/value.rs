@@ -2,15 +2,17 @@
 
 use std::sync::Arc;
 
+use super::nested::Nested;
 use super::shape::{Columns, Node, TextPart, ValueShape};
+use super::way::Step;
 use crate::json_text::json_string;
 use crate::postgres::TableColumn;
 
 /// What is under a key of a row. A column is its place among the table's.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Value {
-    /// An object of these members; whether those that are null are left out.
-    Object(Vec<Member>, bool),
+    /// JSON; whether members of objects that are null are left out.
+    Json(Content, bool),
     /// A text.
     Text(Vec<TextPart<usize>>),
 }
@@ -37,15 +39,8 @@ pub enum Content {
     Object(Vec<Member>),
     /// An array.
     Array(Vec<Self>),
-}
-
-/// A step on the way to a value in a document.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Step {
-    /// To the member of this name, which is JSON with its quotes.
-    Member(Vec<u8>),
-    /// To the element at this place, from 0 on.
-    Element(usize),
+    /// Rows of another table, and the way to them from the document's begin.
+    Nested(Arc<Nested>, Arc<[Step]>),
 }
 
 impl Value {
@@ -70,20 +65,43 @@ impl Value {
         let names = |stays: &dyn Fn(&String) -> bool| -> Vec<String> {
             columns.iter().map(|column| &column.name).filter(|name| stays(name)).cloned().collect()
         };
+        let of_members = |members| Self::Json(Content::Object(members), omit_nulls);
         Ok(match shape {
-            ValueShape::Columns(Columns::All) => {
-                Self::Object(members(&names(&|_| true))?, omit_nulls)
-            }
-            ValueShape::Columns(Columns::Only(only)) => Self::Object(members(only)?, omit_nulls),
+            ValueShape::Columns(Columns::All) => of_members(members(&names(&|_| true))?),
+            ValueShape::Columns(Columns::Only(only)) => of_members(members(only)?),
             ValueShape::Columns(Columns::Omit(omit)) => {
                 omit.iter().try_for_each(|name| place(columns, name).map(drop))?;
-                Self::Object(members(&names(&|name| !omit.contains(name)))?, omit_nulls)
+                of_members(members(&names(&|name| !omit.contains(name)))?)
             }
             ValueShape::Text(parts) => Self::Text(text(parts, columns)?),
-            ValueShape::Object(nodes) => {
-                Self::Object(object(nodes, &mut Vec::new(), columns)?, omit_nulls)
+            ValueShape::Object(nodes) => of_members(object(nodes, &mut Vec::new(), columns)?),
+            ValueShape::Scalar(node) => {
+                Self::Json(content(node, &mut Vec::new(), columns)?, omit_nulls)
             }
         })
+    }
+
+    /// The members of the document; none if it is no object.
+    pub(super) fn members(&self) -> &[Member] {
+        match self {
+            Self::Json(Content::Object(members), _) => members,
+            Self::Json(..) | Self::Text(_) => &[],
+        }
+    }
+
+    /// Adds a member to an object, as the last one.
+    pub(super) fn push(&mut self, member: Member) {
+        if let Self::Json(Content::Object(members), _) = self {
+            members.push(member);
+        }
+    }
+
+    /// The way to a column's JSON, from the document's begin; `None` if it is nowhere in it.
+    pub(super) fn way_to(&self, column: usize) -> Option<&Arc<[Step]>> {
+        match self {
+            Self::Json(content, _) => content.way_to(column),
+            Self::Text(_) => None,
+        }
     }
 
     /// The columns whose text, not their JSON, is part of it.
@@ -109,21 +127,30 @@ impl Value {
     pub(super) fn is_certain(&self) -> bool {
         match self {
             Self::Text(_) => false,
-            Self::Object(..) => self.mixed_columns().is_empty(),
+            Self::Json(..) => self.mixed_columns().is_empty(),
         }
     }
 
     fn each_text<'v>(&'v self, sink: &mut dyn FnMut(&'v [TextPart<usize>])) {
         match self {
             Self::Text(parts) => sink(parts),
-            Self::Object(members, _) => {
-                members.iter().for_each(|member| member.content.each_text(sink));
-            }
+            Self::Json(content, _) => content.each_text(sink),
         }
     }
 }
 
 impl Content {
+    fn way_to(&self, column: usize) -> Option<&Arc<[Step]>> {
+        match self {
+            Self::Column(found, way) => (*found == column).then_some(way),
+            Self::Object(members) => {
+                members.iter().find_map(|member| member.content.way_to(column))
+            }
+            Self::Array(elements) => elements.iter().find_map(|element| element.way_to(column)),
+            Self::Text(_) | Self::Constant(_) | Self::Nested(..) => None,
+        }
+    }
+
     /// Gives `sink` each text in it.
     pub(crate) fn each_text<'c>(&'c self, sink: &mut dyn FnMut(&'c [TextPart<usize>])) {
         match self {
@@ -132,12 +159,13 @@ impl Content {
                 members.iter().for_each(|member| member.content.each_text(sink));
             }
             Self::Array(elements) => elements.iter().for_each(|element| element.each_text(sink)),
-            Self::Column(..) | Self::Constant(_) => {}
+            Self::Column(..) | Self::Constant(_) | Self::Nested(..) => {}
         }
     }
 }
 
-fn columns_of(parts: &[TextPart<usize>]) -> impl Iterator<Item = usize> {
+/// The columns in a text.
+pub(super) fn columns_of(parts: &[TextPart<usize>]) -> impl Iterator<Item = usize> {
     parts.iter().filter_map(|part| match part {
         TextPart::Column(column) => Some(*column),
         TextPart::Literal(_) => None,
@@ -177,7 +205,14 @@ fn content(node: &Node, way: &mut Vec<Step>, columns: &[TableColumn]) -> Result<
     })
 }
 
-fn text(parts: &[TextPart], columns: &[TableColumn]) -> Result<Vec<TextPart<usize>>, String> {
+/// A text with its columns found.
+///
+/// # Errors
+/// The name of a column that is not there.
+pub(super) fn text(
+    parts: &[TextPart],
+    columns: &[TableColumn],
+) -> Result<Vec<TextPart<usize>>, String> {
     let part = |part: &TextPart| {
         Ok(match part {
             TextPart::Literal(literal) => TextPart::Literal(literal.clone()),

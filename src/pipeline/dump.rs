@@ -31,6 +31,7 @@ use crate::state::claims::{Claims, Found};
 use crate::state::last_commit::LastCommit;
 use crate::state::layout;
 use crate::state::records::{Records, TableRecord};
+use crate::state::without_key;
 use crate::status::{Pulse, Status};
 use crate::stop::Stop;
 use crate::threads::Failure;
@@ -87,6 +88,7 @@ pub(crate) fn run(
             shapes: settings.shapes(),
             records: Records::new(&settings.etcd.state_path, settings.shapes()),
             notes: layout::notes(&settings.etcd.state_path),
+            marks: layout::without_key(&settings.etcd.state_path),
             readers: settings.sync.writers,
             limits: limits(&settings.etcd),
             skip_oversized: settings.sync.oversized == Oversized::Skip,
@@ -131,6 +133,8 @@ struct Load<'a> {
     records: Records,
     /// What the notes of rows that are not known begin with.
     notes: Vec<u8>,
+    /// What those of rows without a key begin with.
+    marks: Vec<u8>,
     /// How many connections read etcd.
     readers: usize,
     limits: Limits,
@@ -218,6 +222,7 @@ impl Load<'_> {
         // All tables are right now.
         let notes = std::mem::take(&mut self.notes);
         self.add(Change::Truncate { prefix: &notes })?;
+        self.forget_without_key(copied)?;
         self.give()?;
         self.loader.finish()?;
         self.claims.release(self.client, &obsolete)?;
@@ -259,6 +264,21 @@ impl Load<'_> {
         Ok(obsolete)
     }
 
+    /// Forgets the rows without a key of tables that have none any more.
+    fn forget_without_key(&mut self, copied: &[CopiedTable]) -> Result<()> {
+        for table in without_key::read(self.client, &self.marks)? {
+            let is_of = |copied: &&CopiedTable| Records::name(&copied.published) == table.name;
+            let stays = match copied.iter().find(is_of) {
+                Some(copied) => copied.plan.without_key().is_some(),
+                None => self.records.keeps(&table.name),
+            };
+            if !stays {
+                self.add(Change::Truncate { prefix: &table.marks })?;
+            }
+        }
+        Ok(())
+    }
+
     fn put_record(&mut self, name: &[u8], record: &TableRecord) -> Result<()> {
         let (key, body) = (self.records.key(name), record.to_json());
         self.add(Change::Put { key: &key, body: Body::Whole(&body), old_key: None })
@@ -279,11 +299,13 @@ impl Load<'_> {
     }
 
     fn table(&mut self, session: &mut Session, table: &CopiedTable) -> Result<()> {
-        table
-            .plan
-            .keyspaces()
-            .iter()
-            .try_for_each(|keyspace| self.keyspace(session, table, keyspace))
+        for keyspace in table.plan.keyspaces() {
+            self.keyspace(session, table, keyspace)?;
+        }
+        match table.without_key() {
+            Some(rows) => self.table(session, &rows),
+            None => Ok(()),
+        }
     }
 
     fn keyspace(

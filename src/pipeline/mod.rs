@@ -123,8 +123,7 @@ pub(crate) fn run(
     let ending = |name: &str| Ending { stop, source: source.clone(), pulse: status.pulse(name) };
 
     let catalog_changes = Arc::new(AtomicU64::new(0));
-    let notes = layout::notes(state_path);
-    let (shapes, changes) = (settings.shapes(), Arc::clone(&catalog_changes));
+    let changes = Arc::clone(&catalog_changes);
     let failure = Failure::default();
     let receive_pulse = status.pulse("receive");
     let claimant = Claimant {
@@ -134,8 +133,7 @@ pub(crate) fn run(
         failure: &failure,
         pulse: receive_pulse.clone(),
     };
-    let translation =
-        Translation::new(session, shapes, notes, changes, pokes.clone(), status, claimant);
+    let translation = Translation::new(session, settings, changes, pokes.clone(), status, claimant);
     let receive = Receive {
         frames,
         stop,

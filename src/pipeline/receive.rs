@@ -11,16 +11,18 @@ use super::channel::ChunkSender;
 use super::claimant::Claimant;
 use super::unsendable::{At, with_cure};
 use super::watch::Poke;
+use crate::config::Settings;
 use crate::core::change::Chunk;
 use crate::core::history::{History, Verdict};
 use crate::document::Casts;
 use crate::error::{Error, Result};
 use crate::logging::warn_once;
 use crate::lsn::Lsn;
-use crate::mapping::{Keyspace, Shapes};
+use crate::mapping::Nest;
 use crate::position::Commit;
 use crate::postgres::pgoutput::{Message, decode};
 use crate::postgres::{Frame, FrameReader, Session};
+use crate::state::layout;
 use crate::status::{Pulse, Status, TableChanges, Transactions};
 use crate::stop::Stop;
 use crate::table_name::TableName;
@@ -149,6 +151,8 @@ fn is_news(history: &mut History, message: &Message<'_>) -> Result<bool> {
 pub(super) struct Translation<'a> {
     session: Session,
     tables: Tables,
+    /// The publication that the stream is of.
+    publication: String,
     claimant: Claimant<'a>,
     /// What the notes of tables that have to be compared begin with.
     notes: Vec<u8>,
@@ -175,8 +179,7 @@ pub(super) struct Translation<'a> {
 impl<'a> Translation<'a> {
     pub(super) fn new(
         session: Session,
-        shapes: Shapes,
-        notes: Vec<u8>,
+        settings: &Settings,
         catalog_changes: Arc<AtomicU64>,
         pokes: Sender<Poke>,
         status: &'a Status,
@@ -184,9 +187,10 @@ impl<'a> Translation<'a> {
     ) -> Self {
         Self {
             session,
-            tables: Tables::new(shapes),
+            tables: Tables::new(settings.shapes()),
+            publication: settings.sync.publication.clone(),
             claimant,
-            notes,
+            notes: layout::notes(&settings.etcd.state_path),
             casts: Casts::default(),
             waiting: Vec::new(),
             waiting_bytes: 0,
@@ -278,7 +282,9 @@ impl<'a> Translation<'a> {
 
     /// Asks the catalog for a table.
     fn describe(&mut self, oid: u32, chunk: &mut Chunk) -> Result<()> {
-        let facts = self.session.table_facts(oid, &self.tables.column_types(oid))?;
+        let mut facts = self.session.table_facts(oid, &self.tables.column_types(oid))?;
+        let relatives = self.tables.relatives(oid);
+        facts.relatives = self.session.relatives(&self.publication, &relatives, oid)?;
         let Some(Description { name, left_out, guessed }) = self.tables.describe(oid, &facts)
         else {
             return Ok(());
@@ -287,6 +293,11 @@ impl<'a> Translation<'a> {
             self.status.not_copied.leave_out(&name.to_string(), reason.to_string());
             self.changes.remove(&oid);
             return Ok(());
+        }
+        for Nest { parent, keyspace, .. } in self.tables.nests(oid).to_vec() {
+            if self.claimant.refusal(&parent, &keyspace)?.is_some() {
+                self.tables.leave_nests_out(oid, &parent);
+            }
         }
         for keyspace in self.tables.keyspaces(oid) {
             if let Some(reason) = self.claimant.refusal(&name, keyspace)? {
@@ -308,13 +319,13 @@ impl<'a> Translation<'a> {
     /// Has a table compared. The note goes with the transaction, so that it is not forgotten if the
     /// daemon ends before that is done.
     fn want_compare(&self, oid: u32, chunk: &mut Chunk) {
-        if let Some(keyspace) = self.tables.keyspaces(oid).first().map(Keyspace::prefix) {
+        for keyspace in self.tables.to_compare(oid) {
             chunk.put(
-                |out| out.extend([&self.notes[..], keyspace].concat()),
+                |out| out.extend([&self.notes[..], &keyspace].concat()),
                 |out, _| out.push(b'1'),
                 None::<fn(&mut Vec<u8>)>,
             );
-            let _ = self.pokes.try_send(Poke::RowUnknown(keyspace.to_vec()));
+            let _ = self.pokes.try_send(Poke::RowUnknown(keyspace));
         }
     }
 

@@ -1,6 +1,6 @@
 //! The thread that asks etcd every two seconds, whatever the others do: whether it answers, whether
-//! the position is there as it was left, whether a resync is asked for, and whether rows that were
-//! left out are there again.
+//! the position is there as it was left, whether a resync is asked for, whether rows that were left
+//! out are there again, and which rows have no key.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use super::watch::Poke;
 use crate::core::ledger::Fence;
 use crate::error::{Error, Result};
 use crate::etcd::{Client, Txn};
-use crate::state::layout;
+use crate::state::{layout, without_key};
 use crate::status::{Pulse, Status};
 
 /// The time between two questions.
@@ -43,6 +43,7 @@ impl Sentinel<'_> {
         let mut stored = self.left_out_before();
         self.pulse.wait();
         self.status.etcd_answers();
+        let _ = self.look_for_without_key();
         while self.ending.recv_timeout(PERIOD) == Err(RecvTimeoutError::Timeout) {
             let request = self.ask()?;
             if request.is_some() && request != poked {
@@ -52,6 +53,7 @@ impl Sentinel<'_> {
             poked = request;
             // What fails is done again at the next look.
             let _ = self.look_for_left_out(&mut stored);
+            let _ = self.look_for_without_key();
         }
         Ok(())
     }
@@ -96,6 +98,14 @@ impl Sentinel<'_> {
             self.client.txn(&mut txn)?;
             *stored = now;
         }
+        Ok(())
+    }
+
+    /// Has the status name the tables of which rows have no key.
+    fn look_for_without_key(&mut self) -> Result<()> {
+        let found = without_key::read(&mut self.client, &layout::without_key(self.state_path))?;
+        let tables = found.iter().map(|rows| (rows.table(), rows.to_string())).collect();
+        self.status.not_copied.set_without_key(tables);
         Ok(())
     }
 

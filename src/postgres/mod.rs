@@ -44,7 +44,9 @@ mod hostile_peer_tests;
 #[cfg(test)]
 mod hostile_result_tests;
 
-pub use catalog::{NamedTable, PublishedTable, Shape, TableColumn, TableFacts};
+pub use catalog::{
+    ForeignKey, NamedTable, PublishedTable, Relatives, Shape, TableColumn, TableFacts,
+};
 pub use client::{Canceller, copy_error};
 pub use connection::{Connection, SESSION_SETTINGS};
 pub use copy_both::{Frame, FrameReader, StatusWriter};

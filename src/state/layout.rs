@@ -32,6 +32,12 @@ pub fn left_out(state_path: &str) -> String {
     format!("/{state_path}/left_out")
 }
 
+/// What the keys that say which rows have no key begin with; the table's name and the row's key follow.
+#[must_use]
+pub fn without_key(state_path: &str) -> Vec<u8> {
+    format!("/{state_path}/without_key/").into_bytes()
+}
+
 /// The request to compare tables: see [`super::requests`].
 #[must_use]
 pub fn resync(state_path: &str) -> String {

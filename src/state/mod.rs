@@ -6,3 +6,4 @@ pub mod last_commit;
 pub mod layout;
 pub mod records;
 pub mod requests;
+pub(crate) mod without_key;

@@ -78,6 +78,11 @@ impl Records {
         [&self.prefix, name].concat()
     }
 
+    /// What the keys begin with that say which rows of a table have no key.
+    pub(crate) fn marks(&self, name: &[u8]) -> Option<Vec<u8>> {
+        self.shapes.marks_of(name)
+    }
+
     /// The name of the table that has a row of this key.
     pub(crate) fn name_of_row(&self, key: &[u8]) -> Option<Name> {
         self.shapes.table_of_key(key)
@@ -94,7 +99,7 @@ impl Records {
             shape: published.shape.clone(),
             compared_at: Some(seconds_since_1970()),
             fingerprint: shaped.map(TableShape::fingerprint),
-            templates_only: !templates.is_empty(),
+            templates_only: !templates.is_empty() || shaped.is_some_and(|shape| shape.only_nested),
             templates,
         }
     }

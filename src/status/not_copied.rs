@@ -1,7 +1,9 @@
 //! The tables that are published and that etcd does not have as they are, with the reasons.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
+
+use super::lock;
 
 /// What etcd lacks of a table.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,11 +15,11 @@ pub(crate) enum Lack {
 }
 
 impl Lack {
-    /// Why, in words.
-    pub(super) fn reason(&self) -> String {
+    /// In a word, and why.
+    fn told(&self) -> (&'static str, String) {
         match self {
-            Self::LeftOut(reason) => reason.clone(),
-            Self::Comparing(reason) => format!("it is being compared: {reason}"),
+            Self::LeftOut(reason) => ("left_out", reason.clone()),
+            Self::Comparing(reason) => ("comparing", format!("it is being compared: {reason}")),
         }
     }
 }
@@ -25,7 +27,11 @@ impl Lack {
 /// The tables that are not copied, by name. Each that cannot be is named in the log, once as long as
 /// the reason is the same.
 #[derive(Debug, Default)]
-pub(crate) struct NotCopied(Mutex<BTreeMap<String, Lack>>);
+pub(crate) struct NotCopied {
+    tables: Mutex<BTreeMap<String, Lack>>,
+    /// What is said of tables that lack some rows only, since these have no key.
+    without_key: Mutex<BTreeMap<String, String>>,
+}
 
 impl NotCopied {
     /// Takes these for all that there are.
@@ -50,20 +56,32 @@ impl NotCopied {
         self.tables().get(table).filter(|lack| matches!(lack, Lack::LeftOut(_))).cloned()
     }
 
-    /// The tables, each with what etcd lacks of it.
-    pub(super) fn lacks(&self) -> BTreeMap<String, Lack> {
-        self.tables().clone()
+    /// Takes these for all tables of which rows have no key, with what is said of them. The rows are
+    /// named in the log where they are met.
+    pub(crate) fn set_without_key(&self, tables: BTreeMap<String, String>) {
+        *self.without_key() = tables;
     }
 
-    /// The tables, each with why etcd lacks it.
+    /// The tables, each with its state, in a word, and why etcd lacks it, or rows of it.
+    pub(super) fn lacks(&self) -> BTreeMap<String, (&'static str, String)> {
+        let without_key = self.without_key().clone().into_iter();
+        let mut lacks: BTreeMap<_, _> =
+            without_key.map(|(table, reason)| (table, ("incomplete", reason))).collect();
+        lacks.extend(self.tables().iter().map(|(table, lack)| (table.clone(), lack.told())));
+        lacks
+    }
+
+    /// The tables, each with why etcd lacks it, or rows of it.
     pub(super) fn all(&self) -> Vec<(String, String)> {
-        let tables = self.tables();
-        tables.iter().map(|(table, lack)| (table.clone(), lack.reason())).collect()
+        self.lacks().into_iter().map(|(table, (_, reason))| (table, reason)).collect()
     }
 
     fn tables(&self) -> MutexGuard<'_, BTreeMap<String, Lack>> {
-        // A thread that panicked left whole entries.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.tables)
+    }
+
+    fn without_key(&self) -> MutexGuard<'_, BTreeMap<String, String>> {
+        lock(&self.without_key)
     }
 }
 

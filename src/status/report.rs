@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::ends::Ends;
 use super::history::{Graphs, Rates, Totals};
 use super::tables::TableView;
-use super::{Activity, Lack, Status, lock};
+use super::{Activity, Status, lock};
 use crate::logging;
 use crate::lsn::Lsn;
 
@@ -130,10 +130,9 @@ impl Status {
         let shown = self.tables.shown().into_iter();
         let mut shown: BTreeMap<_, _> = shown.map(|table| (table.name.clone(), table)).collect();
         let mut listed = Vec::new();
-        for (name, lack) in self.not_copied.lacks() {
-            let state = if matches!(lack, Lack::LeftOut(_)) { "left_out" } else { "comparing" };
+        for (name, (state, reason)) in self.not_copied.lacks() {
             let table = shown.remove(&name).unwrap_or_default();
-            listed.push(Table { name, state, reason: Some(lack.reason()), ..Table::from(table) });
+            listed.push(Table { name, state, reason: Some(reason), ..Table::from(table) });
         }
         let mut shown: Vec<_> = shown.into_values().collect();
         shown.sort_by(|a, b| b.changed_at.cmp(&a.changed_at).then_with(|| a.name.cmp(&b.name)));
@@ -207,6 +206,7 @@ mod tests {
     use std::sync::Arc;
     use std::sync::atomic::AtomicU64;
 
+    use super::super::Lack;
     use super::*;
     use crate::config::Settings;
     use crate::core::ledger::Flushed;
@@ -222,6 +222,8 @@ mod tests {
             ("b".to_owned(), Lack::Comparing("its columns have changed".to_owned())),
             ("none".to_owned(), Lack::LeftOut("it has no key".to_owned())),
         ]));
+        let without_key = [("d".to_owned(), "rows have no key".to_owned())];
+        status.not_copied.set_without_key(BTreeMap::from(without_key));
         let listed = status.listed_tables();
         let listed: Vec<_> = listed
             .iter()
@@ -229,10 +231,10 @@ mod tests {
             .collect();
         let expected = [
             ("b", "comparing", Some("it is being compared: its columns have changed")),
+            ("d", "incomplete", Some("rows have no key")),
             ("none", "left_out", Some("it has no key")),
             ("c", "copied", None),
             ("a", "copied", None),
-            ("d", "copied", None),
         ];
         assert_eq!(listed, expected);
     }

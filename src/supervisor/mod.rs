@@ -201,7 +201,7 @@ impl<'a> Supervisor<'a> {
         self.pulse.wait();
         publication::ensure(&mut session, sync, Some(&checkpoint))?;
         self.pulse.work();
-        publication::warn_of(&mut session, &sync.publication)?;
+        publication::tables(&mut session, &sync.publication)?;
         let (frames, statuses) = connection.start_replication(&sync.slot, &sync.publication)?;
         // This daemon has the slot from here on. The one that had it until now may have moved the
         // position.
@@ -279,9 +279,8 @@ impl<'a> Supervisor<'a> {
         // The first waits for locks on the tables, the second for every transaction that runs.
         self.pulse.wait();
         let made_publication = publication::ensure(&mut session, sync, checkpoint)?;
-        publication::warn_of(&mut session, &sync.publication)?;
+        let tables = publication::tables(&mut session, &sync.publication)?;
         if sync.dump {
-            let tables = session.published_tables(&sync.publication)?;
             Unmet::none(&session.missing_grants(&tables)?)?;
         }
         // From here on no other copy takes these keys: nothing was written yet.

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use crate::config::SyncSettings;
 use crate::error::Result;
 use crate::logging::warn_once;
-use crate::postgres::Session;
+use crate::postgres::{PublishedTable, Session};
 use crate::state::checkpoint::Checkpoint;
 use crate::table_name::TableName;
 
@@ -95,9 +95,9 @@ fn named<'t>(tables: impl IntoIterator<Item = &'t TableName>) -> String {
         Some(more) => format!("{} and {more} more", names[..MOST_NAMED].join(", ")),
     }
 }
-/// Warns of what the publication leaves out.
-pub(super) fn warn_of(session: &mut Session, publication: &str) -> Result<()> {
-    let Some(published) = session.published(publication)? else { return Ok(()) };
+/// The tables of the publication, with a warning of what it leaves out.
+pub(super) fn tables(session: &mut Session, publication: &str) -> Result<Vec<PublishedTable>> {
+    let Some(published) = session.published(publication)? else { return Ok(Vec::new()) };
     let left_out = published.left_out();
     if !left_out.is_empty() {
         let left_out = left_out.join(", ");
@@ -110,5 +110,5 @@ pub(super) fn warn_of(session: &mut Session, publication: &str) -> Result<()> {
     for warning in session.partition_warnings(&tables)? {
         warn_once(warning.to_string());
     }
-    Ok(())
+    Ok(tables)
 }

@@ -1,18 +1,23 @@
 //! From the stream's messages to changes, without a server: what has to be asked of one comes back
 //! as a [`Need`].
 
+mod nesting;
 mod tables;
 
+use self::nesting::Clarity;
 use self::tables::Described;
 pub(crate) use self::tables::{Description, Tables};
 use crate::cell::Cell;
 use crate::core::change::Chunk;
 use crate::document::{
-    Casts, KeyOf, Presence, Row, left_out, want_casts, write_document, write_unchanged,
+    Body, Casts, KeyOf, Presence, Row, RowKey, left_out, want_casts, write_document,
+    write_unchanged,
 };
 use crate::error::Result;
+use crate::mapping::{Output, Plan};
 use crate::position::Commit;
 use crate::postgres::pgoutput::{Message, OldTuple};
+use crate::table_name::TableName;
 use crate::valid_text::{repaired, with_repaired};
 
 /// What is needed before the stream can go on, or beside it.
@@ -45,9 +50,12 @@ pub(crate) fn translate(
     chunk: &mut Chunk,
 ) -> Result<Need> {
     match message {
-        Message::Insert { relation, new } => put(*relation, None, new, tables, casts, chunk),
+        Message::Insert { relation, new } => {
+            put(*relation, Before::Nothing, new, tables, casts, chunk)
+        }
         Message::Update { relation, old, new } => {
-            put(*relation, old.as_ref(), new, tables, casts, chunk)
+            let before = old.as_ref().map_or(Before::SameIdentity, Before::Known);
+            put(*relation, before, new, tables, casts, chunk)
         }
         // These are behind rows that wait.
         _ if casts.are_wanted() => Ok(Need::Casts),
@@ -64,7 +72,7 @@ pub(crate) fn translate(
             tables.learn(relation.clone());
             Ok(Need::Nothing)
         }
-        Message::Delete { relation, old } => delete(*relation, old, tables, chunk),
+        Message::Delete { relation, old } => delete(*relation, old, tables, casts, chunk),
         Message::Truncate { relations, .. } => truncate(relations, tables, chunk),
         // Types are asked of the catalog; origins and logical messages change no row.
         Message::Type { .. } | Message::Origin { .. } | Message::Logical { .. } => {
@@ -107,9 +115,20 @@ pub(crate) fn with_repaired_texts<'m>(message: Message<'m>, texts: &'m [String])
     }
 }
 
+/// What a row was before.
+#[derive(Clone, Copy, Debug)]
+enum Before<'m> {
+    /// It was not there.
+    Nothing,
+    /// It had the same columns of the identity.
+    SameIdentity,
+    /// This.
+    Known(&'m OldTuple<'m>),
+}
+
 fn put(
     relation: u32,
-    old: Option<&OldTuple<'_>>,
+    before: Before<'_>,
     new: &[Cell<'_>],
     tables: &Tables,
     casts: &mut Casts,
@@ -123,6 +142,10 @@ fn put(
         Ok(Described::Unknown) => return Ok(Need::Description(relation)),
         Err(error) => return Err(error),
     };
+    let old = match before {
+        Before::Known(old) => Some(old),
+        Before::Nothing | Before::SameIdentity => None,
+    };
     // Of an old key only the key's columns are known.
     let whole = match old {
         Some(OldTuple::Full(cells)) => Some(&cells[..]),
@@ -135,23 +158,45 @@ fn put(
     }
     // Of the key, what an update left out is in an old key too.
     let of_key = Row { old: old.map(|old| old.cells), ..row };
+    let is_parent = plan.nested().next().is_some();
     let mut need = Need::Nothing;
+    let old_mark = old.and_then(|old| old.mark(plan));
+    match (of_key.mark(plan), old_mark) {
+        (Some(mark), old_mark) => chunk.put(
+            |out| mark.write(out),
+            |out, holes| write_document(plan, mark.value(), &row, casts, out, holes),
+            old_mark.map(|mark| move |out: &mut Vec<u8>| mark.write(out)),
+        ),
+        (None, Some(old_mark)) => chunk.delete(|out| old_mark.write(out)),
+        (None, None) => {}
+    }
     for output in plan.outputs() {
         let old_key = old.map(|old| old.key(output));
         if let Some(KeyOf::Unknown) = old_key {
             // The row's key may have been another one.
             need = Need::Compare(relation);
         }
+        let had_no_key = matches!(old_key, Some(KeyOf::None));
         let old_key = match old_key {
             Some(KeyOf::Known(key)) => Some(key),
             Some(KeyOf::None | KeyOf::Unknown) | None => None,
         };
+        let new_key = of_key.key(output);
+        let moved = old_key.filter(|old_key| match &new_key {
+            KeyOf::Known(key) => is_parent && !old_key.is_same(key),
+            KeyOf::None | KeyOf::Unknown => is_parent,
+        });
+        if let Some(moved) = moved {
+            vacate(plan, &moved, chunk);
+        }
+        let is_fresh = moved.is_some() || had_no_key || matches!(before, Before::Nothing);
+        let row = Row { fresh: is_fresh, ..row };
         let delete_old = |chunk: &mut Chunk| {
             if let Some(old_key) = old_key {
                 chunk.delete(|out| old_key.write(out));
             }
         };
-        match of_key.key(output) {
+        match new_key {
             KeyOf::Unknown => need = Need::Compare(relation),
             KeyOf::None => {
                 delete_old(chunk);
@@ -160,6 +205,10 @@ fn put(
                 log::warn!("{}", left_out(&name, plan, output, &of_key));
             }
             KeyOf::Known(key) => match row.presence(output) {
+                // What was not sent is not in etcd: what may be there is another row's, from before.
+                Presence::There if had_no_key && has_holes(plan, output, &row, casts) => {
+                    need = Need::Compare(relation);
+                }
                 Presence::There => chunk.put(
                     |out| key.write(out),
                     |out, holes| write_document(plan, &output.value, &row, casts, out, holes),
@@ -183,7 +232,25 @@ fn put(
             },
         }
     }
-    Ok(need)
+    let old = match before {
+        Before::Nothing => None,
+        Before::SameIdentity => Some(of_key),
+        Before::Known(_) => old,
+    };
+    match nesting::splice(plan, Some((&row, &of_key)), old.as_ref(), casts, chunk) {
+        Clarity::Open => Ok(Need::Compare(relation)),
+        Clarity::Clear => Ok(need),
+    }
+}
+
+/// Whether something of a row's document was not sent.
+fn has_holes(plan: &Plan, output: &Output, row: &Row<'_>, casts: &mut Casts) -> bool {
+    let (mut document, mut holes) = (Vec::new(), Vec::new());
+    write_document(plan, &output.value, row, casts, &mut document, &mut holes);
+    match Body::new(&document, &holes) {
+        Body::Whole(_) => false,
+        Body::Holed(holed) => holed.wants_stored(),
+    }
 }
 
 /// The row as it was. Of an old key only the identity's columns are there.
@@ -192,21 +259,45 @@ fn old_row<'m>(old: &'m OldTuple<'m>) -> Row<'m> {
     Row { whole, ..Row::new(old.cells(), None) }
 }
 
-fn delete(relation: u32, old: &OldTuple<'_>, tables: &Tables, chunk: &mut Chunk) -> Result<Need> {
+/// Adds that a row leaves its key, whose document has rows of other tables.
+fn vacate(plan: &Plan, key: &RowKey<'_>, chunk: &mut Chunk) {
+    chunk.vacate(|out| key.write(out), plan.nested().cloned().collect());
+}
+
+fn delete(
+    relation: u32,
+    old: &OldTuple<'_>,
+    tables: &Tables,
+    casts: &mut Casts,
+    chunk: &mut Chunk,
+) -> Result<Need> {
     let plan = match tables.of_row(relation, old.cells().len())? {
         Described::LeftOut => return Ok(Need::Nothing),
         Described::Unknown => return Ok(Need::Description(relation)),
         Described::Plan(plan) => plan,
     };
+    let is_parent = plan.nested().next().is_some();
     let mut need = Need::Nothing;
+    let old = old_row(old);
+    if let Some(mark) = old.mark(plan) {
+        chunk.delete(|out| mark.write(out));
+    }
     for output in plan.outputs() {
-        match old_row(old).key(output) {
+        match old.key(output) {
             KeyOf::Unknown => need = Need::Compare(relation),
             KeyOf::None => {}
-            KeyOf::Known(key) => chunk.delete(|out| key.write(out)),
+            KeyOf::Known(key) => {
+                if is_parent {
+                    vacate(plan, &key, chunk);
+                }
+                chunk.delete(|out| key.write(out));
+            }
         }
     }
-    Ok(need)
+    match nesting::splice(plan, None, Some(&old), casts, chunk) {
+        Clarity::Open => Ok(Need::Compare(relation)),
+        Clarity::Clear => Ok(need),
+    }
 }
 
 fn truncate(relations: &[u32], tables: &Tables, chunk: &mut Chunk) -> Result<Need> {
@@ -218,7 +309,15 @@ fn truncate(relations: &[u32], tables: &Tables, chunk: &mut Chunk) -> Result<Nee
             Described::Unknown => return Ok(Need::Description(relation)),
         }
     }
-    plans.iter().flat_map(|plan| plan.keyspaces()).for_each(|keyspace| chunk.empty(keyspace));
+    let with_marks = plans.iter().flat_map(|plan| [Some(*plan), plan.without_key()]).flatten();
+    with_marks.flat_map(Plan::keyspaces).for_each(|keyspace| chunk.empty(keyspace));
+    let is_truncated =
+        |table: &TableName| relations.iter().any(|oid| tables.name(*oid).as_ref() == Some(table));
+    // The documents of a table that is emptied too are gone.
+    let nests = plans.iter().flat_map(|plan| plan.nests());
+    for nest in nests.filter(|nest| !is_truncated(&nest.parent)) {
+        chunk.hollow(&nest.keyspace, &nest.nested);
+    }
     Ok(Need::Nothing)
 }
 

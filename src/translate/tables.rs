@@ -5,9 +5,9 @@ use std::mem::take;
 
 use crate::error::{Error, Result, Unmet};
 use crate::kind::Kind;
-use crate::mapping::{Keyspace, Plan, Shapes};
+use crate::mapping::{Family, Keyspace, Nest, Plan, Shapes, Table};
 use crate::postgres::pgoutput::{Relation, ReplicaIdentity};
-use crate::postgres::{TableColumn, TableFacts};
+use crate::postgres::{PublishedTable, TableColumn, TableFacts};
 use crate::table_name::TableName;
 
 /// The tables of the stream, by OID: each as its last `Relation` message has it, which is how it
@@ -69,6 +69,11 @@ impl Tables {
         columns.iter().map(|column| column.type_oid).collect()
     }
 
+    /// The tables that the catalog has to be asked for with a table; none if it can be described alone.
+    pub(crate) fn relatives(&self, oid: u32) -> Vec<TableName> {
+        self.name(oid).map(|name| self.shapes.relatives(&name)).unwrap_or_default()
+    }
+
     /// Takes what the catalog says of a table.
     pub(crate) fn describe(&mut self, oid: u32, facts: &TableFacts) -> Option<Description> {
         let known = self.known.get_mut(&oid)?;
@@ -81,7 +86,7 @@ impl Tables {
             guessed |= kind.is_none();
             columns_with_kinds.push(TableColumn {
                 name: column.name.clone(),
-                type_oid: column.type_oid,
+                type_oid: *facts.bases.get(&column.type_oid).unwrap_or(&column.type_oid),
                 kind: kind.cloned().unwrap_or(Kind::Text),
             });
         }
@@ -90,8 +95,23 @@ impl Tables {
             guessed = true;
             key = Some(guess);
         }
-        let full = known.relation.replica_identity == ReplicaIdentity::Full;
-        let plan = Plan::new(&self.shapes, &name, &columns_with_kinds, key.as_deref(), full);
+        let relatives = &facts.relatives.tables;
+        let is_own = |table: &&PublishedTable| table.oid == oid || table.name == name;
+        let own = Table {
+            oid,
+            name: &name,
+            columns: &columns_with_kinds,
+            key: key.as_deref(),
+            full_identity: known.relation.replica_identity == ReplicaIdentity::Full,
+            is_filtered: relatives.iter().any(|table| is_own(&table) && table.row_filter.is_some()),
+        };
+        let others = relatives.iter().filter(|table| !is_own(table)).map(Table::published);
+        let family = Family {
+            shapes: &self.shapes,
+            tables: [own].into_iter().chain(others).collect(),
+            foreign_keys: &facts.relatives.foreign_keys,
+        };
+        let plan = family.plans().swap_remove(0).map(|planned| planned.plan);
         let left_out = plan.as_ref().err().cloned();
         known.plan = Some(plan);
         if guessed {
@@ -108,14 +128,46 @@ impl Tables {
 
     /// The keys of a table; none if it is not copied.
     pub(crate) fn keyspaces(&self, oid: u32) -> &[Keyspace] {
-        let plan = self.known.get(&oid).and_then(|known| known.plan.as_ref()?.as_ref().ok());
-        plan.map(Plan::keyspaces).unwrap_or_default()
+        self.plan(oid).map(Plan::keyspaces).unwrap_or_default()
     }
 
-    /// Leaves a table out from now on, until it is described anew.
+    fn plan(&self, oid: u32) -> Option<&Plan> {
+        self.known.get(&oid)?.plan.as_ref()?.as_ref().ok()
+    }
+
+    /// The documents that rows of a table are in.
+    pub(crate) fn nests(&self, oid: u32) -> &[Nest] {
+        self.plan(oid).map(Plan::nests).unwrap_or_default()
+    }
+
+    /// What the keys begin with, of a table itself or else of those that it is nested in, which tell what
+    /// has to be compared if a row of it is not known.
+    pub(crate) fn to_compare(&self, oid: u32) -> Vec<Vec<u8>> {
+        let own = self.keyspaces(oid).first().map(|own| own.prefix().to_vec());
+        let name = self.name(oid);
+        let parents = name.iter().flat_map(|name| self.shapes.nests_of(name));
+        let parents =
+            parents.filter_map(|(parent, _)| self.shapes.keyspaces(parent).into_iter().next());
+        let mut found: Vec<_> = own.into_iter().chain(parents).collect();
+        found.sort();
+        found.dedup();
+        found
+    }
+
+    /// Writes no key of a table from now on, until it is described anew. Its rows stay in the documents
+    /// of others.
     pub(crate) fn leave_out(&mut self, oid: u32, reason: Unmet) {
-        if let Some(known) = self.known.get_mut(&oid) {
-            known.plan = Some(Err(reason));
+        let Some(known) = self.known.get_mut(&oid) else { return };
+        known.plan = match known.plan.take() {
+            Some(Ok(plan)) if !plan.nests().is_empty() => Some(Ok(plan.without_keys())),
+            _ => Some(Err(reason)),
+        };
+    }
+
+    /// Leaves the documents of another table alone from now on, until this one is described anew.
+    pub(crate) fn leave_nests_out(&mut self, oid: u32, parent: &TableName) {
+        if let Some(Known { plan: Some(Ok(plan)), .. }) = self.known.get_mut(&oid) {
+            plan.forget_nests_in(parent);
         }
     }
 

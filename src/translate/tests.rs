@@ -36,7 +36,8 @@ fn facts(key: &[&str], cast: bool) -> TableFacts {
     let mut kinds = HashMap::from([(TEXT, Kind::Text)]);
     kinds.extend(cast.then_some((CAST, Kind::Cast { type_oid: CAST })));
     let key = key.iter().map(|&name| name.to_owned()).collect();
-    TableFacts { key: Some(key).filter(|key: &Vec<String>| !key.is_empty()), kinds }
+    let key = Some(key).filter(|key: &Vec<String>| !key.is_empty());
+    TableFacts { key, kinds, ..TableFacts::default() }
 }
 
 fn row<'a>(texts: &[Option<&'a str>]) -> Vec<Cell<'a>> {

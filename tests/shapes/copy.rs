@@ -11,18 +11,18 @@ const SETTINGS: &str =
     SET bytea_output = 'hex'; SET extra_float_digits = 3; SET lc_monetary = 'C'";
 
 /// Servers, the settings of the tables, and the oracle.
-pub(super) struct Copy {
-    pub(super) servers: Servers,
-    pub(super) launch: Launch,
+pub(crate) struct Copy {
+    pub(crate) servers: Servers,
+    pub(crate) launch: Launch,
     /// What each key is to be: a query of keys and values; a key without a value is not there.
-    pub(super) oracle: String,
+    pub(crate) oracle: String,
     /// Keys of others, which stay.
     others: Vec<&'static str>,
 }
 
 impl Copy {
     /// Servers with these tables, and a daemon, to be started, with these blocks.
-    pub(super) fn new(schema: &str, blocks: &str, oracle: &str) -> Self {
+    pub(crate) fn new(schema: &str, blocks: &str, oracle: &str) -> Self {
         let servers = Servers::start();
         servers.execute(schema);
         let launch = with_blocks(&servers, blocks);
@@ -30,14 +30,14 @@ impl Copy {
     }
 
     /// With keys of others beside those of the tables.
-    pub(super) fn with_others(mut self, others: &[&'static str]) -> Self {
+    pub(crate) fn with_others(mut self, others: &[&'static str]) -> Self {
         others.iter().for_each(|key| self.servers.put(key, "other"));
         self.others = others.to_vec();
         self
     }
 
     /// Starts the daemon, and waits until it streams.
-    pub(super) fn start(&self) -> Daemon {
+    pub(crate) fn start(&self) -> Daemon {
         let mut daemon = self.launch.start();
         daemon.await_line("Resuming from ");
         daemon
@@ -45,7 +45,7 @@ impl Copy {
 
     /// Changes rows, and waits until etcd has what they are then.
     #[track_caller]
-    pub(super) fn change(&self, sql: &str) {
+    pub(crate) fn change(&self, sql: &str) {
         self.servers.execute(sql);
         caught_up(&self.servers);
         if let Some(difference) = self.difference() {
@@ -55,12 +55,12 @@ impl Copy {
 
     /// etcd is to have what the oracle says, and what others have put, at some time soon.
     #[track_caller]
-    pub(super) fn await_equal(&self) {
+    pub(crate) fn await_equal(&self) {
         wait_for("etcd to have what the oracle says", || self.difference().map_or(Ok(()), Err));
     }
 
     /// The keys that the oracle says, with their values.
-    pub(super) fn wanted(&self) -> BTreeMap<String, String> {
+    pub(crate) fn wanted(&self) -> BTreeMap<String, String> {
         let mut sql = self.servers.sql();
         sql.batch_execute(SETTINGS).unwrap();
         let rows = sql.query(&self.oracle, &[]).expect(&self.oracle);
@@ -69,7 +69,7 @@ impl Copy {
     }
 
     /// All keys but those of the state, with their values.
-    pub(super) fn found(&self) -> BTreeMap<String, String> {
+    pub(crate) fn found(&self) -> BTreeMap<String, String> {
         let mut found = self.servers.keys("");
         found.retain(|key, _| !key.starts_with("/.pg2etcd/"));
         found
@@ -92,7 +92,7 @@ impl Copy {
     }
 
     /// The revisions of the tables' keys.
-    pub(super) fn revisions(&self) -> BTreeMap<String, i64> {
+    pub(crate) fn revisions(&self) -> BTreeMap<String, i64> {
         let mut revisions = self.servers.mod_revisions("");
         revisions.retain(|key, _| !key.starts_with("/.pg2etcd/"));
         revisions
@@ -100,14 +100,14 @@ impl Copy {
 
     /// `verify` finds nothing.
     #[track_caller]
-    pub(super) fn verify(&self) {
+    pub(crate) fn verify(&self) {
         let (status, differing, said) = self.launch.ask(&["verify"]);
         assert_eq!((status, differing.as_str()), (0, ""), "{said}");
     }
 }
 
 /// A daemon with a file of these blocks.
-pub(super) fn with_blocks(servers: &Servers, blocks: &str) -> Launch {
+pub(crate) fn with_blocks(servers: &Servers, blocks: &str) -> Launch {
     let file = servers.folder.join("shapes.toml");
     fs::write(&file, blocks).unwrap();
     servers.daemon().argument("-c").argument(file.to_str().unwrap())

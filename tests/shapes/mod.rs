@@ -1,9 +1,12 @@
 //! Tables with keys and values of their own: pg2etcd.toml(5), "TABLES".
 
 mod changed;
-mod copy;
+pub(crate) mod copy;
+mod emptied;
 mod examples;
 mod refused;
+mod without_key;
+mod words;
 
 use self::copy::Copy;
 

@@ -26,7 +26,9 @@ pub(crate) use etcd::{CHECKPOINT, lsn};
 pub(crate) use history::number;
 pub(crate) use installed::installed;
 pub(crate) use load::{Load, SCHEMA, TABLES};
-pub(crate) use oracle::{assert_equal, await_equal, canonical, caught_up, difference};
+pub(crate) use oracle::{
+    ORACLE_SETTINGS, assert_equal, await_equal, canonical, caught_up, difference,
+};
 pub(crate) use promtool::promtool;
 pub(crate) use proxy::Proxy;
 pub(crate) use random::Random;

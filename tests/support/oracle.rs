@@ -9,7 +9,7 @@ use super::servers::{PATH, Servers};
 use super::wait_for;
 
 /// The settings that documents are printed under (CONTRACT 4).
-const SETTINGS: &str =
+pub(crate) const ORACLE_SETTINGS: &str =
     "SET TimeZone = 'UTC'; SET DateStyle = 'ISO'; SET IntervalStyle = 'postgres';
     SET bytea_output = 'hex'; SET extra_float_digits = 3; SET lc_monetary = 'C';
     SET search_path = pg_catalog";
@@ -43,7 +43,7 @@ pub(crate) fn caught_up(servers: &Servers) {
 /// The first few keys that differ.
 pub(crate) fn difference(servers: &Servers, tables: &[&str]) -> Option<String> {
     let mut sql = servers.sql();
-    sql.batch_execute(SETTINGS).unwrap();
+    sql.batch_execute(ORACLE_SETTINGS).unwrap();
     let mut wanted = BTreeMap::new();
     for table in tables {
         let name =

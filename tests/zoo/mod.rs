@@ -2,6 +2,7 @@
 
 mod encodings;
 mod own_types;
+mod shapes;
 mod types;
 
 use self::types::{SAMPLES, Sample};
@@ -22,21 +23,7 @@ const SCHEMA: &str = "
 
 #[test]
 fn every_type_by_dump_and_stream() {
-    let servers = Servers::start();
-    servers.execute(SCHEMA);
-    let hstore = servers.sql().batch_execute("CREATE EXTENSION hstore").is_ok();
-    if !hstore {
-        println!("left out: hstore: the extension is not installed");
-    }
-    let of_version = |sample: &&Sample| {
-        (sample.name != "hstore" || hstore) && servers.has(sample.since, &values_of(sample))
-    };
-    let samples: Vec<&Sample> = SAMPLES.iter().filter(of_version).collect();
-    let domains_in_arrays = servers.has(11, "arrays of domains and domains over composites");
-    for sample in &samples {
-        servers.execute(&schema(sample, domains_in_arrays));
-    }
-    servers.execute(ODD_SETTINGS);
+    let servers = servers_with_every_type();
     let tables = tables(&servers);
     let tables: Vec<&str> = tables.lines().collect();
 
@@ -60,6 +47,26 @@ fn every_type_by_dump_and_stream() {
     let rewritten: Vec<_> =
         again.iter().filter(|(key, at)| written.get(*key) != Some(at)).collect();
     assert!(rewritten.is_empty(), "written again: {rewritten:?}");
+}
+
+/// Servers with tables of every type, and with settings that pg2etcd's sessions have to override.
+fn servers_with_every_type() -> Servers {
+    let servers = Servers::start();
+    servers.execute(SCHEMA);
+    let hstore = servers.sql().batch_execute("CREATE EXTENSION hstore").is_ok();
+    if !hstore {
+        println!("left out: hstore: the extension is not installed");
+    }
+    let of_version = |sample: &&Sample| {
+        (sample.name != "hstore" || hstore) && servers.has(sample.since, &values_of(sample))
+    };
+    let samples: Vec<&Sample> = SAMPLES.iter().filter(of_version).collect();
+    let domains_in_arrays = servers.has(11, "arrays of domains and domains over composites");
+    for sample in &samples {
+        servers.execute(&schema(sample, domains_in_arrays));
+    }
+    servers.execute(ODD_SETTINGS);
+    servers
 }
 
 fn values_of(sample: &Sample) -> String {

@@ -5,7 +5,7 @@ use super::report::{Report, unmet};
 use super::servers::Primary;
 use crate::config::Settings;
 use crate::error::{Result, Unmet};
-use crate::mapping::{Plan, Shapes, TableShape};
+use crate::mapping::{CopiedTable, PublishedTables, Shapes, TableShape};
 use crate::postgres::{Published, PublishedTable, Session, quoted_name};
 use crate::table_name::TableName;
 
@@ -36,7 +36,9 @@ fn publication(settings: &Settings, session: &mut Session, report: &mut Report) 
         }
         return Ok(());
     };
-    let tables = session.published_tables(name)?;
+    let read = PublishedTables::read(session, name, &settings.shapes())?;
+    let read = read.each();
+    let tables: Vec<_> = read.iter().map(|(table, _)| (*table).clone()).collect();
     operations(name, published, tables.len(), report);
     let missing = session.missing_grants(&tables)?;
     if missing.is_empty() {
@@ -45,8 +47,8 @@ fn publication(settings: &Settings, session: &mut Session, report: &mut Report) 
     for grant in missing {
         report.fail("privileges", grant);
     }
-    for published_table in &tables {
-        table(&settings.shapes(), published, published_table, session, report)?;
+    for (published_table, copied) in read {
+        table(&settings.shapes(), published, (published_table, copied), session, report)?;
     }
     for warning in session.partition_warnings(&tables)? {
         report.warn("table", warning);
@@ -91,25 +93,27 @@ fn operations(name: &str, published: Published, tables: usize, report: &mut Repo
 fn table(
     shapes: &Shapes,
     published: Published,
-    table: &PublishedTable,
+    (table, copied): (&PublishedTable, std::result::Result<&CopiedTable, &Unmet>),
     session: &mut Session,
     report: &mut Report,
 ) -> Result<()> {
     let name = &table.name;
-    match Plan::of(shapes, table) {
-        Ok(plan) => {
+    match copied {
+        Ok(CopiedTable { plan, .. }) => {
             let key: Vec<_> = plan.key_names().collect();
             let key = key.join(", ");
             let templates = shapes.of(name).map(TableShape::templates).unwrap_or_default();
-            report.ok(
-                "table",
-                match &templates[..] {
-                    [] => format!("{name}: its key is ({key})"),
-                    templates => {
-                        format!("{name}: its key is ({key}), in etcd {}", templates.join(", "))
-                    }
-                },
-            );
+            let mut detail = format!("{name}: its key is ({key})");
+            if !templates.is_empty() {
+                detail += &format!(", in etcd {}", templates.join(", "));
+            }
+            let mut parents: Vec<_> =
+                plan.nests().iter().map(|nest| nest.parent.to_string()).collect();
+            parents.dedup();
+            if !parents.is_empty() {
+                detail += &format!(", nested in {}", parents.join(", "));
+            }
+            report.ok("table", detail);
             let mut mixed = plan.mixed_columns();
             if !mixed.is_empty() {
                 let large = session.large_columns(table)?;
@@ -123,8 +127,8 @@ fn table(
                 true => ", and PostgreSQL refuses UPDATE and DELETE on it",
                 false => "",
             };
-            report
-                .warn("table", Unmet::new(format!("{name} is left out: {problem}{refused}"), cure));
+            let detail = format!("{name} is left out: {problem}{refused}");
+            report.warn("table", Unmet::new(detail, cure));
         }
     }
     Ok(())

@@ -12,6 +12,7 @@ use crate::postgres::{Session, SlotFacts};
 use crate::state::checkpoint::Checkpoint;
 use crate::state::layout;
 use crate::state::records::{Name, Records, StoredRecord};
+use crate::state::without_key::{self, WithoutKey};
 use crate::time::PgTime;
 
 /// What PostgreSQL says.
@@ -55,6 +56,8 @@ pub(super) struct Store {
     pub(super) names: Records,
     /// Rows that no request can hold.
     pub(super) left_out: Vec<String>,
+    /// Rows without a key.
+    pub(super) without_key: Vec<WithoutKey>,
     /// Tables of which a row is not known.
     pub(super) noted: BTreeSet<Name>,
 }
@@ -70,6 +73,7 @@ impl Store {
         let names = Records::new(&etcd.state_path, settings.shapes());
         names.each(&mut client, |stored| records.push(stored))?;
         let noted = names.noted(&mut client, &layout::notes(&etcd.state_path))?;
+        let without_key = without_key::read(&mut client, &layout::without_key(&etcd.state_path))?;
         let left_out = client.get(layout::left_out(&etcd.state_path).as_bytes())?;
         let left_out = left_out.and_then(|found| serde_json::from_slice(&found.value).ok());
         let left_out = left_out.unwrap_or_default();
@@ -80,6 +84,7 @@ impl Store {
             mod_revision: mod_revision.unwrap_or(0),
             records,
             names,
+            without_key,
             noted,
         })
     }

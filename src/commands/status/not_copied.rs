@@ -10,7 +10,7 @@ use crate::postgres::Session;
 use crate::state::checkpoint::Phase;
 use crate::state::records::Records;
 
-/// A table that is not copied.
+/// A table that is not copied, or not as a whole.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct NotCopied {
     /// The table, if the reason does not name it.
@@ -38,13 +38,20 @@ pub(super) fn not_copied(
     let in_sync = store.checkpoint.as_ref().is_some_and(|found| found.phase == Phase::Sync);
     // Without a dump nobody says what etcd has.
     if in_sync && dumps {
-        for CopiedTable { published, .. } in &database.tables.copied {
+        for table in &database.tables.copied {
+            let CopiedTable { published, .. } = table;
             let Some(lack) = store.lack(published) else { continue };
-            let grants = session.missing_grants(std::slice::from_ref(published))?;
+            let grants = session.missing_grants(&table.sources())?;
             let reason = grants.first().map_or(lack, ToString::to_string);
             all.push(NotCopied { table: Some(published.name.to_string()), reason });
         }
     }
+    all.extend(
+        store
+            .without_key
+            .iter()
+            .map(|rows| NotCopied { table: Some(rows.table()), reason: rows.to_string() }),
+    );
     Ok(all)
 }
 

@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 use crate::etcd::Client;
 use crate::mapping::CopiedTable;
 use crate::postgres::Session;
-use crate::reconcile::Rows;
+use crate::reconcile::{Rows, Which};
 
 /// Whose keys they are.
 #[derive(Clone, Copy)]
@@ -48,27 +48,21 @@ impl Lookup {
         keys: &[&[u8]],
     ) -> Result<HashMap<Vec<u8>, Version>> {
         let Scope::Table(table) = scope else { return Ok(HashMap::new()) };
-        let by_columns = match table.plan.sql_with_keys(keys) {
-            None => return Ok(HashMap::new()),
-            Some(condition) => self.rows_where(table, &condition),
-        };
-        match by_columns {
+        match self.rows_of(table, Which::Keys(keys)) {
             // A key that is none of this table's may have values that its columns do not take,
             // and a type may have no operator. Then all rows are looked at.
-            Err(Error::PostgresServer { .. }) => {
-                self.rows_where(table, &table.plan.sql_with_key_texts(keys))
-            }
+            Err(Error::PostgresServer { .. }) => self.rows_of(table, Which::KeyTexts(keys)),
             rows => rows,
         }
     }
 
-    fn rows_where(
+    fn rows_of(
         &mut self,
         table: &CopiedTable,
-        condition: &str,
+        which: Which<'_>,
     ) -> Result<HashMap<Vec<u8>, Version>> {
         let mut found = HashMap::new();
-        let mut rows = Rows::versions(&mut self.session, table, condition)?;
+        let mut rows = Rows::versions(&mut self.session, table, which)?;
         while rows.advance()? {
             let number = i64::from(rows.version());
             let digest = self.hasher.hash_one(rows.document());

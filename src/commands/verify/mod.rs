@@ -50,7 +50,7 @@ pub fn run(settings: &Settings, tables: &[String]) -> Result<bool> {
         tables.retain(&wanted);
     }
     let Tables { copied, former, .. } = tables;
-    let published: Vec<_> = copied.iter().map(|table| table.published.clone()).collect();
+    let published: Vec<_> = copied.iter().flat_map(CopiedTable::sources).collect();
     Unmet::none(&session.missing_grants(&published)?)?;
     let recheck =
         Recheck::new(settings, Session::connect(&options, &address, &stop)?, client.clone());

@@ -3,7 +3,7 @@
 use super::documents::Filled;
 use super::{Flow, Large, Output, Packer, Pending, Rules, without_row};
 use crate::core::batch::{Batch, Fit};
-use crate::core::change::Change;
+use crate::core::change::{Change, Splice};
 use crate::core::ledger::Step;
 use crate::core::mutation::{Mutation, is};
 use crate::core::parts::{Parts, Place};
@@ -20,8 +20,17 @@ impl Packer {
         pending: &Pending,
         out: &mut Vec<Output>,
     ) -> Result<Flow> {
-        if let Change::Empty { keyspace } = change {
-            return self.empty(keyspace, out);
+        match change {
+            Change::Empty { keyspace } if !keyspace.is_range() => {
+                return self.empty(keyspace, out);
+            }
+            Change::Vacate { key, members } => return Ok(self.vacate(key, members, pending, out)),
+            Change::Splice(splice) => return self.splice(splice, pending, out),
+            Change::Hollow { keyspace, nested } => return self.hollow(keyspace, nested, out),
+            Change::Put { .. }
+            | Change::Delete { .. }
+            | Change::Truncate { .. }
+            | Change::Empty { .. } => {}
         }
         let mut filled = Vec::new();
         let whole = match self.fill(change, &mut filled) {
@@ -30,7 +39,7 @@ impl Packer {
                 self.read(pending, out);
                 return Ok(Flow::Wait);
             }
-            Filled::Unknown { key, reason } => return self.row_unknown(change, key, reason, out),
+            Filled::Unknown { key, reason } => return self.row_unknown(change, &key, reason, out),
         };
         let flow = self.add(whole, out)?;
         if flow == Flow::Done {
@@ -45,39 +54,60 @@ impl Packer {
                 }
             }
             self.view.changed(whole);
+            self.waiting.changed(change);
         }
         Ok(flow)
     }
 
-    /// Leaves out a row of which etcd lacks what the server did not send. Either its table is
-    /// being compared, and is compared once more, or it has to be.
+    /// Leaves out a row of which etcd lacks what the server did not send.
     pub(super) fn row_unknown(
         &mut self,
         change: Change<'_>,
-        key: Vec<u8>,
+        key: &[u8],
         reason: String,
         out: &mut Vec<Output>,
     ) -> Result<Flow> {
-        if let Some(recording) = &mut self.watch.recording
-            && recording.covers(&key)
-        {
-            recording.note_left_out(self.coming.unwrap_or_default().lsn);
+        if self.is_compared(key) {
             self.note_left_out(change);
-            return Ok(Flow::Done);
+            return self.unknown(key, reason, out);
         }
-        // The note goes with the position, so that the row is not forgotten if this life ends.
-        let note = [&self.rules.notes, &key[..]].concat();
-        let note = Change::Put { key: &note, body: Body::Whole(b"1"), old_key: None };
-        if self.add(note, out)? == Flow::Wait {
+        if self.add(without_row(change), out)? == Flow::Wait {
             return Ok(Flow::Wait);
         }
-        let flow = self.add(without_row(change), out)?;
+        let flow = self.unknown(key, reason, out)?;
         if flow == Flow::Done {
             self.note_left_out(change);
             self.view.changed(without_row(change));
-            out.push(Output::RowUnknown { key, reason });
         }
         Ok(flow)
+    }
+
+    /// Has the table of a document compared. Either that is being done, and is done once more, or it has
+    /// to be: the note of it goes with the position, so that it is not forgotten if this life ends.
+    pub(super) fn unknown(
+        &mut self,
+        key: &[u8],
+        reason: String,
+        out: &mut Vec<Output>,
+    ) -> Result<Flow> {
+        let commit_lsn = self.coming.unwrap_or_default().lsn;
+        if let Some(recording) = &mut self.watch.recording
+            && recording.covers(key)
+        {
+            recording.note_left_out(commit_lsn);
+            return Ok(Flow::Done);
+        }
+        let note = [&self.rules.notes, key].concat();
+        let note = Change::Put { key: &note, body: Body::Whole(b"1"), old_key: None };
+        let flow = self.add(note, out)?;
+        if flow == Flow::Done {
+            out.push(Output::RowUnknown { key: key.to_vec(), reason });
+        }
+        Ok(flow)
+    }
+
+    fn is_compared(&self, key: &[u8]) -> bool {
+        self.watch.recording.as_ref().is_some_and(|recording| recording.covers(key))
     }
 
     pub(super) fn add(&mut self, change: Change<'_>, out: &mut Vec<Output>) -> Result<Flow> {
@@ -202,10 +232,14 @@ impl Packer {
     /// What is to be said of a change that no request can hold, if it may be left out.
     pub(super) fn oversized(&self, change: Change<'_>, bytes: usize) -> Result<Error> {
         let key = match change {
-            Change::Put { key, .. } | Change::Delete { key } | Change::Truncate { prefix: key } => {
-                key
+            Change::Put { key, .. }
+            | Change::Delete { key }
+            | Change::Vacate { key, .. }
+            | Change::Truncate { prefix: key } => key,
+            Change::Splice(Splice { new, old, .. }) => {
+                new.map(|(slot, _)| slot).or(old).map_or(&[][..], |slot| slot.key)
             }
-            Change::Empty { keyspace } => keyspace.prefix(),
+            Change::Empty { keyspace } | Change::Hollow { keyspace, .. } => keyspace.prefix(),
         };
         let error = Error::OversizedRow {
             key: String::from_utf8_lossy(key).into_owned(),

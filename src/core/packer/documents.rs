@@ -20,13 +20,19 @@ impl Packer {
             let reason = format!("an update left out a column of {text}, and {problem}");
             Filled::Unknown { key: source.to_vec(), reason }
         };
-        match self.view.newest(&self.filling(), source) {
-            Newest::InEtcd => Filled::InEtcd,
-            Newest::Absent => unknown("etcd does not have the row"),
-            Newest::Document(newest) => match document.fill(newest, filled) {
-                Ok(()) => Filled::Whole(Change::Put { key, body: Body::Whole(filled), old_key }),
-                Err(missing) => unknown(&missing.to_string()),
-            },
+        if document.wants_waiting() && self.waiting.is_unknown(key) {
+            let reason = "too many rows waited for others in one transaction".to_owned();
+            return Filled::Unknown { key: key.to_vec(), reason };
+        }
+        let newest: &[u8] = match self.newest(source) {
+            _ if !document.wants_stored() => &[],
+            Newest::InEtcd => return Filled::InEtcd,
+            Newest::Absent => return unknown("etcd does not have the row"),
+            Newest::Document(newest) => newest,
+        };
+        match document.fill(newest, |nested| self.waiting.member(key, nested), filled) {
+            Ok(()) => Filled::Whole(Change::Put { key, body: Body::Whole(filled), old_key }),
+            Err(missing) => unknown(&missing.to_string()),
         }
     }
 
@@ -37,16 +43,26 @@ impl Packer {
             self.claim(out);
             return;
         }
-        let filling = self.filling();
         let events = (pending.next..).map_while(|at| pending.chunk.get(at));
-        let wanted = events.filter_map(|event| match event {
-            Event::Change(Change::Put { key, body: Body::Holed(_), old_key }) => {
-                let source = old_key.unwrap_or(key);
-                (self.view.newest(&filling, source) == Newest::InEtcd).then_some(source)
-            }
+        let changes = events.filter_map(|event| match event {
+            Event::Change(change) => Some(change),
             _ => None,
         });
-        let mut keys: Vec<_> = wanted.take(READ_AHEAD).map(<[u8]>::to_vec).collect();
+        let mut keys = Vec::new();
+        for key in changes.flat_map(Change::bases) {
+            if self.newest(key) == Newest::InEtcd {
+                keys.push(key.to_vec());
+            }
+            if keys.len() == READ_AHEAD {
+                break;
+            }
+        }
+        self.read_keys(keys, out);
+    }
+
+    /// Has these documents read, or the first of them if they are many.
+    pub(super) fn read_keys(&mut self, mut keys: Vec<Vec<u8>>, out: &mut Vec<Output>) {
+        keys.truncate(READ_AHEAD);
         keys.sort_unstable();
         keys.dedup();
         out.push(Output::Read(keys.clone(), None));

@@ -1,5 +1,6 @@
-//! How a table is emptied whose keys stand among those of others: no range can be deleted there, so
-//! its keys are read, page by page, and each of them is deleted, in their place in the stream.
+//! How a change is made for each key of a table: its keys are read, page by page, in their place in the
+//! stream. So a table is emptied whose keys may stand among those of others, where no range can be
+//! deleted.
 
 use super::super::batch::Operation;
 use super::super::change::Change;
@@ -21,27 +22,45 @@ impl Packer {
 
     /// Deletes the keys of a table: what etcd has now, and what was put and may not be there yet.
     pub(super) fn empty(&mut self, keyspace: &Keyspace, out: &mut Vec<Output>) -> Result<Flow> {
+        let flow = self.each_key(keyspace, out, |packer, _, key, out| {
+            let change = Change::Delete { key };
+            let flow = packer.add(change, out)?;
+            if flow == Flow::Done {
+                packer.view.changed(change);
+            }
+            Ok(flow)
+        })?;
+        if flow == Flow::Done {
+            let change = Change::Empty { keyspace };
+            self.waiting.changed(change);
+            if let (Some(recording), Some(commit)) = (&mut self.watch.recording, self.coming) {
+                recording.note(change, commit.lsn);
+            }
+        }
+        Ok(flow)
+    }
+
+    /// Makes a change for each key of a table that etcd has now, or that was put and may not be there
+    /// yet. What has to wait goes on with the same key.
+    pub(super) fn each_key(
+        &mut self,
+        keyspace: &Keyspace,
+        out: &mut Vec<Output>,
+        mut change: impl FnMut(&mut Self, &Listing, &[u8], &mut Vec<Output>) -> Result<Flow>,
+    ) -> Result<Flow> {
         let mut keys = match self.emptying.take() {
             Some(keys) => keys,
             None => Listing::new(self.underway(keyspace), keyspace.prefix()),
         };
         while let Some(key) = keys.first() {
-            if keyspace.gives(key) {
-                let change = Change::Delete { key };
-                if self.add(change, out)? == Flow::Wait {
-                    self.emptying = Some(keys);
-                    return Ok(Flow::Wait);
-                }
-                self.view.changed(change);
+            let is_wanted = keyspace.gives(key) || is(Mutation::OthersEmptied);
+            if is_wanted && change(self, &keys, key, out)? == Flow::Wait {
+                self.emptying = Some(keys);
+                return Ok(Flow::Wait);
             }
             keys.remove_first();
         }
-        let Some(next) = keys.next_page() else {
-            if let (Some(recording), Some(commit)) = (&mut self.watch.recording, self.coming) {
-                recording.note(Change::Empty { keyspace }, commit.lsn);
-            }
-            return Ok(Flow::Done);
-        };
+        let Some(next) = keys.next_page() else { return Ok(Flow::Done) };
         self.emptying = Some(keys);
         // What a former life has sent may still arrive before this one is in its place.
         if self.claimed == 0 && !is(Mutation::Unclaimed) {
@@ -57,6 +76,7 @@ impl Packer {
     fn underway(&self, keyspace: &Keyspace) -> Vec<Vec<u8>> {
         let filling = self.filling();
         let batches = filling.into_iter().chain(self.view.in_flight());
+        let batches = batches.filter(|_| !is(Mutation::UnderwayKept));
         let puts = batches.flat_map(|batch| batch.operations()).filter_map(|(key, operation)| {
             let put = matches!(operation, Operation::Put(_)) && keyspace.gives(key);
             put.then(|| key.to_vec())

@@ -4,6 +4,7 @@ mod changes;
 mod documents;
 mod emptying;
 mod messages;
+mod nesting;
 mod requests;
 
 use std::collections::HashSet;
@@ -18,6 +19,7 @@ use super::mutation::{Mutation, is};
 use super::parts::Parts;
 use super::recording::Recording;
 use super::view::{Lane, View};
+use super::waiting::Waiting;
 use crate::error::Result;
 use crate::etcd::Txn;
 use crate::lsn::Lsn;
@@ -47,6 +49,8 @@ pub struct Packer {
     /// The transaction that is coming in, if it does not fit.
     large: Option<Large>,
     view: View,
+    /// What is nested in documents of the transaction that have no row now.
+    waiting: Waiting,
     /// How many txns each lane has, the ordered one first.
     outstanding: Vec<usize>,
     /// How many txns the ordered lane was given, and how many of them etcd has.
@@ -152,6 +156,7 @@ impl Packer {
             ready: Batch::default(),
             large: None,
             view: View::default(),
+            waiting: Waiting::default(),
             posted: 0,
             acknowledged: 0,
             reading: None,
@@ -237,7 +242,10 @@ impl Packer {
                     Flow::Done
                 }
                 Event::Change(change) => self.change(change, &pending, out)?,
-                Event::End { end_lsn } => self.end(end_lsn, out),
+                Event::End { end_lsn } => match self.settle_waiting(out)? {
+                    Flow::Done => self.end(end_lsn, out),
+                    Flow::Wait => Flow::Wait,
+                },
                 Event::Keepalive { wal_end, reply_requested } => {
                     self.keepalive(wal_end, reply_requested);
                     Flow::Done

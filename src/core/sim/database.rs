@@ -1,40 +1,29 @@
-//! A model of a database and its slot: committed transactions, what the stream says of each, and the
-//! rows as they are after each.
+//! A model of a database and its slot: committed transactions, what the stream says of each, and what
+//! etcd has to have after each.
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::life::STATE_PATH;
 use super::random::Random;
-use crate::cell::Cell;
+use super::table::{Row, Table, random_tables};
 use crate::core::change::Chunk;
-use crate::document::{Casts, KeyOf, Row as Cells, write_document};
-use crate::kind::Kind;
+use crate::core::mutation::{Mutation, is};
+use crate::document::Casts;
 use crate::lsn::Lsn;
-use crate::mapping::{KeyTemplate, Plan, Shapes, TableShape, ValueShape};
+use crate::mapping::{Keyspace, Plan, Shapes};
 use crate::position::Commit;
-use crate::postgres::TableColumn;
-use crate::table_name::TableName;
+use crate::postgres::pgoutput::Message;
+use crate::state::layout;
 use crate::time::PgTime;
+use crate::translate::{Need, Tables, translate};
 
 /// How many tables there are.
 pub(super) const TABLES: usize = 2;
-/// What the keys of each table's rows begin with. Those of the last stand where others may have some:
-/// there a TRUNCATE deletes key by key.
-pub(super) const PREFIXES: [&str; TABLES] = ["/p/t0/", "/p/x"];
-/// How many different keys a table's rows have.
-const KEYS: usize = 8;
-/// A row whose text is this long fits no request.
-pub(super) const LARGE_TEXT: usize = 900;
+/// How many rows a table can have.
+const ROWS: usize = 6;
 
-/// A row: a number that every update changes, and a text that most leave as it is, and that the server
-/// then does not send.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Row {
-    number: u64,
-    text: String,
-}
-
-/// Rows by table and key.
-type Rows = BTreeMap<(usize, usize), Row>;
+/// Documents by key in etcd.
+pub(super) type Documents = BTreeMap<Vec<u8>, Vec<u8>>;
 
 /// A committed transaction.
 #[derive(Debug)]
@@ -42,12 +31,16 @@ pub(super) struct Transaction {
     pub(super) commit: Commit,
     pub(super) end: Lsn,
     changes: Vec<Change>,
-    /// The keys whose rows it changed.
+    /// The keys of the rows that it changed.
     pub(super) touched: BTreeSet<Vec<u8>>,
+    /// Those of them under which the stream leaves open what there is: a text has a part that was not sent.
+    pub(super) open: BTreeSet<Vec<u8>>,
+    /// How many notes it may take, of rows that are not known and of tables that have to be compared.
+    pub(super) notes: usize,
     /// Whether it has a TRUNCATE.
     pub(super) truncates: bool,
-    /// The documents after it, by key in etcd; those that fit.
-    pub(super) after: BTreeMap<Vec<u8>, Vec<u8>>,
+    /// The documents after it; those that fit.
+    pub(super) after: Documents,
     /// The table that it changed without a word in the stream.
     pub(super) unseen: Option<usize>,
 }
@@ -55,104 +48,117 @@ pub(super) struct Transaction {
 /// A change as the stream tells it.
 #[derive(Clone, Debug)]
 enum Change {
-    Put { table: usize, key: usize, old_key: Option<usize>, row: Row, unchanged: bool },
-    Delete { table: usize, key: usize },
+    Insert { table: usize, row: Row },
+    Update { table: usize, old: Row, row: Row, unchanged: bool },
+    Delete { table: usize, row: Row },
     Truncate { table: usize },
 }
 
-impl Transaction {
-    /// How many of its changes leave a text as it is.
-    pub(super) fn unchanged(&self) -> usize {
-        let unchanged = |change: &&Change| matches!(change, Change::Put { unchanged: true, .. });
-        self.changes.iter().filter(unchanged).count()
-    }
+/// A transaction that is not committed yet.
+#[derive(Default)]
+struct Open {
+    changes: Vec<Change>,
+    touched: BTreeSet<Vec<u8>>,
+    open: BTreeSet<Vec<u8>>,
+    notes: usize,
+    truncates: bool,
 }
 
 /// The database.
 #[derive(Debug)]
 pub(super) struct Database {
-    rows: Rows,
+    tables: Vec<Table>,
+    shapes: Shapes,
+    /// Rows by table and key.
+    rows: BTreeMap<(usize, usize), Row>,
+    documents: Documents,
     pub(super) transactions: Vec<Transaction>,
     /// The end of the WAL.
     pub(super) end: Lsn,
     /// Up to where the slot was acknowledged.
     pub(super) confirmed: Lsn,
     next: u64,
-    plans: Vec<Plan>,
 }
 
 impl Database {
-    pub(super) fn new() -> Self {
-        let plan = |table| {
-            let columns = [("id", Kind::Number), ("n", Kind::Number), ("t", Kind::Text)]
-                .map(|(name, kind)| TableColumn { name: name.to_owned(), type_oid: 0, kind });
-            let name = TableName { schema: "public".to_owned(), name: format!("t{table}") };
-            let shape = match table {
-                0 => None,
-                _ => Some(TableShape {
-                    keys: vec![(
-                        KeyTemplate::parse(&format!("{}{{id}}", PREFIXES[table]))
-                            .expect("a template"),
-                        ValueShape::default(),
-                    )],
-                    ..TableShape::default()
-                }),
-            };
-            let shapes = shape.map(|shape| (name.clone(), shape)).into_iter().collect();
-            Plan::new(&Shapes::new("p", shapes), &name, &columns, Some(&["id".to_owned()]), false)
-                .expect("a plan")
-        };
+    pub(super) fn new(random: &mut Random) -> Self {
+        let (tables, shapes) = random_tables(TABLES, random);
         Self {
-            rows: Rows::new(),
+            tables,
+            shapes,
+            rows: BTreeMap::new(),
+            documents: Documents::new(),
             transactions: Vec::new(),
             end: Lsn(100),
             confirmed: Lsn(100),
             next: 0,
-            plans: (0..TABLES).map(plan).collect(),
         }
     }
 
-    /// What the keys of a table's rows begin with.
-    pub(super) fn prefix(&self, table: usize) -> &[u8] {
-        self.plans[table].keyspaces()[0].prefix()
+    /// What becomes of a table's rows.
+    pub(super) fn plan(&self, table: usize) -> &Plan {
+        &self.tables[table].plan
     }
 
-    /// The documents now, by key in etcd.
-    pub(super) fn documents(&self) -> BTreeMap<Vec<u8>, Vec<u8>> {
-        self.transactions.last().map(|last| last.after.clone()).unwrap_or_default()
+    /// The table that has a key.
+    pub(super) fn table_of(&self, key: &[u8]) -> Option<usize> {
+        (0..TABLES).find(|&table| self.plan(table).covers(key))
+    }
+
+    /// Keys that are among those of the tables, and that no row can have.
+    pub(super) fn keys_of_others(&self) -> Vec<Vec<u8>> {
+        let keyspaces = self.tables.iter().flat_map(|table| table.plan.keyspaces());
+        let keys = keyspaces.flat_map(|keyspace| {
+            ["", "/", "//k0", "0//0/l/"].map(|end| [keyspace.prefix(), end.as_bytes()].concat())
+        });
+        keys.filter(|key| self.tables.iter().all(|table| !table.plan.gives(key))).collect()
+    }
+
+    /// What a stream knows of the tables once it has described them.
+    pub(super) fn described(&self) -> Tables {
+        let (mut tables, casts) = (Tables::new(self.shapes.clone()), &mut Casts::default());
+        for Table { relation, facts, .. } in &self.tables {
+            let message = Message::Relation(relation.clone());
+            let need = translate(&message, &mut tables, casts, &mut Chunk::default());
+            assert_eq!(need.expect("a message"), Need::Nothing);
+            tables.describe(relation.oid, facts).expect("a description");
+        }
+        tables
+    }
+
+    /// The documents now.
+    pub(super) fn documents(&self) -> &Documents {
+        &self.documents
     }
 
     /// The documents after the last transaction up to `lsn`.
-    pub(super) fn documents_at(&self, lsn: Lsn) -> Option<&BTreeMap<Vec<u8>, Vec<u8>>> {
+    pub(super) fn documents_at(&self, lsn: Lsn) -> Option<&Documents> {
         let after = self.transactions.partition_point(|transaction| transaction.end <= lsn);
         after.checked_sub(1).map(|last| &self.transactions[last].after)
     }
 
     /// Commits a transaction of up to `most` changes.
     pub(super) fn commit(&mut self, random: &mut Random, most: usize) {
-        let mut changes = Vec::new();
-        let mut touched = BTreeSet::new();
+        let mut transaction = Open::default();
         for _ in 0..=random.below(most) {
-            self.change(random, &mut changes, &mut touched);
+            self.change(random, &mut transaction);
         }
-        let truncates = changes.iter().any(|change| matches!(change, Change::Truncate { .. }));
-        self.push(changes, touched, truncates, None);
+        self.push(transaction, None);
     }
 
     /// Changes a table without a word in the stream. ALTER TABLE writes its rows anew; while it is
     /// away from the publication rows come and go too, and it comes back with others.
     pub(super) fn change_unseen(&mut self, table: usize, random: &mut Random) {
         let goes_away = random.percent(25);
-        for key in 0..KEYS {
-            let row = self.rows.remove(&(table, key));
+        for id in 0..ROWS {
+            let row = self.remove(table, id);
             let is_there = row.is_some() != (goes_away && random.percent(30));
             self.next += 1;
             if is_there {
-                let row = Row { number: self.next, text: format!("r{}", self.next) };
-                self.rows.insert((table, key), row);
+                self.insert(table, Row::new(id, self.next, random));
             }
         }
-        self.push(Vec::new(), BTreeSet::new(), false, Some(table));
+        self.push(Open::default(), Some(table));
     }
 
     /// Lets the WAL grow with nothing in it for the slot.
@@ -160,136 +166,114 @@ impl Database {
         self.end.0 += 10;
     }
 
-    fn push(
-        &mut self,
-        changes: Vec<Change>,
-        touched: BTreeSet<Vec<u8>>,
-        truncates: bool,
-        unseen: Option<usize>,
-    ) {
+    fn push(&mut self, transaction: Open, unseen: Option<usize>) {
+        let Open { changes, touched, open, notes, truncates } = transaction;
         let xid = u32::try_from(self.transactions.len()).unwrap_or(0) + 1;
         let lsn = Lsn(self.end.0 + 10);
         self.end = Lsn(lsn.0 + 5);
-        let commit = Commit { lsn, xid, time: PgTime(i64::from(xid) * 1000) };
-        let rows = self.rows.iter().filter(|(_, row)| row.text.len() < LARGE_TEXT);
-        let after = rows
-            .map(|((table, key), row)| (self.key(*table, *key), self.document(*table, *key, row)));
-        let after = after.collect();
-        let end = self.end;
         self.transactions.push(Transaction {
-            commit,
-            end,
+            commit: Commit { lsn, xid, time: PgTime(i64::from(xid) * 1000) },
+            end: self.end,
             changes,
             touched,
+            open,
+            notes,
             truncates,
-            after,
+            after: self.documents.clone(),
             unseen,
         });
     }
 
-    fn change(
-        &mut self,
-        random: &mut Random,
-        changes: &mut Vec<Change>,
-        touched: &mut BTreeSet<Vec<u8>>,
-    ) {
-        let (table, key) = (random.below(TABLES), random.below(KEYS));
+    fn change(&mut self, random: &mut Random, transaction: &mut Open) {
+        let (table, id) = (random.below(TABLES), random.below(ROWS));
         self.next += 1;
-        let number = self.next;
         if random.percent(3) {
-            for key in 0..KEYS {
-                touched.insert(self.key(table, key));
-            }
-            self.rows.retain(|(of, _), _| *of != table);
-            changes.push(Change::Truncate { table });
+            let gone: Vec<_> = (0..ROWS).filter_map(|id| self.remove(table, id)).collect();
+            gone.iter().for_each(|row| transaction.touched.extend(self.tables[table].keys(row)));
+            transaction.open.retain(|key| !self.tables[table].plan.covers(key));
+            transaction.truncates = true;
+            transaction.changes.push(Change::Truncate { table });
             return;
         }
         if random.percent(6) {
-            self.swap(table, random, changes, touched);
+            self.swap(table, random, transaction);
             return;
         }
-        touched.insert(self.key(table, key));
-        let there = self.rows.get(&(table, key)).cloned();
-        match there {
+        match self.rows.get(&(table, id)) {
             Some(_) if random.percent(20) => {
-                self.rows.remove(&(table, key));
-                changes.push(Change::Delete { table, key });
+                let Some(row) = self.remove(table, id) else { return };
+                let keys = self.tables[table].keys(&row);
+                transaction.open.retain(|key| !keys.contains(key));
+                transaction.touched.extend(keys);
+                transaction.changes.push(Change::Delete { table, row });
             }
-            Some(row) => {
-                let unchanged = random.percent(60);
-                let text = if unchanged { row.text } else { self.text(random) };
-                let row = Row { number, text };
-                let to = random.below(KEYS);
+            Some(_) => {
+                let to = random.below(ROWS);
                 let moves = random.percent(30) && !self.rows.contains_key(&(table, to));
-                let (key, old_key) = if moves { (to, Some(key)) } else { (key, None) };
-                if let Some(old_key) = old_key {
-                    self.rows.remove(&(table, old_key));
-                    touched.insert(self.key(table, key));
-                }
-                self.rows.insert((table, key), row.clone());
-                changes.push(Change::Put { table, key, old_key, row, unchanged });
+                self.update(table, (id, if moves { to } else { id }), random, transaction);
             }
             None => {
-                let row = Row { number, text: self.text(random) };
-                self.rows.insert((table, key), row.clone());
-                changes.push(Change::Put { table, key, old_key: None, row, unchanged: false });
+                let row = Row::new(id, self.next, random);
+                transaction.touched.extend(self.tables[table].keys(&row));
+                self.insert(table, row.clone());
+                transaction.changes.push(Change::Insert { table, row });
             }
         }
     }
 
     /// Lets two rows change their keys with each other, by way of a third key.
-    fn swap(
+    fn swap(&mut self, table: usize, random: &mut Random, transaction: &mut Open) {
+        let (taken, free): (Vec<_>, Vec<_>) =
+            (0..ROWS).partition(|id| self.rows.contains_key(&(table, *id)));
+        let ([first, .., second], [third, ..]) = (&taken[..], &free[..]) else { return };
+        for ids in [(*first, *third), (*second, *first), (*third, *second)] {
+            self.next += 1;
+            self.update(table, ids, random, transaction);
+        }
+    }
+
+    /// Updates a row, which gets this key.
+    fn update(
         &mut self,
         table: usize,
+        (from, to): (usize, usize),
         random: &mut Random,
-        changes: &mut Vec<Change>,
-        touched: &mut BTreeSet<Vec<u8>>,
+        transaction: &mut Open,
     ) {
-        let (taken, free): (Vec<_>, Vec<_>) =
-            (0..KEYS).partition(|key| self.rows.contains_key(&(table, *key)));
-        let ([first, .., second], [third, ..]) = (&taken[..], &free[..]) else { return };
-        for (from, to) in [(*first, *third), (*second, *first), (*third, *second)] {
-            let Some(row) = self.rows.remove(&(table, from)) else { continue };
-            self.next += 1;
-            let unchanged = random.percent(60);
-            let text = if unchanged { row.text } else { self.text(random) };
-            let row = Row { number: self.next, text };
-            self.rows.insert((table, to), row.clone());
-            touched.extend([self.key(table, from), self.key(table, to)]);
-            changes.push(Change::Put { table, key: to, old_key: Some(from), row, unchanged });
+        let Some(old) = self.remove(table, from) else { return };
+        let (row, unchanged) = old.updated(to, self.next, random);
+        self.insert(table, row.clone());
+        let model = &self.tables[table];
+        let keys = [model.keys(&old), model.keys(&row)].concat();
+        transaction.open.retain(|key| !keys.contains(key));
+        transaction.touched.extend(keys);
+        if unchanged {
+            transaction.open.extend(model.left_open(&old, &row));
+            transaction.notes += 1 + model.plan.outputs().len();
         }
+        transaction.changes.push(Change::Update { table, old, row, unchanged });
     }
 
-    fn text(&self, random: &mut Random) -> String {
-        let length = if random.percent(4) { LARGE_TEXT } else { random.below(12) };
-        format!("{}{}", self.next, "x".repeat(length))
+    fn insert(&mut self, table: usize, row: Row) {
+        self.documents.extend(self.tables[table].documents(&row));
+        self.rows.insert((table, row.id), row);
     }
 
-    fn key(&self, table: usize, key: usize) -> Vec<u8> {
-        let mut out = Vec::new();
-        let id = key.to_string();
-        let cells = [Cell::Text(id.as_bytes()), Cell::Null, Cell::Null];
-        if let KeyOf::Known(key) = Cells::new(&cells, None).key(&self.plans[table].outputs()[0]) {
-            key.write(&mut out);
+    fn remove(&mut self, table: usize, id: usize) -> Option<Row> {
+        let row = self.rows.remove(&(table, id))?;
+        for key in self.tables[table].keys(&row) {
+            self.documents.remove(&key);
         }
-        out
+        Some(row)
     }
 
-    fn document(&self, table: usize, key: usize, row: &Row) -> Vec<u8> {
-        let (key, number) = (key.to_string(), row.number.to_string());
-        let cells = [key.as_bytes(), number.as_bytes(), row.text.as_bytes()].map(Cell::Text);
-        let mut out = Vec::new();
-        let (holes, casts) = (&mut Vec::new(), &mut Casts::default());
-        let (plan, row) = (&self.plans[table], Cells::new(&cells, None));
-        write_document(plan, &plan.outputs()[0].value, &row, casts, &mut out, holes);
-        out
-    }
-
-    /// Adds event number `event` of a transaction to a chunk; false if that was its last.
+    /// Adds event number `event` of a transaction to a chunk, as the thread that receives does; false if
+    /// that was its last.
     pub(super) fn stream(
         &self,
         transaction: &Transaction,
         event: usize,
+        tables: &mut Tables,
         chunk: &mut Chunk,
     ) -> bool {
         if event == 0 {
@@ -300,31 +284,35 @@ impl Database {
             chunk.end(transaction.end);
             return false;
         };
-        match change {
-            Change::Put { table, key, old_key, row, unchanged } => {
-                let (id, number) = (key.to_string(), row.number.to_string());
-                let text = match unchanged {
-                    true => Cell::UnchangedToast,
-                    false => Cell::Text(row.text.as_bytes()),
-                };
-                let cells = [Cell::Text(id.as_bytes()), Cell::Text(number.as_bytes()), text];
-                let plan = &self.plans[*table];
+        let mut tell = |message: &Message<'_>| {
+            let need = translate(message, tables, &mut Casts::default(), chunk);
+            need.expect("a message")
+        };
+        let need = match change {
+            Change::Insert { table, row } => self.tables[*table].inserted(row, tell),
+            Change::Update { table, old, row, unchanged } => {
+                self.tables[*table].updated((old, row), *unchanged, tell)
+            }
+            Change::Delete { table, row } => self.tables[*table].deleted(row, tell),
+            Change::Truncate { table } => tell(&Message::Truncate {
+                relations: vec![self.tables[*table].relation.oid],
+                cascade: false,
+                restart_identity: false,
+            }),
+        };
+        match need {
+            Need::Nothing => {}
+            Need::Compare(oid) if !is(Mutation::CompareForgotten) => {
+                let prefix = tables.keyspaces(oid).first().map(Keyspace::prefix);
+                let note = [&layout::notes(STATE_PATH), prefix.unwrap_or_default()].concat();
                 chunk.put(
-                    |out| out.extend_from_slice(&self.key(*table, *key)),
-                    |out, holes| {
-                        let casts = &mut Casts::default();
-                        let row = Cells::new(&cells, None);
-                        write_document(plan, &plan.outputs()[0].value, &row, casts, out, holes);
-                    },
-                    old_key.map(|old| {
-                        move |out: &mut Vec<u8>| out.extend_from_slice(&self.key(*table, old))
-                    }),
+                    |out| out.extend(note),
+                    |out, _| out.push(b'1'),
+                    None::<fn(&mut Vec<u8>)>,
                 );
             }
-            Change::Delete { table, key } => {
-                chunk.delete(|out| out.extend_from_slice(&self.key(*table, *key)));
-            }
-            Change::Truncate { table } => chunk.empty(&self.plans[*table].keyspaces()[0]),
+            Need::Compare(_) => {}
+            other => panic!("{other:?}"),
         }
         true
     }

@@ -1,10 +1,10 @@
 //! A daemon's life in the model: the core as it is, and around it what the threads do, one step at a
 //! time, in any order.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::database::{Database, PREFIXES, Transaction};
+use super::database::{Database, Documents, Transaction};
 use super::random::Random;
 use super::store::Store;
 use crate::core::change::Chunk;
@@ -15,8 +15,11 @@ use crate::core::{Answer, Input, Lane, Output, Packer, Request, Rules};
 use crate::error::Error;
 use crate::etcd::{Txn, TxnReply};
 use crate::lsn::Lsn;
+use crate::mapping::Plan;
 use crate::state::checkpoint::Checkpoint;
 use crate::state::last_commit::LastCommit;
+use crate::state::layout;
+use crate::translate::Tables;
 
 /// What is below `/STATE_PATH` in the model.
 pub(super) const STATE_PATH: &str = "s";
@@ -28,6 +31,7 @@ pub(super) struct Life {
     pub(super) flushed: Flushed,
     outputs: Vec<Output>,
     history: History,
+    tables: Tables,
     /// The documents that are asked for.
     reads: Option<Asked>,
     /// The next transaction of the stream, and the next event of it.
@@ -38,6 +42,9 @@ pub(super) struct Life {
     /// Rows that it left out, by key.
     pub(super) left_out: Vec<Vec<u8>>,
     watch: Watch,
+    /// The tables whose compare has begun: of a row that is left out from then on there is no word, since the
+    /// table is compared once more.
+    pub(super) comparing: Vec<usize>,
     /// The tables that were compared, each with the end of the WAL at the snapshot.
     pub(super) compared: Vec<(usize, Lsn)>,
     /// The end of the WAL at the last snapshot.
@@ -74,12 +81,12 @@ enum Watch {
     /// It waits for etcd to have all up to the snapshot.
     Snapshot {
         table: usize,
-        rows: BTreeMap<Vec<u8>, Vec<u8>>,
+        rows: Option<Documents>,
     },
     /// It reads etcd; `after` is the key behind which it goes on.
     Reading {
         table: usize,
-        rows: BTreeMap<Vec<u8>, Vec<u8>>,
+        rows: Documents,
         after: Vec<u8>,
         found: Chunk,
     },
@@ -126,6 +133,7 @@ impl Life {
             flushed,
             outputs: Vec::new(),
             history: History::new(position, start),
+            tables: database.described(),
             reads: None,
             transaction,
             event: 0,
@@ -133,6 +141,7 @@ impl Life {
             now: Duration::ZERO,
             left_out: Vec::new(),
             watch: Watch::Idle,
+            comparing: Vec::new(),
             compared: Vec::new(),
             snapshot: Lsn(0),
             connected: true,
@@ -203,7 +212,7 @@ impl Life {
         let mut skipped = Chunk::default();
         let skips = self.history.skips() && !is(Mutation::AppliedAgain);
         let chunk = if skips { &mut skipped } else { chunk };
-        if database.stream(transaction, self.event, chunk) {
+        if database.stream(transaction, self.event, &mut self.tables, chunk) {
             self.event += 1;
         } else {
             self.history.end(transaction.end).expect("the same history");
@@ -321,7 +330,9 @@ impl Life {
                 self.feed(Input::Request(Request::Reach(database.end)));
             }
             Watch::Reading { table, rows, after, mut found } => {
-                self.watch = match self.read_on(table, &rows, after, store, random, &mut found) {
+                let page = (after, 1 + random.below(6));
+                let plan = database.plan(table);
+                self.watch = match read_on(plan, &rows, page, store, &mut found) {
                     Some(after) => Watch::Reading { table, rows, after, found },
                     None => {
                         self.feed(Input::Request(Request::Apply(found)));
@@ -332,7 +343,9 @@ impl Life {
             Watch::Finishing { table } => {
                 self.watch = Watch::Finishing { table };
                 let mut chunk = Chunk::default();
-                chunk.truncate(&[&notes()[..], database.prefix(table)].concat());
+                for keyspace in database.plan(table).keyspaces() {
+                    chunk.truncate(&[&layout::notes(STATE_PATH), keyspace.prefix()].concat());
+                }
                 self.feed(Input::Request(Request::Finish(chunk)));
             }
             other => {
@@ -343,51 +356,15 @@ impl Life {
         Progress::Done
     }
 
-    /// Reads the next keys, and adds what is found of them; the last key that was read, or `None`
-    /// at the end.
-    fn read_on(
-        &self,
-        table: usize,
-        rows: &BTreeMap<Vec<u8>, Vec<u8>>,
-        after: Vec<u8>,
-        store: &Store,
-        random: &mut Random,
-        found: &mut Chunk,
-    ) -> Option<Vec<u8>> {
-        let prefix = PREFIXES[table].as_bytes();
-        let inside = |key: &Vec<u8>| key.starts_with(prefix) && *key > after;
-        let mut keys: Vec<_> =
-            store.keys.keys().chain(rows.keys()).filter(|key| inside(key)).cloned().collect();
-        keys.sort();
-        keys.dedup();
-        let page = 1 + random.below(6);
-        let last = keys.get(page).map(|_| keys[page - 1].clone());
-        for key in keys.into_iter().take(page) {
-            let stored = store.keys.get(&key).map(|(value, _)| value);
-            match rows.get(&key) {
-                Some(document) if stored == Some(document) => {}
-                Some(document) => found.put(
-                    |out| out.extend_from_slice(&key),
-                    |out, _| out.extend_from_slice(document),
-                    None::<fn(&mut Vec<u8>)>,
-                ),
-                None => found.delete(|out| out.extend_from_slice(&key)),
-            }
-        }
-        last
-    }
-
     fn answered(&mut self, answer: Answer) {
         self.watch = match (std::mem::replace(&mut self.watch, Watch::Idle), answer) {
-            (Watch::Reaching { table }, Answer::Reached) => {
-                Watch::Snapshot { table, rows: BTreeMap::new() }
-            }
-            (Watch::Snapshot { table, rows }, Answer::Reached) => {
+            (Watch::Reaching { table }, Answer::Reached) => Watch::Snapshot { table, rows: None },
+            (Watch::Snapshot { table, rows: Some(rows) }, Answer::Reached) => {
                 let (after, found) = (Vec::new(), Chunk::default());
                 Watch::Reading { table, rows, after, found }
             }
             (Watch::Finishing { table }, Answer::Finished { again: true, .. }) => {
-                Watch::Snapshot { table, rows: BTreeMap::new() }
+                Watch::Snapshot { table, rows: None }
             }
             (Watch::Finishing { table }, Answer::Finished { again: false, .. }) => {
                 self.compared.push((table, self.snapshot));
@@ -400,16 +377,16 @@ impl Life {
     /// Begins to take notes, and takes the snapshot that the compare is with.
     pub(super) fn take_snapshot(&mut self, database: &Database) -> Progress {
         let Watch::Snapshot { table, rows } = &mut self.watch else { return Progress::Nothing };
-        if !self.packer.takes_request() || !rows.is_empty() {
+        if !self.packer.takes_request() || rows.is_some() {
             return Progress::Nothing;
         }
-        let prefix = database.prefix(*table).to_vec();
-        *rows = database.documents();
-        rows.retain(|key, _| key.starts_with(&prefix));
-        // An empty table has a snapshot, too.
-        rows.insert(Vec::new(), Vec::new());
+        let plan = database.plan(*table);
+        let of_table = database.documents().iter().filter(|(key, _)| plan.covers(key));
+        *rows = Some(of_table.map(|(key, document)| (key.clone(), document.clone())).collect());
+        self.comparing.push(*table);
         self.snapshot = database.end;
-        self.feed(Input::Request(Request::Record { prefixes: vec![prefix] }));
+        let prefixes = plan.keyspaces().iter().map(|keyspace| keyspace.prefix().to_vec());
+        self.feed(Input::Request(Request::Record { prefixes: prefixes.collect() }));
         assert!(self.packer.takes_request(), "between two transactions it is done at once");
         self.feed(Input::Request(Request::Snapshot(database.end)));
         Progress::Done
@@ -422,6 +399,31 @@ impl LaneState {
     }
 }
 
-fn notes() -> Vec<u8> {
-    crate::state::layout::notes(STATE_PATH)
+/// Reads the next keys behind `after`, so many, and adds what is found of them; the last key that was
+/// read, or `None` at the end.
+fn read_on(
+    plan: &Plan,
+    rows: &Documents,
+    (after, page): (Vec<u8>, usize),
+    store: &Store,
+    found: &mut Chunk,
+) -> Option<Vec<u8>> {
+    let is_next = |key: &&Vec<u8>| plan.gives(key) && **key > after;
+    let mut keys: Vec<_> = store.keys.keys().chain(rows.keys()).filter(is_next).collect();
+    keys.sort();
+    keys.dedup();
+    let last = keys.get(page).map(|_| keys[page - 1].clone());
+    for key in keys.into_iter().take(page) {
+        let stored = store.keys.get(key).map(|(value, _)| value);
+        match rows.get(key) {
+            Some(document) if stored == Some(document) => {}
+            Some(document) => found.put(
+                |out| out.extend_from_slice(key),
+                |out, _| out.extend_from_slice(document),
+                None::<fn(&mut Vec<u8>)>,
+            ),
+            None => found.delete(|out| out.extend_from_slice(key)),
+        }
+    }
+    last
 }

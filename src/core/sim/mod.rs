@@ -9,16 +9,20 @@
 mod database;
 mod life;
 mod mutations;
+mod promises;
 mod random;
+mod shapes;
 mod store;
+mod table;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
-use self::database::{Database, TABLES, Transaction};
+use self::database::{Database, TABLES};
 use self::life::{Life, Progress, STATE_PATH};
 use self::random::Random;
 use self::store::Store;
+use self::table::LARGE;
 use super::Rules;
 use super::batch::Limits;
 use super::ledger::Replay;
@@ -30,6 +34,8 @@ use crate::state::layout;
 
 /// How many steps a history has before it may come to rest.
 const STEPS: usize = 400;
+/// What others have put under their keys.
+const OTHER: &[u8] = b"other";
 /// How many transactions.
 const TRANSACTIONS: usize = 24;
 
@@ -51,14 +57,21 @@ struct World {
     /// Those of them that were changed unseen: the record of the table, which is not of its new form, says
     /// so.
     unseen: BTreeMap<usize, Lsn>,
+    /// The keys under which the stream has left open what there is, each with the end of its transaction:
+    /// the same is to be done.
+    open: BTreeMap<Vec<u8>, Lsn>,
     /// The snapshot of each table's last compare: the table may be ahead of the position up to there.
     ahead: BTreeMap<usize, Lsn>,
     position: Lsn,
+    /// Keys that others have put.
+    others: Vec<Vec<u8>>,
     /// Every version of a row that a watcher has seen.
-    seen: BTreeSet<(Vec<u8>, Vec<u8>)>,
+    seen: HashSet<(Vec<u8>, Vec<u8>)>,
     lives: u64,
     /// Whether nothing bad happens any more.
     calm: bool,
+    /// Whether commits come fast, so that they pile up; else compares have some beside them.
+    hasty: bool,
     /// Whether what happens is printed.
     traced: bool,
 }
@@ -82,16 +95,17 @@ fn run(seed: u64) {
 impl World {
     fn new(seed: u64) -> Self {
         let mut random = Random::new(seed);
-        let operations = 3 + random.below(5);
+        let hasty = random.percent(40);
+        let operations = 3 + random.below(8);
         let rules = Rules {
             notes: layout::notes(STATE_PATH),
-            limits: Limits { operations, bytes: 900 },
+            limits: Limits { operations, bytes: LARGE },
             part_lanes: 1 + random.below(3),
             coalesce: random.percent(20),
             idle_period: Duration::from_millis(10),
             skip_oversized: true,
         };
-        let database = Database::new();
+        let database = Database::new(&mut random);
         let mut store = Store { max_operations: operations + 1, ..Store::default() };
         let checkpoint = Checkpoint {
             version: VERSION,
@@ -110,6 +124,12 @@ impl World {
         let mut txn = Txn::new();
         txn.put(layout::checkpoint(STATE_PATH).as_bytes(), &checkpoint.to_json());
         store.carry_out(&txn);
+        let others = database.keys_of_others();
+        for key in &others {
+            let mut txn = Txn::new();
+            txn.put(key, OTHER);
+            store.carry_out(&txn);
+        }
         Self {
             random,
             rules,
@@ -121,10 +141,13 @@ impl World {
             late: Vec::new(),
             excused: BTreeMap::new(),
             unseen: BTreeMap::new(),
+            open: BTreeMap::new(),
             ahead: BTreeMap::new(),
-            seen: BTreeSet::new(),
+            others,
+            seen: HashSet::new(),
             lives: 0,
             calm: false,
+            hasty,
             traced: number_from("PG2ETCD_SIM_SEED").is_some(),
         }
     }
@@ -132,7 +155,13 @@ impl World {
     /// Something happens.
     fn step(&mut self) {
         match self.random.below(16) {
-            0 | 1 if !self.calm && self.database.transactions.len() < TRANSACTIONS => self.commit(),
+            chance @ (0 | 1)
+                if !self.calm
+                    && (chance == 0 || self.hasty)
+                    && self.database.transactions.len() < TRANSACTIONS =>
+            {
+                self.commit();
+            }
             2 if !self.calm && self.random.percent(15) => self.end_life(),
             2 if !self.calm && self.random.percent(20) => self.database.grow(),
             3 if !self.late.is_empty() && (self.calm || self.random.percent(30)) => {
@@ -241,13 +270,14 @@ impl World {
                 self.send(&mut life, lane)
             }
         };
-        for _ in life.left_out.drain(..) {
-            for table in 0..TABLES {
-                self.excused.insert(table, self.database.end);
-            }
+        let left_out = life.left_out.drain(..).filter_map(|key| self.database.table_of(&key));
+        for table in left_out.chain(life.comparing.drain(..)) {
+            self.excused.insert(table, self.database.end);
         }
         for (table, snapshot) in life.compared.drain(..) {
             self.ahead.insert(table, snapshot);
+            let plan = self.database.plan(table);
+            self.open.retain(|key, since| !plan.covers(key) || *since > snapshot);
             for since in [&mut self.excused, &mut self.unseen] {
                 if since.get(&table).is_some_and(|since| *since <= snapshot) {
                     since.remove(&table);
@@ -278,10 +308,9 @@ impl World {
     /// The table that has to be compared, as far as etcd and the catalog tell.
     fn wants_compare(&self) -> Option<usize> {
         let notes = layout::notes(STATE_PATH);
-        let noted = |table: &usize| {
-            let prefix = [&notes[..], self.database.prefix(*table)].concat();
-            self.store.keys.keys().any(|key| key.starts_with(&prefix))
-        };
+        let notes_on = self.store.keys.range(notes.clone()..);
+        let noted: Vec<_> = notes_on.map_while(|(key, _)| key.strip_prefix(&notes[..])).collect();
+        let noted = |table: &usize| noted.iter().any(|key| self.database.plan(*table).covers(key));
         (0..TABLES).find(|table| self.unseen.contains_key(table) || noted(table))
     }
 
@@ -304,110 +333,6 @@ impl World {
             self.check_revision();
         }
         reply
-    }
-
-    /// Prints what a txn did, for a history that is run alone.
-    fn trace(&self, reply: &crate::etcd::TxnReply) {
-        let Checkpoint { lsn, partial, .. } = self.checkpoint();
-        println!("revision {} {}: {lsn} {partial:?}", self.store.revision, reply.succeeded);
-        for (_, key, before) in self.store.past.iter().filter(|(at, ..)| *at == self.store.revision)
-        {
-            let text = |value: Option<&(Vec<u8>, i64)>| {
-                value.map(|(value, _)| String::from_utf8_lossy(value).into_owned())
-            };
-            let (before, now) = (text(before.as_ref()), text(self.store.keys.get(key)));
-            println!("    {}: {before:?} -> {now:?}", key.escape_ascii());
-        }
-    }
-
-    /// What must hold of a revision that was just made.
-    fn check_revision(&mut self) {
-        let checkpoint = self.checkpoint();
-        let (before, now) = (self.position, checkpoint.lsn);
-        assert!(now >= before, "the position went back from {before} to {now}");
-        self.position = now;
-        let between: Vec<_> =
-            self.database.transactions.iter().filter(|t| t.end > before && t.end <= now).collect();
-        for (key, (value, _)) in
-            self.store.keys.iter().filter(|(_, (_, at))| *at == self.store.revision)
-        {
-            self.seen.insert((key.clone(), value.clone()));
-        }
-        let mut touched = BTreeSet::new();
-        for transaction in between {
-            for key in &transaction.touched {
-                let version = transaction.after.get(key).map(|after| (key.clone(), after.clone()));
-                let seen = version.is_none_or(|version| self.seen.contains(&version));
-                assert!(
-                    seen || self.rules.coalesce || self.is_excused(key),
-                    "nobody saw {} as of {}",
-                    key.escape_ascii(),
-                    transaction.end
-                );
-                touched.insert(key.clone());
-            }
-        }
-        if let Some(commit_lsn) = checkpoint.partial {
-            let large = self.database.transactions.iter().find(|t| t.commit.lsn == commit_lsn);
-            let large = large.expect("a transaction");
-            assert!(!self.fits(large), "it fits one txn");
-            touched.extend(large.touched.iter().cloned());
-            self.check_documents(now, &touched);
-        } else {
-            self.check_documents(now, &BTreeSet::new());
-        }
-        for (key, (_, revision)) in &self.store.keys {
-            let written = *revision == self.store.revision && key.starts_with(b"/p/");
-            assert!(
-                !written || touched.contains(key) || self.is_excused(key),
-                "{} was written again",
-                key.escape_ascii()
-            );
-        }
-    }
-
-    /// Whether a transaction fits one txn, even if each row that is not known takes a note.
-    fn fits(&self, transaction: &Transaction) -> bool {
-        let operations = transaction.touched.len() + transaction.unchanged();
-        operations <= self.rules.limits.operations && !transaction.truncates
-    }
-
-    /// That etcd has what the database had at `lsn`, but for these keys.
-    fn check_documents(&self, lsn: Lsn, but: &BTreeSet<Vec<u8>>) {
-        let none = BTreeMap::new();
-        let expected = self.database.documents_at(lsn).unwrap_or(&none);
-        let stored = self.store.keys.iter().filter(|(key, _)| key.starts_with(b"/p/"));
-        let stored: BTreeMap<_, _> = stored.map(|(key, (value, _))| (key, value)).collect();
-        let keys: BTreeSet<_> = expected.keys().chain(stored.keys().copied()).collect();
-        for key in keys {
-            if but.contains(key) || self.is_excused(key) {
-                continue;
-            }
-            let text = |document: Option<&Vec<u8>>| {
-                document.map(|document| String::from_utf8_lossy(document).into_owned())
-            };
-            let (wanted, found) = (text(expected.get(key)), text(stored.get(key).copied()));
-            assert_eq!(found, wanted, "{} at {lsn}", key.escape_ascii());
-        }
-    }
-
-    fn is_excused(&self, key: &[u8]) -> bool {
-        let ahead = self.ahead.iter().filter(|(_, snapshot)| **snapshot > self.position);
-        let mut tables = self.excused.keys().chain(ahead.map(|(table, _)| table));
-        tables.any(|table| key.starts_with(self.database.prefix(*table)))
-    }
-
-    /// What must hold in the end.
-    fn check_all(mut self) {
-        self.excused.clear();
-        assert_eq!(self.checkpoint().lsn, self.database.end);
-        self.check_documents(self.database.end, &BTreeSet::new());
-        let kept = [layout::checkpoint, layout::last_commit, layout::partial, layout::writer]
-            .map(|key| key(STATE_PATH));
-        for key in self.store.keys.keys().filter(|key| key.starts_with(b"/s/")) {
-            let is_kept = kept.iter().any(|kept| kept.as_bytes() == key);
-            assert!(is_kept, "{} is left", key.escape_ascii());
-        }
     }
 }
 

@@ -7,7 +7,7 @@ use super::run_all;
 const HISTORIES: u64 = 20_000;
 
 /// Every fault that is there to be put in.
-const ALL: [Mutation; 20] = [
+const ALL: [Mutation; 23] = [
     Unfenced,
     RefusalBelieved,
     PositionEarly,
@@ -27,7 +27,10 @@ const ALL: [Mutation; 20] = [
     NotAgain,
     OldKeyStays,
     KeepaliveInside,
+    OthersEmptied,
+    UnderwayKept,
     AppliedAgain,
+    CompareForgotten,
 ];
 
 #[test]

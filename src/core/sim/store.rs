@@ -20,7 +20,7 @@ pub(super) struct Store {
 }
 
 /// A value, and its `mod_revision`.
-type Stored = (Vec<u8>, i64);
+pub(super) type Stored = (Vec<u8>, i64);
 
 /// A txn as the gateway reads it. A name that is not known is a mistake here; etcd would skip it.
 #[derive(Clone, Debug, Deserialize)]

@@ -58,10 +58,11 @@ fn columns_and_keys_as_sql() {
     let plan = plan(None, &["c", "a"], false).expect("a plan");
     assert_eq!(plan.sql_columns(), r#""a", "b ""q""", to_json("c"), "c""#);
     let keys = [&b"/p/t/x%2F'/1"[..], b"/p/t/x", b"/p/t/x/y/z", b"/p/u/x/1", b"/p/t/%/1"];
-    let condition = plan.sql_with_keys(&keys);
+    let outputs: Vec<_> = plan.outputs().iter().collect();
+    let condition = plan.sql_with_keys(&outputs, &keys);
     assert_eq!(condition.as_deref(), Some(r#"("c", "a") IN ((E'x/''', E'1'))"#));
-    assert_eq!(plan.sql_with_keys(&keys[1..]), None);
-    let by_text = plan.sql_with_key_texts(&keys[..2]);
+    assert_eq!(plan.sql_with_keys(&outputs, &keys[1..]), None);
+    let by_text = plan.sql_with_key_texts(&outputs, &keys[..2]);
     let end = "|| E'/' || replace(replace(format('%s', \"a\"), '%', '%25'), '/', '%2F') IN (E'x%2F''/1', E'x')";
     assert!(by_text.ends_with(end), "{by_text}");
     assert_eq!(plan.with_casts_made().columns()[2].kind, Kind::Json);
@@ -71,12 +72,13 @@ fn columns_and_keys_as_sql() {
 fn keys_of_several_templates_as_sql() {
     let plan = plan(Some(keyed(&["/r/{a}/x", "/s/{a:dns}"])), &["a"], false).expect("a plan");
     let keys = [&b"/r/1/x"[..], b"/s/b/a", b"/r/1"];
+    let outputs: Vec<_> = plan.outputs().iter().collect();
     assert_eq!(
-        plan.sql_with_keys(&keys).as_deref(),
+        plan.sql_with_keys(&outputs, &keys).as_deref(),
         Some(r#"("a") IN ((E'1')) OR ("a") IN ((E'a.b'))"#)
     );
-    assert!(plan.sql_with_key_texts(&keys[..1]).contains("|| E'/x' IN (E'1/x')"));
-    assert_eq!(plan.sql_with_key_texts(&keys[3..]), "false");
+    assert!(plan.sql_with_key_texts(&outputs, &keys[..1]).contains("|| E'/x' IN (E'1/x')"));
+    assert_eq!(plan.sql_with_key_texts(&outputs, &keys[3..]), "false");
     assert_eq!(plan.keyspaces().len(), 2);
     assert!(plan.covers(b"/r/") && !plan.covers(b"/p/t/1"));
 }

@@ -126,6 +126,8 @@ fn templates_that_may_give_one_key() {
         ("/a/{x:dns}", "/a/{x}/r", true),
         ("/a/r/{x:raw}", "/a/s/{x:raw}", false),
         ("/a/r/{x:raw}", "/a/{x}/b", true),
+        ("/a/r{x:dns}", "/a/s{x:dns}", false),
+        ("/a/r{x:dns}", "/a/{x:dns}", true),
     ] {
         assert_eq!(template(one).may_meet(&template(other)), meet, "{one} {other}");
         assert_eq!(template(other).may_meet(&template(one)), meet, "{other} {one}");

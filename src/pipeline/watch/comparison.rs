@@ -10,7 +10,7 @@ use crate::core::{Answer, Request};
 use crate::error::{Result, Unmet};
 use crate::etcd::Client;
 use crate::lsn::Lsn;
-use crate::mapping::{CopiedTable, Keyspace, PublishedTables};
+use crate::mapping::{CopiedTable, Keyspace};
 use crate::pipeline::snapshot::create_slot;
 use crate::postgres::{
     Canceller, Connection, HostPort, Options, PublishedTable, Session, Shape, SlotKind,
@@ -71,9 +71,9 @@ impl Comparison<'_> {
         seen: Lsn,
         priority: Priority,
     ) -> Result<Compared> {
-        let CopiedTable { published, plan } = table;
+        let CopiedTable { published, plan, .. } = table;
         // Asked before the wait for a snapshot: as long as the role may not read it, there is none.
-        Unmet::none(&idle.missing_grants(std::slice::from_ref(published))?)?;
+        Unmet::none(&idle.missing_grants(&table.sources())?)?;
         // From here on the stream has the table as the look has seen it, or newer.
         self.packing.reach(seen)?;
         let records = Records::new(&self.settings.etcd.state_path, self.settings.shapes());
@@ -94,8 +94,11 @@ impl Comparison<'_> {
             before.iter().flat_map(|before| before.left_behind(plan)).collect();
         let prefixes: Vec<_> =
             plan.keyspaces().iter().map(|keyspace| keyspace.prefix().to_vec()).collect();
+        let mut recorded = prefixes.clone();
+        let marks = records.marks(&name);
+        recorded.extend(marks.clone());
         loop {
-            self.packing.ask(Request::Record { prefixes: prefixes.clone() })?;
+            self.packing.ask(Request::Record { prefixes: recorded.clone() })?;
             let compared = self.compare_once(published, idle, priority).and_then(|found| {
                 // Keys that only the shape before gave go last.
                 left_behind.iter().try_for_each(|own| self.delete_keys(own, present))?;
@@ -116,6 +119,9 @@ impl Comparison<'_> {
             let notes = layout::notes(&self.settings.etcd.state_path);
             for prefix in &prefixes {
                 chunk.truncate(&[&notes[..], prefix].concat());
+            }
+            if let (Some(marks), None) = (&marks, plan.without_key()) {
+                chunk.truncate(marks);
             }
             for keyspace in &left_behind {
                 let is_needed = |table: &CopiedTable| {
@@ -156,9 +162,8 @@ impl Comparison<'_> {
         // The snapshot is held by the session now, and the slot need not hold WAL any longer.
         drop(connection);
         let (sync, shapes) = (&self.settings.sync, self.settings.shapes());
-        let tables = PublishedTables::read(&mut session, &sync.publication, &shapes)?;
-        let mut copied = tables.copied.into_iter();
-        let Some(table) = copied.find(|table| table.published.oid == published.oid) else {
+        let table = CopiedTable::read(&mut session, &sync.publication, &published.name, &shapes)?;
+        let Some(table) = table else {
             // It has gone meanwhile: the next look sees that.
             return Ok((Shape::default(), Counts::default()));
         };
@@ -185,9 +190,11 @@ impl Comparison<'_> {
             }
             Ok(())
         };
-        for keyspace in table.plan.keyspaces() {
-            let rows = Rows::by_key(&mut session, &table, keyspace)?;
-            compare(rows, keyspace, &stored, readers, &mut found)?;
+        for table in [Some(&table), table.without_key().as_ref()].into_iter().flatten() {
+            for keyspace in table.plan.keyspaces() {
+                let rows = Rows::by_key(&mut session, table, keyspace)?;
+                compare(rows, keyspace, &stored, readers, &mut found)?;
+            }
         }
         self.packing.ask(Request::Apply(chunk))?;
         let Counts { same, missing, differs, stale } = counts;

@@ -37,7 +37,11 @@ impl Known {
                 .get(&name_in_keys(&table.name))
                 .is_none_or(|record| records.change(record, table).is_some()),
         };
-        let news = now.values().any(is_new);
+        // One that is left out now may be nested in another, or have others nested in it.
+        let has_left = |oid: &u32| {
+            !now.contains_key(oid) && tables.left_out.iter().any(|(table, _)| table.oid == *oid)
+        };
+        let news = now.values().any(is_new) || self.seen.keys().any(has_left);
         self.seen = now.into_iter().map(|(oid, table)| (oid, table.clone())).collect();
         news
     }
@@ -60,7 +64,10 @@ impl Known {
         let compare = |copied: &CopiedTable| {
             let table = &copied.published;
             let name = name_in_keys(&table.name);
-            let is_asked = request.is_some_and(|request| request.names(table));
+            let nested = copied.nested.iter().map(|rows| &rows.published);
+            let is_asked = request.is_some_and(|request| {
+                request.names(table) || nested.into_iter().any(|nested| request.names(nested))
+            });
             let change = match self.records.get(&name) {
                 None => Some("it is published now".to_owned()),
                 Some(record) => records.change(record, table),
@@ -125,8 +132,9 @@ mod tests {
 
     fn tables(copied: &[(u32, &str)], left_out: &[(u32, &str)]) -> PublishedTables {
         let plan = |published: PublishedTable| {
-            let plan = Plan::of(&shapes(), &published).expect("a plan");
-            CopiedTable { published, plan }
+            let (name, key) = (&published.name, published.key.as_deref());
+            let plan = Plan::new(&shapes(), name, &published.columns, key, false).expect("a plan");
+            CopiedTable { published, plan, nested: Vec::new() }
         };
         let copied = copied.iter().map(|&(oid, name)| plan(published(oid, name))).collect();
         let why = || Unmet::new("no key", "add one");

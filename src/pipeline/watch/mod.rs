@@ -312,6 +312,9 @@ impl Watch<'_> {
         chunk.delete(|out| out.extend_from_slice(&self.records().key(name)));
         let notes = layout::notes(&self.comparison.settings.etcd.state_path);
         chunk.truncate(&[&notes, keyspace].concat());
+        if let Some(marks) = self.records().marks(name) {
+            chunk.truncate(&marks);
+        }
         chunk.delete(|out| out.extend_from_slice(&claims::key(keyspace)));
         self.comparison.packing.ask(Request::Apply(chunk))?;
         known.records.remove(name);

@@ -1,15 +1,19 @@
 //! What the catalog says of tables and types: facts alone, and for any number of tables with the
 //! same few statements.
 
+mod foreign_keys;
 mod named;
 mod shape;
+mod table;
 mod types;
 
 use std::collections::{BTreeMap, HashMap};
 
+pub use self::foreign_keys::{ForeignKey, Relatives};
 pub use self::named::NamedTable;
 use self::shape::Digest;
 pub use self::shape::Shape;
+pub use self::table::{PublishedTable, TableColumn};
 use self::types::Types;
 use super::client::failed;
 use super::quoting::quoted_name;
@@ -18,44 +22,6 @@ use crate::error::Result;
 use crate::kind::Kind;
 use crate::table_name::TableName;
 
-/// A table as its publication publishes it.
-#[derive(Clone, Debug)]
-pub struct PublishedTable {
-    /// Its OID.
-    pub oid: u32,
-    /// Its schema and name.
-    pub name: TableName,
-    /// The published columns, in order.
-    pub columns: Vec<TableColumn>,
-    /// The names of the columns of its key, in key order, published or not: those of the identity
-    /// index, else of the primary key. `None` if it has neither. A deferrable primary key is none:
-    /// it can be violated for a while, and PostgreSQL does not take it for an identity either.
-    pub key: Option<Vec<String>>,
-    /// Whether all columns are sent of a row that is deleted (`REPLICA IDENTITY FULL`).
-    pub full_identity: bool,
-    /// What a row must be for it to be published, as SQL; `None` for every row.
-    pub row_filter: Option<String>,
-    /// Whether its rows are those of its partitions.
-    pub partitioned: bool,
-    /// Those of its partitions that are unlogged: their rows never come in the stream.
-    pub unlogged_partitions: Vec<(u32, String)>,
-    /// The planner's estimate of its rows, 0 if it has none.
-    pub estimated_rows: u64,
-    /// What the documents of its rows depend on.
-    pub shape: Shape,
-}
-
-/// A column of a table.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TableColumn {
-    /// Its name.
-    pub name: String,
-    /// The OID of its type.
-    pub type_oid: u32,
-    /// How its values become JSON.
-    pub kind: Kind,
-}
-
 /// What the catalog says of a table that the stream has described.
 #[derive(Clone, Debug, Default)]
 pub struct TableFacts {
@@ -63,14 +29,10 @@ pub struct TableFacts {
     pub key: Option<Vec<String>>,
     /// The kinds of the types that were asked for; one that the catalog does not know is missing.
     pub kinds: HashMap<u32, Kind>,
-}
-
-impl PublishedTable {
-    /// Its name as SQL.
-    #[must_use]
-    pub fn sql_name(&self) -> String {
-        quoted_name(&self.name)
-    }
+    /// The types below those that are domains.
+    pub bases: HashMap<u32, u32>,
+    /// The tables that it is nested in, or that are nested in it, and those that belong to them.
+    pub relatives: Relatives,
 }
 
 impl Session {
@@ -79,8 +41,21 @@ impl Session {
     /// # Errors
     /// As for every query.
     pub fn published_tables(&mut self, publication: &str) -> Result<Vec<PublishedTable>> {
+        self.published_of(publication, None)
+    }
+
+    /// Those of a publication's tables that have one of these names, or all of them.
+    ///
+    /// # Errors
+    /// As for every query.
+    pub fn published_of(
+        &mut self,
+        publication: &str,
+        names: Option<&[TableName]>,
+    ) -> Result<Vec<PublishedTable>> {
+        let names: Option<Vec<_>> = names.map(|names| names.iter().map(quoted_name).collect());
         let sql = published_tables_sql(self.version);
-        let rows = self.client.query(&sql, &[&publication]);
+        let rows = self.client.query(&sql, &[&publication, &names]);
         let rows = rows.map_err(|error| failed("looking at the published tables", error))?;
         let column_types = rows.iter().flat_map(|row| row.get::<_, Vec<u32>>("types"));
         let types = self.types(column_types)?;
@@ -100,7 +75,9 @@ impl Session {
         let types = self.types(column_types.iter().copied())?;
         let kinds = column_types.iter().filter_map(|&oid| Some((oid, types.kind(oid)?)));
         let key = rows.first().and_then(|row| row.get::<_, Option<_>>(0)).map(texts);
-        Ok(TableFacts { key, kinds: kinds.collect() })
+        let bases = column_types.iter().map(|&oid| (oid, types.base(oid)));
+        let bases = bases.filter(|(oid, base)| oid != base).collect();
+        Ok(TableFacts { key, kinds: kinds.collect(), bases, relatives: Relatives::default() })
     }
 
     /// The names of these tables, by their OIDs; those that are gone have none.
@@ -210,7 +187,9 @@ fn published_tables_sql(version: u32) -> String {
              SELECT array_agg(s.oid) AS oids, array_agg(s.oid::regclass::text) AS names \
                FROM part JOIN pg_class s ON s.oid = part.oid \
               WHERE s.relpersistence = 'u') u \
-          WHERE b.pubname = $1::text ORDER BY schema, name",
+          WHERE b.pubname = $1::text \
+            AND ($2::text[] IS NULL OR c.oid IN (SELECT to_regclass(w.name) FROM unnest($2::text[]) w (name))) \
+          ORDER BY schema, name",
         facts = shape::facts_sql(version),
         columns = shape::COLUMN_FACTS,
         key = key_sql(version),
@@ -231,14 +210,12 @@ fn published_table(row: &::postgres::Row, types: &Types) -> PublishedTable {
         filter: Digest::of(row_filter.clone()),
         storage: digest("storage_facts"),
         publication: digest("publication_facts"),
+        nested: Digest::default(),
     };
-    // A type that is gone has no values any more that would matter.
-    let kind = |oid| types.kind(oid).unwrap_or(Kind::Text);
-    let column = |(name, type_oid)| TableColumn { name, type_oid, kind: kind(type_oid) };
     PublishedTable {
         oid: row.get("oid"),
         name: TableName { schema: text("schema"), name: text("name") },
-        columns: names.into_iter().zip(oids).map(column).collect(),
+        columns: types.columns(names, oids),
         key: row.get::<_, Option<_>>("key").map(texts),
         full_identity: row.get("full_identity"),
         row_filter,

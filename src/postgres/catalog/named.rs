@@ -1,17 +1,19 @@
 //! What the catalog says of tables that the settings name, published or not.
 
-use super::{TableColumn, key_sql, texts};
+use super::key_sql;
+use super::table::TableColumn;
 use crate::error::Result;
-use crate::kind::Kind;
 use crate::postgres::client::failed;
 use crate::postgres::quoting::quoted_name;
-use crate::postgres::session::{LossyText, Session};
+use crate::postgres::session::{LossyText, Session, texts};
 use crate::table_name::TableName;
 
 /// A table as it is, whether or not it is published.
 #[derive(Clone, Debug)]
 pub struct NamedTable {
-    /// Its columns; what becomes of their types is left open.
+    /// Its OID.
+    pub oid: u32,
+    /// Its columns, published or not.
     pub columns: Vec<TableColumn>,
     /// The names of the columns of its key: see [`PublishedTable::key`](super::PublishedTable::key).
     pub key: Option<Vec<String>>,
@@ -26,24 +28,27 @@ impl Session {
     /// As for every query.
     pub fn named_table(&mut self, table: &TableName) -> Result<Option<NamedTable>> {
         let sql = format!(
-            "SELECT (SELECT array_agg(a.attname::text ORDER BY a.attnum) FROM pg_attribute a \
-                      WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped), \
-                    k.columns, c.relreplident = 'f' \
+            "SELECT c.oid, coalesce(l.names, '{{}}') AS names, coalesce(l.types, '{{}}') AS types, \
+                    k.columns AS key, c.relreplident = 'f' AS full_identity \
                FROM pg_class c {} \
+              CROSS JOIN LATERAL (\
+                 SELECT array_agg(a.attname::text ORDER BY a.attnum) AS names, \
+                        array_agg(a.atttypid ORDER BY a.attnum) AS types FROM pg_attribute a \
+                  WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped) l \
               WHERE c.oid = to_regclass($1) AND c.relkind IN ('r', 'p')",
             key_sql(self.version)
         );
         let rows = self.client.query(&sql, &[&quoted_name(table)]);
         let rows = rows.map_err(|error| failed("looking for the tables of the settings", error))?;
-        let named = |row: &::postgres::Row| NamedTable {
-            columns: texts(row.get::<_, Option<_>>(0).unwrap_or_default())
-                .into_iter()
-                .map(|name| TableColumn { name, type_oid: 0, kind: Kind::Text })
-                .collect(),
-            key: row.get::<_, Option<_>>(1).map(texts),
-            full_identity: row.get(2),
-        };
-        Ok(rows.first().map(named))
+        let Some(row) = rows.first() else { return Ok(None) };
+        let oids: Vec<u32> = row.get("types");
+        let types = self.types(oids.iter().copied())?;
+        Ok(Some(NamedTable {
+            oid: row.get("oid"),
+            columns: types.columns(texts(row.get("names")), oids),
+            key: row.get::<_, Option<_>>("key").map(texts),
+            full_identity: row.get("full_identity"),
+        }))
     }
 
     /// The names of all tables that can be published.

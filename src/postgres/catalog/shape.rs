@@ -25,9 +25,28 @@ pub struct Shape {
     pub(super) storage: Digest,
     /// The publication, and how the table is in it.
     pub(super) publication: Digest,
+    /// The tables that are nested in its documents, and the foreign keys by which they are.
+    #[serde(default, skip_serializing_if = "Digest::is_none")]
+    pub(super) nested: Digest,
 }
 
 impl Shape {
+    /// Takes note of what is nested in the table's documents: the OID of each table, its shape, and the
+    /// facts of the foreign key by which it is.
+    pub(crate) fn nest<'n>(&mut self, nested: impl IntoIterator<Item = (u32, &'n Self, &'n str)>) {
+        let facts = nested.into_iter().map(|(oid, shape, foreign_key)| {
+            let Self { columns, types, key, filter, storage, publication, .. } = shape;
+            let shape = [columns, types, key, filter, storage, publication];
+            let shape = shape.map(|Digest(digest)| digest.as_str()).join(" ");
+            format!("{oid} {shape} {foreign_key}")
+        });
+        let facts: Vec<_> = facts.collect();
+        self.nested = match &facts[..] {
+            [] => Digest::default(),
+            facts => Digest::of(Some(facts.join(", "))),
+        };
+    }
+
     /// What differs between two shapes, in a word; `None` if nothing does. A change of the columns
     /// brings others with it: the first is the cause.
     #[must_use]
@@ -39,6 +58,7 @@ impl Shape {
             ("row filter", &self.filter, &other.filter),
             ("storage", &self.storage, &other.storage),
             ("publication", &self.publication, &other.publication),
+            ("nested tables", &self.nested, &other.nested),
         ];
         parts.into_iter().find(|(_, one, other)| one != other).map(|(name, ..)| name)
     }
@@ -52,6 +72,10 @@ pub(super) struct Digest(String);
 impl Digest {
     /// How much of the hash is kept, in bytes.
     const BYTES: usize = 16;
+
+    fn is_none(&self) -> bool {
+        self.0.is_empty()
+    }
 
     pub(super) fn of(facts: Option<String>) -> Self {
         let hash = Sha256::digest(facts.unwrap_or_default());

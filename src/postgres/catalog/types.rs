@@ -4,6 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use super::super::client::failed;
 use super::super::session::{LossyText, Session, texts};
+use super::table::TableColumn;
 use crate::error::Result;
 use crate::json_text::json_string;
 use crate::kind::Kind;
@@ -121,6 +122,27 @@ impl Types {
             TypeFacts { casts: true, .. } => Kind::Cast { type_oid: oid },
             _ => Kind::Text,
         })
+    }
+
+    /// Columns of these names and types.
+    pub(super) fn columns(&self, names: Vec<String>, oids: Vec<u32>) -> Vec<TableColumn> {
+        // A type that is gone has no values any more that would matter.
+        let kind = |oid| self.kind(oid).unwrap_or(Kind::Text);
+        let column = |(name, oid)| TableColumn { name, type_oid: self.base(oid), kind: kind(oid) };
+        names.into_iter().zip(oids).map(column).collect()
+    }
+
+    /// The type below a domain; another type is that by itself.
+    pub(super) fn base(&self, oid: u32) -> u32 {
+        match self.0.get(&oid) {
+            Some(TypeFacts { typtype, base, .. }) if typtype == "d" => self.base(*base),
+            _ => oid,
+        }
+    }
+
+    /// Whether it is an enum.
+    pub(super) fn is_enum(&self, oid: u32) -> bool {
+        self.0.get(&oid).is_some_and(|facts| facts.typtype == "e")
     }
 
     /// What changes whenever one of the types does, or one that it is made of.

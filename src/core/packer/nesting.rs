@@ -1,0 +1,241 @@
+//! Rows in the documents of others: each change of one is a change of the newest version of its
+//! document, in its place in the stream.
+
+use std::sync::Arc;
+
+use super::{Flow, Output, Packer, Pending};
+use crate::core::change::{Change, Slot, Splice};
+use crate::core::mutation::{Mutation, is};
+use crate::core::view::Newest;
+use crate::core::waiting::members_of;
+use crate::document::{Body, MissingColumn, element_of, emptied, member_of, splice};
+use crate::error::Result;
+use crate::mapping::{Keyspace, Nested};
+
+impl Packer {
+    /// Makes a change of a row in the documents that it is and was in.
+    pub(super) fn splice(
+        &mut self,
+        change: Splice<'_>,
+        pending: &Pending,
+        out: &mut Vec<Output>,
+    ) -> Result<Flow> {
+        let Splice { nested, new, old } = change;
+        if Change::Splice(change).bases().any(|key| self.newest(key) == Newest::InEtcd) {
+            self.read(pending, out);
+            return Ok(Flow::Wait);
+        }
+        if let Some((slot, body)) = new {
+            let mut filled = Vec::new();
+            let flow = match self.fill_element(nested, body, old, &mut filled) {
+                Ok(element) => {
+                    let replaced = old
+                        .filter(|old| old.key == slot.key && old.identity != slot.identity)
+                        .map(|old| old.identity);
+                    self.put_element(nested, slot, element, replaced, out)?
+                }
+                Err(missing) => self.document_unknown(slot.key, &missing.to_string(), out)?,
+            };
+            if flow == Flow::Wait {
+                return Ok(Flow::Wait);
+            }
+        }
+        // This comes last: a change that has to wait is made anew, and finds the old element still there.
+        let left = old.filter(|old| new.is_none_or(|(slot, _)| slot.key != old.key));
+        if let Some(old) = left.filter(|_| !is(Mutation::MovedStays))
+            && self.take_element(nested, old, out)? == Flow::Wait
+        {
+            return Ok(Flow::Wait);
+        }
+        if let (Some(recording), Some(commit)) = (&mut self.watch.recording, self.coming) {
+            recording.note(Change::Splice(change), commit.lsn);
+        }
+        Ok(Flow::Done)
+    }
+
+    /// Has what is nested in the document of a row that leaves its key wait for another row.
+    pub(super) fn vacate(
+        &mut self,
+        key: &[u8],
+        members: &[Arc<Nested>],
+        pending: &Pending,
+        out: &mut Vec<Output>,
+    ) -> Flow {
+        let members = match self.newest(key) {
+            Newest::InEtcd => {
+                self.read(pending, out);
+                return Flow::Wait;
+            }
+            Newest::Document(document) => members_of(document, members),
+            // It has gone already, or it was never there.
+            Newest::Absent if self.waiting.has(key) => return Flow::Done,
+            Newest::Absent => members_of(b"{}", members),
+        };
+        self.waiting.vacate(key, members);
+        Flow::Done
+    }
+
+    /// Empties a member of all documents of a table: of those that etcd has now, and of those that are on
+    /// their way.
+    pub(super) fn hollow(
+        &mut self,
+        keyspace: &Keyspace,
+        nested: &Nested,
+        out: &mut Vec<Output>,
+    ) -> Result<Flow> {
+        self.waiting.hollow(keyspace, nested);
+        let flow = self.each_key(keyspace, out, |packer, listing, key, out| {
+            let mut document = Vec::new();
+            match packer.newest(key) {
+                Newest::InEtcd => {
+                    let wanted = listing
+                        .keys()
+                        .filter(|key| keyspace.gives(key) && packer.newest(key) == Newest::InEtcd);
+                    let wanted = wanted.map(Vec::clone).collect();
+                    packer.read_keys(wanted, out);
+                    Ok(Flow::Wait)
+                }
+                Newest::Absent => Ok(Flow::Done),
+                Newest::Document(newest) => match emptied(newest, nested, &mut document) {
+                    Ok(()) if document == newest => Ok(Flow::Done),
+                    Ok(()) => packer.put_document(key, &document, out),
+                    Err(missing) => packer.document_unknown(key, &missing.to_string(), out),
+                },
+            }
+        })?;
+        if flow == Flow::Done
+            && let (Some(recording), Some(commit)) = (&mut self.watch.recording, self.coming)
+        {
+            recording.note(Change::Hollow { keyspace, nested }, commit.lsn);
+        }
+        Ok(flow)
+    }
+
+    /// At the commit nothing waits for a row, unless etcd lacks a document that the database has: then
+    /// its table has to be compared.
+    pub(super) fn settle_waiting(&mut self, out: &mut Vec<Output>) -> Result<Flow> {
+        while let Some(key) = self.waiting.first_left().map(<[u8]>::to_vec) {
+            let reason = "rows point to it, and etcd does not have its row";
+            if self.document_unknown(&key, reason, out)? == Flow::Wait {
+                return Ok(Flow::Wait);
+            }
+            self.waiting.remove(&key);
+        }
+        self.waiting.clear();
+        Ok(Flow::Done)
+    }
+
+    /// The newest version of a document.
+    pub(super) fn newest(&self, key: &[u8]) -> Newest<'_> {
+        self.view.newest(&self.filling(), key)
+    }
+
+    /// An element with its holes filled from where it was.
+    fn fill_element<'b>(
+        &self,
+        nested: &Nested,
+        body: Body<'b>,
+        old: Option<Slot<'_>>,
+        filled: &'b mut Vec<u8>,
+    ) -> std::result::Result<&'b [u8], MissingColumn> {
+        let element = match body {
+            Body::Whole(element) => return Ok(element),
+            Body::Holed(element) => element,
+        };
+        let stored = old.and_then(|Slot { key, identity }| match self.newest(key) {
+            Newest::Document(document) => {
+                element_of(member_of(document, nested)?, nested, identity)
+            }
+            Newest::Absent | Newest::InEtcd => self.waiting.element(key, nested, identity),
+        });
+        element.fill(stored.unwrap_or_default(), Nested::empty, filled)?;
+        Ok(filled)
+    }
+
+    /// Puts an element in its place; one of another identity makes room for it.
+    fn put_element(
+        &mut self,
+        nested: &Nested,
+        Slot { key, identity }: Slot<'_>,
+        element: &[u8],
+        replaced: Option<&[u8]>,
+        out: &mut Vec<Output>,
+    ) -> Result<Flow> {
+        let Newest::Document(document) = self.newest(key) else {
+            let spliced =
+                [replaced.map(|identity| (identity, None)), Some((identity, Some(element)))];
+            let mut spliced = spliced.into_iter().flatten();
+            let spliced = spliced.try_for_each(|(identity, element)| {
+                self.waiting.splice(key, nested, identity, element)
+            });
+            return match spliced {
+                Ok(()) if !self.waiting.is_unknown(key) => Ok(Flow::Done),
+                Ok(()) => self.document_unknown(key, "too many rows wait for it", out),
+                Err(missing) => self.document_unknown(key, &missing.to_string(), out),
+            };
+        };
+        let mut room = Vec::new();
+        let base = match replaced {
+            None => Ok(document),
+            Some(replaced) => {
+                splice(document, nested, replaced, None, &mut room).map(|()| &room[..])
+            }
+        };
+        let mut new = Vec::new();
+        let spliced = base.and_then(|base| splice(base, nested, identity, Some(element), &mut new));
+        match spliced {
+            Ok(()) if new == document => Ok(Flow::Done),
+            Ok(()) => self.put_document(key, &new, out),
+            Err(missing) => self.document_unknown(key, &missing.to_string(), out),
+        }
+    }
+
+    /// Takes an element out.
+    fn take_element(
+        &mut self,
+        nested: &Nested,
+        Slot { key, identity }: Slot<'_>,
+        out: &mut Vec<Output>,
+    ) -> Result<Flow> {
+        let Newest::Document(document) = self.newest(key) else {
+            if self.waiting.is_unknown(key) {
+                return Ok(Flow::Done);
+            }
+            // Its row has not gone in this transaction: it was not there to begin with.
+            if !self.waiting.has(key) {
+                return self.document_unknown(key, "etcd does not have its row", out);
+            }
+            return match self.waiting.splice(key, nested, identity, None) {
+                Ok(()) => Ok(Flow::Done),
+                Err(missing) => self.document_unknown(key, &missing.to_string(), out),
+            };
+        };
+        let mut new = Vec::new();
+        match splice(document, nested, identity, None, &mut new) {
+            Ok(()) if new == document => Ok(Flow::Done),
+            Ok(()) => self.put_document(key, &new, out),
+            Err(missing) => self.document_unknown(key, &missing.to_string(), out),
+        }
+    }
+
+    fn put_document(&mut self, key: &[u8], document: &[u8], out: &mut Vec<Output>) -> Result<Flow> {
+        let change = Change::Put { key, body: Body::Whole(document), old_key: None };
+        let flow = self.add(change, out)?;
+        if flow == Flow::Done {
+            self.view.changed(change);
+        }
+        Ok(flow)
+    }
+
+    /// Leaves a document as it is, since it is not known what it was: its table has to be compared.
+    fn document_unknown(
+        &mut self,
+        key: &[u8],
+        problem: &str,
+        out: &mut Vec<Output>,
+    ) -> Result<Flow> {
+        let text = String::from_utf8_lossy(key);
+        let reason = format!("a row changed that belongs into the document {text}, and {problem}");
+        self.unknown(key, reason, out)
+    }
+}
