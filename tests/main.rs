@@ -8,6 +8,7 @@
 mod support;
 
 mod alerts;
+mod completion;
 mod dashboard;
 mod packaging;
 mod scripts;

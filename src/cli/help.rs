@@ -1,7 +1,7 @@
 //! How the command line is explained.
 
 use super::table::{COMMANDS, Command, OPTIONS, Opt};
-use crate::config::{KEYS, Key};
+use crate::config::{KEYS, Key, Settings};
 
 /// The text of `--help`; of `pg2etcd help COMMAND` if there is one.
 #[must_use]
@@ -76,11 +76,15 @@ fn line(indent: &str, Opt { short, long, argument, doc }: &Opt) -> String {
     format!("  {names:<26}{doc}\n")
 }
 
-/// A setting in two lines.
+/// A setting in two lines, with the words that it takes if they are few.
 fn explained(key: &Key) -> String {
-    let Key { name, default, environment, doc, .. } = key;
+    let Key { name, field, default, environment, doc } = key;
+    let words = match field(&mut Settings::default()).words() {
+        words if words.is_empty() => String::new(),
+        words => format!("={}", words.join("|")),
+    };
     let variables: Vec<String> = environment.iter().map(|name| format!(", ${name}")).collect();
-    format!("  {name} ({default}{})\n      {doc}\n", variables.concat())
+    format!("  {name}{words} ({default}{})\n      {doc}\n", variables.concat())
 }
 
 #[cfg(test)]
@@ -100,6 +104,7 @@ mod tests {
             assert!(help.contains(&explained(key)), "{key:?}");
         }
         assert!(help.contains("  database.host (localhost, $PGHOST)\n"), "{help}");
+        assert!(help.contains("  sync.oversized=stop|skip (stop)\n"), "{help}");
         for line in help.lines() {
             assert!(line.len() <= 100, "{line}");
         }

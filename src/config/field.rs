@@ -6,6 +6,7 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::Oversized;
+use super::text::{LEVELS, log_filter};
 use super::units::{parse_duration, parse_period, parse_size, print_duration, print_size};
 use crate::postgres::SslMode;
 use crate::secret::Secret;
@@ -40,6 +41,8 @@ pub enum Field<'a> {
     Size(&'a mut usize, RangeInclusive<usize>),
     /// One of a few words.
     Word(&'a mut dyn Word),
+    /// What is logged: a level, or one a module.
+    LogFilter(&'a mut String),
 }
 
 impl Field<'_> {
@@ -62,8 +65,20 @@ impl Field<'_> {
             Self::Period(field) => *field = written.period()?,
             Self::Size(field, range) => *field = size(written.quantity()?, &range)?,
             Self::Word(field) => field.choose(written.text()?)?,
+            Self::LogFilter(field) => *field = log_filter(written.text()?)?,
         }
         Ok(())
+    }
+
+    /// The words that it takes, for the help and so for the completion of shells; empty if they cannot be listed.
+    #[must_use]
+    pub fn words(&self) -> Vec<&'static str> {
+        match self {
+            Self::Boolean(_) => vec!["true", "false"],
+            Self::Word(field) => field.words(),
+            Self::LogFilter(_) => LEVELS.to_vec(),
+            _ => Vec::new(),
+        }
     }
 
     /// Whether it has the value that `other`, the same field of other settings, has.
@@ -78,7 +93,7 @@ impl Field<'_> {
     #[must_use]
     pub fn to_toml(&self) -> Option<String> {
         Some(match self {
-            Self::Text(field, _) => quoted(field),
+            Self::Text(field, _) | Self::LogFilter(field) => quoted(field),
             Self::OptionalText(field, _) => quoted(field.as_ref()?),
             Self::Secret(field) => quoted(field.as_ref()?),
             Self::Texts(field, _) => array(field.iter().map(quoted)),
@@ -102,6 +117,9 @@ impl Field<'_> {
 pub trait Word {
     /// The word for the value.
     fn word(&self) -> &'static str;
+
+    /// All words that there are.
+    fn words(&self) -> Vec<&'static str>;
 
     /// Takes the value that `word` stands for.
     ///
@@ -135,10 +153,13 @@ impl<T: Words> Word for T {
         T::WORDS.iter().find(|(_, value)| value == self).map_or("", |(word, _)| word)
     }
 
+    fn words(&self) -> Vec<&'static str> {
+        T::WORDS.iter().map(|(word, _)| *word).collect()
+    }
+
     fn choose(&mut self, word: &str) -> Result<(), String> {
         let Some((_, value)) = T::WORDS.iter().find(|(name, _)| *name == word) else {
-            let words: Vec<&str> = T::WORDS.iter().map(|(word, _)| *word).collect();
-            return Err(format!("expected {}, got {word:?}", words.join(" or ")));
+            return Err(format!("expected {}, got {word:?}", self.words().join(" or ")));
         };
         *self = *value;
         Ok(())

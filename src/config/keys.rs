@@ -12,10 +12,10 @@ use crate::postgres::SYSTEM_ROOTS;
 pub static KEYS: &[Key] = &[
     Key {
         name: "log_level",
-        field: |settings| Field::Text(&mut settings.log_level, text::log_filter),
+        field: |settings| Field::LogFilter(&mut settings.log_level),
         default: Fallback::Is("info"),
         environment: &["RUST_LOG"],
-        doc: "off, error, warn, info, debug or trace; module=level for one module",
+        doc: "what is logged; module=level for one module, such as info,ureq=debug",
     },
     Key {
         name: "database.host",
@@ -64,7 +64,7 @@ pub static KEYS: &[Key] = &[
         field: |settings| Field::Word(&mut settings.database.sslmode),
         default: Fallback::Computed("prefer", |settings| Ok(default_sslmode(settings).to_owned())),
         environment: &["PGSSLMODE"],
-        doc: "disable, allow, prefer, require, verify-ca or verify-full, as for libpq",
+        doc: "whether TLS is used, and what of the server is verified, as for libpq",
     },
     Key {
         name: "database.sslrootcert",

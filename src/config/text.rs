@@ -85,6 +85,9 @@ pub(super) fn key_path(text: &str) -> Result<String, String> {
     any(text.trim_matches('/'))
 }
 
+/// The levels of the log, from none to all.
+pub(super) const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+
 /// What is logged: a level, or `module=level`, or several of them with commas between.
 pub(super) fn log_filter(text: &str) -> Result<String, String> {
     let text = any(text.trim())?;
@@ -93,7 +96,8 @@ pub(super) fn log_filter(text: &str) -> Result<String, String> {
         let (module, level) = directive.rsplit_once('=').unwrap_or(("", directive));
         if LevelFilter::from_str(level).is_err() || !module.chars().all(in_module) {
             return Err(format!(
-                "expected off, error, warn, info, debug, trace or module=level, got {directive:?}"
+                "expected {} or module=level, got {directive:?}",
+                LEVELS.join(", ")
             ));
         }
     }

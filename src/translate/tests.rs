@@ -3,11 +3,12 @@ use std::collections::{BTreeMap, HashMap};
 use super::*;
 use crate::core::change::{Change, Event};
 use crate::document::Body;
+use crate::error::Unmet;
 use crate::kind::Kind;
 use crate::lsn::Lsn;
 use crate::mapping::Shapes;
-use crate::postgres::TableFacts;
 use crate::postgres::pgoutput::{Column, Relation, ReplicaIdentity};
+use crate::postgres::{ForeignKey, PublishedTable, Relatives, Shape, TableColumn, TableFacts};
 use crate::time::PgTime;
 
 const TEXT: u32 = 25;
@@ -191,5 +192,53 @@ fn a_catalog_that_is_behind_or_ahead_is_asked_again() {
         assert_eq!(stream.add(&begin), Need::Nothing);
         let need = if guessed { Need::Description(7) } else { Need::Nothing };
         assert_eq!(stream.add(&message), need);
+    }
+}
+
+#[test]
+fn a_table_is_described_with_those_that_it_is_nested_in() {
+    let blocks = "[tables.t7]\nnest.m = { table = 't8' }\n";
+    let column =
+        |name: &str| TableColumn { name: name.to_owned(), type_oid: TEXT, kind: Kind::Text };
+    let parent = PublishedTable {
+        oid: 7,
+        name: "t7".parse().expect("a name"),
+        columns: ["a", "b", "c"].map(column).into(),
+        key: Some(vec!["a".to_owned()]),
+        full_identity: false,
+        row_filter: None,
+        partitioned: false,
+        unlogged_partitions: Vec::new(),
+        estimated_rows: 0,
+        shape: Shape::default(),
+    };
+    let foreign_key = |own: &str| ForeignKey {
+        name: "f".to_owned(),
+        table: 8,
+        parent: 7,
+        columns: vec![(own.to_owned(), "a".to_owned())],
+        validated: true,
+        unlike: Vec::new(),
+        facts: String::new(),
+    };
+    for (own, filter, nests) in [("b", None, 1), ("renamed", None, 0), ("b", Some("true"), 0)] {
+        let mut stream = Stream::new();
+        stream.tables = Tables::new(Shapes::new("p", crate::config::block::shapes_of(blocks)));
+        let parent = PublishedTable { row_filter: filter.map(str::to_owned), ..parent.clone() };
+        let relatives = Relatives { tables: vec![parent], foreign_keys: vec![foreign_key(own)] };
+        let facts = TableFacts { relatives, ..facts(&["a", "b"], false) };
+        assert!(!stream.describe(relation(8, [TEXT; 3], [true, true, false]), &facts));
+        let names: Vec<_> =
+            stream.tables.relatives(8).iter().map(|name| name.name.clone()).collect();
+        assert_eq!(names, ["t8", "t7"]);
+        assert_eq!(stream.tables.nests(8).len(), nests, "{own} {filter:?}");
+        // Whatever it is not known of, the documents that it may be in are compared too.
+        assert_eq!(stream.tables.to_compare(8), [b"/p/t7/", b"/p/t8/"]);
+        // Without keys of its own it stays in them.
+        stream.tables.leave_out(8, Unmet::new("taken", "give"));
+        assert!(stream.tables.keyspaces(8).is_empty());
+        assert_eq!(stream.tables.nests(8).len(), nests, "{own} {filter:?}");
+        stream.tables.leave_nests_out(8, &"t7".parse().expect("a name"));
+        assert!(stream.tables.nests(8).is_empty());
     }
 }
