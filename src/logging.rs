@@ -1,5 +1,7 @@
 //! The log on standard error, a line for each message.
 
+mod recent;
+
 use std::collections::BTreeSet;
 use std::fmt::{self, Display};
 use std::fs::File;
@@ -12,6 +14,9 @@ use std::time::SystemTime;
 
 use env_logger::{Builder, Target};
 use log::{Level, LevelFilter, Metadata, Record, SetLoggerError};
+
+pub(crate) use self::recent::LogLine;
+use self::recent::Recent;
 
 /// Starts the log: `log_level` as the settings have it, raised by one step for each `-v`.
 ///
@@ -35,6 +40,14 @@ static LOG: Log = Log(RwLock::new(None));
 
 struct Log(RwLock<Option<env_logger::Logger>>);
 
+/// The last lines of it that are no good news.
+static RECENT: Recent = Recent::new();
+
+/// The last warnings and errors that the log has, the newest first.
+pub(crate) fn recent() -> Vec<LogLine> {
+    RECENT.all()
+}
+
 impl Log {
     fn with<T: Default>(&self, ask: impl FnOnce(&env_logger::Logger) -> T) -> T {
         self.0.read().unwrap_or_else(PoisonError::into_inner).as_ref().map(ask).unwrap_or_default()
@@ -47,6 +60,10 @@ impl log::Log for Log {
     }
 
     fn log(&self, record: &Record<'_>) {
+        if record.level() <= Level::Warn && self.with(|logger| logger.matches(record)) {
+            let (at, message) = (SystemTime::now(), in_one_line(record.args()));
+            RECENT.add(LogLine { at, level: record.level(), message });
+        }
         self.with(|logger| logger.log(record));
     }
 
@@ -125,10 +142,15 @@ struct Line<'r> {
     message: &'r fmt::Arguments<'r>,
 }
 
+/// A message without line breaks: what a server says may have some, and would else look like another
+/// message.
+fn in_one_line(message: &fmt::Arguments<'_>) -> String {
+    message.to_string().replace(char::is_control, " ")
+}
+
 impl Display for Line<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // What a server says may have line breaks in it, and would else look like a message.
-        let message = self.message.to_string().replace(char::is_control, " ");
+        let message = in_one_line(self.message);
         match self.at {
             Some(at) => {
                 write!(f, "{} {:<5} {message}", humantime::format_rfc3339_millis(at), self.level)

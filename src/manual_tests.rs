@@ -66,6 +66,19 @@ fn every_metric_is_an_item_with_its_type_and_its_labels() {
 }
 
 #[test]
+fn every_member_of_the_status_is_named() {
+    let status = Status::new(&Settings::default()).expect("the metrics");
+    let (_, rest) = PROGRAM.split_once("\n.Pa /status.json\nhas these members.").expect("the list");
+    let (list, _) = rest.split_once("\nThe metrics are:").expect("its end");
+    let words: Vec<&str> = list.split_whitespace().collect();
+    let members = status.members();
+    assert!(members.len() > 40, "{members:?}");
+    for member in members {
+        assert!(words.contains(&&*member), "{member}");
+    }
+}
+
+#[test]
 fn the_alerts_are_on_metrics_that_are_there() {
     let in_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
     let lines = ALERTS.lines().filter(|line| !line.starts_with('#'));

@@ -9,6 +9,7 @@ mod support;
 
 mod alerts;
 mod completion;
+mod dashboard;
 mod packaging;
 mod scripts;
 
@@ -57,6 +58,7 @@ mod watch;
 mod health;
 mod logging;
 mod metrics;
+mod page;
 
 mod identity;
 mod nested;

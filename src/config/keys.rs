@@ -292,7 +292,7 @@ pub static KEYS: &[Key] = &[
         field: |settings| Field::OptionalText(&mut settings.status.listen, text::listen),
         default: Fallback::None,
         environment: &[],
-        doc: "address:port for /metrics, /healthz and /readyz",
+        doc: "address:port for a page (/), /status.json, /metrics, /healthz and /readyz",
     },
     Key {
         name: "status.ready_lag",

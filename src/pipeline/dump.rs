@@ -159,6 +159,8 @@ impl Load<'_> {
         Unmet::none(&session.missing_grants(&published)?)?;
         let rows = published.iter().map(|table| table.estimated_rows).sum();
         self.progress.expect(published.len(), rows);
+        let names: Vec<_> = published.iter().map(|table| table.name.to_string()).collect();
+        self.status.tables.dump_begins(names.iter().map(String::as_str));
         let mut gone = self.records.read(self.client)?;
         let recorded: Vec<_> = gone.values().flat_map(TableRecord::keyspaces).collect();
         for table in copied {
@@ -173,7 +175,9 @@ impl Load<'_> {
             }
             let mut record = self.records.record(&table.published);
             let estimated_rows = table.published.estimated_rows;
-            self.progress.begin(table.published.name.to_string(), estimated_rows);
+            let text = table.published.name.to_string();
+            self.status.tables.dumps(&text);
+            self.progress.begin(text.clone(), estimated_rows);
             session.mark()?;
             if let Err(error) = self.table(session, table) {
                 if !error.is_of_table() {
@@ -181,13 +185,13 @@ impl Load<'_> {
                 }
                 // The watch goes on with it. Some of its rows may be in etcd: they have an owner.
                 session.go_back()?;
-                self.status
-                    .not_copied
-                    .leave_out(&table.published.name.to_string(), error.to_string());
+                self.status.not_copied.leave_out(&text, error.to_string());
                 record.shape = Shape::default();
             }
             session.unmark()?;
-            self.progress.end();
+            // A row has a key in each keyspace, and was read for each.
+            let rows = self.progress.end() / table.plan.keyspaces().len().max(1) as u64;
+            self.status.tables.has_rows(&text, rows);
             for keyspace in before.iter().flat_map(|before| before.left_behind(&table.plan)) {
                 self.delete_keys(&keyspace, copied)?;
             }

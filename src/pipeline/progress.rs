@@ -66,9 +66,11 @@ impl<'a> Progress<'a> {
         self.table = (table, estimated_rows, self.rows);
     }
 
-    /// It is done.
-    pub(super) fn end(&mut self) {
+    /// It is done. Says how many rows were read.
+    pub(super) fn end(&mut self) -> u64 {
         self.tables_done += 1;
+        let (_, _, before) = self.table;
+        self.rows - before
     }
 
     /// Counts a row and says how many that are.

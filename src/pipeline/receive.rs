@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crossbeam_channel::Sender;
-use prometheus::IntCounter;
 
 use super::channel::ChunkSender;
 use super::claimant::Claimant;
@@ -163,7 +162,7 @@ pub(super) struct Translation<'a> {
     /// What those messages take, in bytes.
     waiting_bytes: usize,
     /// The counters of the tables that are copied, by the tables' OIDs.
-    changes: HashMap<u32, TableChanges>,
+    changes: HashMap<u32, Arc<TableChanges>>,
     /// How often the watch has seen the catalog change.
     catalog_changes: Arc<AtomicU64>,
     /// How often it had when the tables were described.
@@ -313,7 +312,7 @@ impl<'a> Translation<'a> {
         if guessed {
             self.want_compare(oid, chunk);
         }
-        self.changes.insert(oid, self.status.metrics.of_table(&name.to_string()));
+        self.changes.insert(oid, self.status.tables.followed(&name.to_string()));
         Ok(())
     }
 
@@ -365,17 +364,17 @@ impl<'a> Translation<'a> {
 
     /// Counts a change of a table that is copied, and takes note of its transaction.
     fn note(&mut self, message: &Message<'_>) {
-        let one = |relation: &u32, counter: fn(&TableChanges) -> &IntCounter| {
+        let one = |relation: &u32, count: fn(&TableChanges)| {
             let changes = self.changes.get(relation);
-            changes.inspect(|changes| counter(changes).inc()).is_some()
+            changes.inspect(|changes| count(changes)).is_some()
         };
         let counted = match message {
-            Message::Insert { relation, .. } => one(relation, |changes| &changes.insert),
-            Message::Update { relation, .. } => one(relation, |changes| &changes.update),
-            Message::Delete { relation, .. } => one(relation, |changes| &changes.delete),
+            Message::Insert { relation, .. } => one(relation, TableChanges::inserted),
+            Message::Update { relation, .. } => one(relation, TableChanges::updated),
+            Message::Delete { relation, .. } => one(relation, TableChanges::deleted),
             Message::Truncate { relations, .. } => {
                 let counted =
-                    relations.iter().filter(|relation| one(relation, |changes| &changes.truncate));
+                    relations.iter().filter(|relation| one(relation, TableChanges::truncated));
                 counted.count() > 0
             }
             &Message::Begin { commit_time, final_lsn, .. } => {

@@ -1,4 +1,4 @@
-//! The answers over HTTP. Each connection has one request and one answer.
+//! The connections over HTTP. Each has one request and one answer.
 //!
 //! No client has to be trusted: the size of a request, its time and the number of connections are
 //! limited. At the limit the oldest connection is closed, so that a probe is answered though other
@@ -13,6 +13,7 @@ use std::thread::{self, Builder};
 use std::time::{Duration, Instant};
 
 use super::Status;
+use super::answer::{HttpRequest, Response, answer};
 use crate::stop::{Stop, poll_readable};
 
 /// How many connections there may be at once.
@@ -87,21 +88,6 @@ fn attend(client: &TcpStream, status: &Status) -> io::Result<()> {
     io::copy(&mut reader, &mut io::sink()).map(drop)
 }
 
-/// What is asked for.
-struct HttpRequest {
-    /// Whether only the answer's head is.
-    head: bool,
-    get: bool,
-    path: String,
-}
-
-/// An answer.
-struct Response {
-    status: &'static str,
-    content_type: &'static str,
-    body: String,
-}
-
 /// Reads the head of a request; if it is malformed, gives the response that says so.
 fn read_request(
     mut client: &TcpStream,
@@ -140,51 +126,6 @@ fn parse(bytes: &[u8]) -> Result<Option<HttpRequest>, httparse::Error> {
     let path = request.path.unwrap_or_default();
     let path = path.split('?').next().unwrap_or_default().to_owned();
     Ok(Some(HttpRequest { head: method == "HEAD", get: method == "GET", path }))
-}
-
-fn answer(request: &HttpRequest, status: &Status) -> Response {
-    let now = Instant::now();
-    status.look(now);
-    match request.path.as_str() {
-        _ if !request.head && !request.get => {
-            Response::text("405 Method Not Allowed", "only GET and HEAD")
-        }
-        "/metrics" => Response {
-            status: "200 OK",
-            content_type: prometheus::TEXT_FORMAT,
-            body: status.metrics_text(),
-        },
-        "/healthz" => verdict(status.ills(now).join("\n")),
-        "/readyz" => verdict(status.unready(now).unwrap_or_default()),
-        _ => Response::text("404 Not Found", "there are /metrics, /healthz and /readyz"),
-    }
-}
-
-/// Yes, or what stands against it.
-fn verdict(against: String) -> Response {
-    match against.is_empty() {
-        true => Response::text("200 OK", "ok"),
-        false => Response::text("503 Service Unavailable", &against),
-    }
-}
-
-impl Response {
-    fn text(status: &'static str, body: &str) -> Self {
-        let content_type = "text/plain; charset=utf-8";
-        Self { status, content_type, body: format!("{body}\n") }
-    }
-
-    /// The answer as it is sent; to HEAD without its body.
-    fn to_http(&self, head: bool) -> String {
-        let Self { status, content_type, body } = self;
-        let allow = if status.starts_with("405") { "Allow: GET, HEAD\r\n" } else { "" };
-        let length = body.len();
-        let body = if head { "" } else { body };
-        format!(
-            "HTTP/1.1 {status}\r\nContent-Type: {content_type}\r\nContent-Length: {length}\r\n\
-             {allow}Connection: close\r\n\r\n{body}"
-        )
-    }
 }
 
 /// The time until the deadline, which is an error once it has passed.

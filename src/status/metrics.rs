@@ -1,5 +1,6 @@
 //! What is counted and measured. pg2etcd(8) describes each metric.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -9,6 +10,8 @@ use prometheus::{
 };
 
 use super::Activity;
+use super::table_metrics::TableMetrics;
+use super::tables::Tables;
 use crate::error::{CAUSES, Error};
 
 /// A gauge of whole numbers.
@@ -27,19 +30,14 @@ pub(crate) const DUMP_REASONS: [&str; 9] = [
     "resync",
 ];
 
-/// What happens to rows.
-const KINDS: [&str; 4] = ["insert", "update", "delete", "truncate"];
-
 /// What a compare finds.
 const DIFFERENCES: [&str; 3] = ["missing", "stale", "differs"];
 
 /// All metrics. Those that are worked out when someone asks are set just before.
 pub(crate) struct Metrics {
     registry: Registry,
-    /// Whether the next two are told apart by table: else the table has no name.
-    by_table: AtomicBool,
-    /// The changes received, by table and kind.
-    changes: IntCounterVec,
+    /// Whether metrics are told apart by table: else the table has no name.
+    by_table: Arc<AtomicBool>,
     /// What periodic compares found, by table and kind.
     differences: IntCounterVec,
     /// Transactions received that change rows.
@@ -73,17 +71,15 @@ pub(crate) struct Metrics {
 type GenericGaugeVec = prometheus::core::GenericGaugeVec<AtomicU64>;
 
 impl Metrics {
-    pub(super) fn new() -> prometheus::Result<Self> {
+    /// All at their start; those of tables come from `tables`.
+    pub(super) fn new(tables: Arc<Tables>) -> prometheus::Result<Self> {
         let registry = Registry::new();
         let made = Maker { registry: &registry };
         build_details(&made)?;
+        let by_table = Arc::new(AtomicBool::new(true));
+        registry.register(Box::new(TableMetrics::new(tables, Arc::clone(&by_table))?))?;
         Ok(Self {
-            changes: made.counters(
-                "pg2etcd_changes_total",
-                "Changes of rows received from PostgreSQL.",
-                &["table", "kind"],
-            )?,
-            by_table: AtomicBool::new(true),
+            by_table,
             differences: made.counters(
                 "pg2etcd_compare_differences_total",
                 "Keys that a periodic compare found different, and repaired.",
@@ -165,14 +161,6 @@ impl Metrics {
         })
     }
 
-    /// The counters of a table, to be kept as long as its description is.
-    pub(crate) fn of_table(&self, table: &str) -> TableChanges {
-        let table = self.label(table);
-        let [insert, update, delete, truncate] =
-            KINDS.map(|kind| self.changes.with_label_values(&[table, kind]));
-        TableChanges { insert, update, delete, truncate }
-    }
-
     /// Counts what a periodic compare of a table has found, by kind.
     pub(crate) fn differences(&self, table: &str, found: [u64; DIFFERENCES.len()]) {
         for (kind, found) in DIFFERENCES.iter().zip(found) {
@@ -185,7 +173,6 @@ impl Metrics {
     pub(super) fn tell_tables_apart(&self, wanted: bool) {
         if self.by_table.swap(wanted, Ordering::Relaxed) != wanted {
             // No series is left of which nothing counts any more.
-            self.changes.reset();
             self.differences.reset();
         }
     }
@@ -199,6 +186,11 @@ impl Metrics {
         self.txn_operations.observe(operations as f64);
         self.txn_bytes.observe(bytes as f64);
         self.txn_duration.observe(duration.as_secs_f64());
+    }
+
+    /// How many txns etcd has, and how long they took in all, in seconds.
+    pub(super) fn txns(&self) -> (u64, f64) {
+        (self.txn_duration.get_sample_count(), self.txn_duration.get_sample_sum())
     }
 
     pub(super) fn set_phase(&self, activity: Activity) {
@@ -225,19 +217,6 @@ impl Metrics {
     pub(super) fn families(&self) -> Vec<prometheus::proto::MetricFamily> {
         self.registry.gather()
     }
-}
-
-/// The changes of one table, by kind.
-#[derive(Debug)]
-pub(crate) struct TableChanges {
-    /// Rows that came.
-    pub(crate) insert: IntCounter,
-    /// Rows that changed.
-    pub(crate) update: IntCounter,
-    /// Rows that went.
-    pub(crate) delete: IntCounter,
-    /// Times that all rows went.
-    pub(crate) truncate: IntCounter,
 }
 
 /// Counts attempts that failed and are made again.

@@ -1,18 +1,27 @@
-//! What the daemon does now, for those who look after it: `/metrics`, `/healthz` and `/readyz`, and
-//! what the service manager is told.
+//! What the daemon does now, for those who look after it: a page at `/` and what it reads,
+//! `/metrics`, `/healthz` and `/readyz`, and what the service manager is told.
 //!
 //! The threads leave their marks in one [`Status`], by relaxed atomic stores where rows pass. What
 //! follows from the marks is worked out only when someone asks.
 
+mod activity;
+mod answer;
+mod ends;
+mod exposition;
 mod health;
+mod history;
 mod http;
 mod left_out;
 mod listen;
 mod metrics;
 mod not_copied;
 mod notify;
+mod page;
 mod pending;
 mod readiness;
+mod report;
+mod table_metrics;
+mod tables;
 
 use std::ops::Deref;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
@@ -21,54 +30,31 @@ use std::time::{Duration, Instant};
 
 use sd_notify::NotifyState;
 
+pub(crate) use self::activity::Activity;
+use self::ends::Ends;
 pub(crate) use self::health::Pulse;
 use self::health::{Health, Stillness};
+use self::history::{History, Totals};
 pub(crate) use self::left_out::LeftOut;
 #[cfg(test)]
 pub(crate) use self::metrics::DUMP_REASONS;
-pub(crate) use self::metrics::{Metrics, Retries, TableChanges};
+pub(crate) use self::metrics::{Metrics, Retries};
 pub(crate) use self::not_copied::{Lack, NotCopied};
 use self::pending::Pending;
 pub(crate) use self::pending::Transactions;
+pub(crate) use self::tables::{TableChanges, Tables};
 use crate::config::{Settings, StatusSettings};
 use crate::core::ledger::Flushed;
 use crate::error::{Error, Result};
 use crate::lsn::Lsn;
 use crate::stop::Stop;
 
-/// What the daemon does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Activity {
-    /// It connects, or waits until it can.
-    Connecting,
-    /// Another daemon has the slot.
-    StandingBy,
-    /// It loads the tables.
-    Dumping,
-    /// It follows the stream.
-    Syncing,
-}
-
-impl Activity {
-    /// Each, in the order of their numbers.
-    pub(crate) const ALL: [Self; 4] =
-        [Self::Connecting, Self::StandingBy, Self::Dumping, Self::Syncing];
-
-    /// Its name, as users see it.
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Connecting => "connecting",
-            Self::StandingBy => "standby",
-            Self::Dumping => "dump",
-            Self::Syncing => "sync",
-        }
-    }
-}
-
 /// The state of the daemon, as its threads leave it.
 pub(crate) struct Status {
     /// What is counted.
     pub(crate) metrics: Metrics,
+    /// The tables that are copied.
+    pub(crate) tables: Arc<Tables>,
     /// The tables that etcd lacks.
     pub(crate) not_copied: NotCopied,
     /// The rows that it lacks since no request can hold them.
@@ -96,6 +82,11 @@ pub(crate) struct Status {
     server_end: AtomicU64,
     /// When etcd has answered last, since the stream began.
     etcd_answered: Mutex<Option<Instant>>,
+    /// The last ten minutes.
+    history: Mutex<History>,
+    /// From where to where is copied.
+    ends: Mutex<Ends>,
+    started: Instant,
     /// Where the pages are served now, if they are.
     pages: Mutex<Option<listen::Pages>>,
 }
@@ -167,12 +158,15 @@ pub(crate) fn start(settings: &Settings, stop: &Stop) -> Result<Running> {
 
 impl Status {
     pub(crate) fn new(settings: &Settings) -> Result<Self> {
-        let metrics = Metrics::new().map_err(|error| Error::System {
+        let tables = Arc::new(Tables::default());
+        let metrics = Metrics::new(Arc::clone(&tables)).map_err(|error| Error::System {
             doing: "making the metrics".to_owned(),
             source: std::io::Error::other(error),
         })?;
+        let now = Instant::now();
         let status = Self {
             metrics,
+            tables,
             not_copied: NotCopied::default(),
             left_out: LeftOut::default(),
             gap: Mutex::default(),
@@ -186,11 +180,14 @@ impl Status {
             told_of_stop: Mutex::default(),
             health: Health::default(),
             silence_limit: AtomicU64::new(u64::MAX),
-            standstill: Mutex::new(Stillness::new(Instant::now())),
+            standstill: Mutex::new(Stillness::new(now)),
             limits: Mutex::default(),
+            history: Mutex::new(History::new(now)),
+            ends: Mutex::default(),
+            started: now,
             pages: Mutex::default(),
         };
-        status.set_limits(settings);
+        status.take_over(settings);
         Ok(status)
     }
 
@@ -206,16 +203,18 @@ impl Status {
             // The old ones end once the new ones are there.
             *pages = address.map(|address| listen::Pages::start(address, self)).transpose()?;
         }
-        self.set_limits(settings);
+        self.take_over(settings);
         Ok(())
     }
 
-    fn set_limits(&self, settings: &Settings) {
+    /// What the settings say, as far as that may change while it runs.
+    fn take_over(&self, settings: &Settings) {
         self.health.set_limit(settings.status.stall_timeout);
         let lag = settings.status.ready_lag as u64;
         self.metrics.tell_tables_apart(settings.status.table_metrics);
         let limits = Limits { lag, standstill: readiness::READY_AGE + settings.sync.idle_period };
         *lock(&self.limits) = limits;
+        *lock(&self.ends) = Ends::new(settings);
     }
 
     /// Takes note of what the daemon does from now on.
@@ -322,6 +321,11 @@ impl Status {
         self.stream().flushed.lsn()
     }
 
+    /// Up to where PostgreSQL was told that it may forget.
+    fn confirmed(&self) -> Lsn {
+        Lsn(self.flushed.load(Ordering::Acquire))
+    }
+
     /// Up to where the stream has been received.
     fn received(&self) -> Lsn {
         Lsn(self.stream().received.load(Ordering::Relaxed))
@@ -353,48 +357,22 @@ impl Status {
             *standstill = Stillness::new(now);
         }
         standstill.look(self.position().0, now);
+        drop(standstill);
+        let mut history = lock(&self.history);
+        if history.is_due(now) {
+            history.sample(now, self.totals(), self.lag());
+        }
+    }
+
+    /// What was counted so far.
+    fn totals(&self) -> Totals {
+        let transactions = self.metrics.transactions.get();
+        let (txns, txn_seconds) = self.metrics.txns();
+        Totals { transactions, changes: self.tables.look(), txns, txn_seconds }
     }
 
     /// What is wrong with the daemon itself; nothing if it is healthy.
     fn ills(&self, now: Instant) -> Vec<String> {
         self.health.ills(now)
-    }
-
-    /// The metrics, in the text format of Prometheus.
-    fn metrics_text(&self) -> String {
-        let now = Instant::now();
-        let Self { metrics, .. } = self;
-        metrics.flushed_lsn.set(self.flushed.load(Ordering::Acquire));
-        metrics.position_lsn.set(self.position().0);
-        metrics.received_lsn.set(self.received().0);
-        metrics.lag_bytes.set(self.lag_bytes());
-        metrics.lag_seconds.set(self.lag().as_secs_f64());
-        metrics.healthy.set(u64::from(self.ills(now).is_empty()));
-        metrics.ready.set(u64::from(self.unready(now).is_none()));
-        metrics.set_phase(self.activity());
-        metrics.set_not_copied(&self.not_copied.all());
-        metrics.text()
-    }
-}
-
-#[cfg(test)]
-impl Status {
-    /// Each metric as an item of the manual page.
-    pub(crate) fn described(&self) -> Vec<String> {
-        self.metrics.of_table("public.t");
-        self.metrics.differences("public.t", [0; 3]);
-        self.metrics.set_not_copied(&[("public.t".to_owned(), String::new())]);
-        self.metrics.set_phase(Activity::Syncing);
-        let families = self.metrics.families();
-        families
-            .iter()
-            .map(|family| {
-                let labels = family.get_metric()[0].get_label();
-                let labels: Vec<_> = labels.iter().map(|label| label.name()).collect();
-                let kind = format!("{:?}", family.get_field_type()).to_lowercase();
-                let by = if labels.is_empty() { "" } else { " by " };
-                format!(".It Li {} Pq {kind}{by}{}", family.name(), labels.join(", "))
-            })
-            .collect()
     }
 }

@@ -14,6 +14,16 @@ pub(crate) enum Lack {
     Comparing(String),
 }
 
+impl Lack {
+    /// In a word, and why.
+    fn told(&self) -> (&'static str, String) {
+        match self {
+            Self::LeftOut(reason) => ("left_out", reason.clone()),
+            Self::Comparing(reason) => ("comparing", format!("it is being compared: {reason}")),
+        }
+    }
+}
+
 /// The tables that are not copied, by name. Each that cannot be is named in the log, once as long as
 /// the reason is the same.
 #[derive(Debug, Default)]
@@ -52,16 +62,18 @@ impl NotCopied {
         *self.without_key() = tables;
     }
 
+    /// The tables, each with its state, in a word, and why etcd lacks it, or rows of it.
+    pub(super) fn lacks(&self) -> BTreeMap<String, (&'static str, String)> {
+        let without_key = self.without_key().clone().into_iter();
+        let mut lacks: BTreeMap<_, _> =
+            without_key.map(|(table, reason)| (table, ("incomplete", reason))).collect();
+        lacks.extend(self.tables().iter().map(|(table, lack)| (table.clone(), lack.told())));
+        lacks
+    }
+
     /// The tables, each with why etcd lacks it, or rows of it.
     pub(super) fn all(&self) -> Vec<(String, String)> {
-        let tables = self.tables();
-        let reason = |lack: &Lack| match lack {
-            Lack::LeftOut(reason) => reason.clone(),
-            Lack::Comparing(reason) => format!("it is being compared: {reason}"),
-        };
-        let mut all = self.without_key().clone();
-        all.extend(tables.iter().map(|(table, lack)| (table.clone(), reason(lack))));
-        all.into_iter().collect()
+        self.lacks().into_iter().map(|(table, (_, reason))| (table, reason)).collect()
     }
 
     fn tables(&self) -> MutexGuard<'_, BTreeMap<String, Lack>> {

@@ -1,10 +1,12 @@
 //! What the tests are made of: real servers, the daemon, faults, and an oracle that shares no code with pg2etcd.
 
 mod between;
+mod browser;
 mod certificates;
 mod daemon;
 mod etcd;
 mod history;
+mod installed;
 mod load;
 mod oracle;
 mod promtool;
@@ -17,10 +19,12 @@ mod versions;
 use std::time::{Duration, Instant};
 
 pub(crate) use between::Between;
+pub(crate) use browser::Browser;
 pub(crate) use certificates::{Authority, Issued, self_signed};
 pub(crate) use daemon::{Daemon, Launch};
 pub(crate) use etcd::{CHECKPOINT, lsn};
 pub(crate) use history::number;
+pub(crate) use installed::installed;
 pub(crate) use load::{Load, SCHEMA, TABLES};
 pub(crate) use oracle::{
     ORACLE_SETTINGS, assert_equal, await_equal, canonical, caught_up, difference,

@@ -24,6 +24,16 @@ use crate::stop::Stop;
 /// What a compare finds is handed on in chunks of this size, in bytes.
 const CHUNK_BYTES: usize = 64 * 1024;
 
+/// What came of a compare.
+pub(super) struct Compared {
+    /// The table's new record.
+    pub(super) record: TableRecord,
+    /// What was found to be wrong.
+    pub(super) differences: Differences,
+    /// How many rows the table had.
+    pub(super) rows: u64,
+}
+
 /// Compares tables.
 pub(crate) struct Comparison<'a> {
     pub(crate) settings: &'a Settings,
@@ -53,15 +63,14 @@ impl RunningQuery {
 }
 
 impl Comparison<'_> {
-    /// Compares a table until nothing was left open, and returns its new record, and what was found
-    /// to be wrong. `idle` is a session that is not used meanwhile.
+    /// Compares a table until nothing was left open. `idle` is a session that is not used meanwhile.
     pub(super) fn compare(
         &self,
         (table, before, present): (&CopiedTable, Option<&TableRecord>, &[CopiedTable]),
         idle: &mut Session,
         seen: Lsn,
         priority: Priority,
-    ) -> Result<(TableRecord, Differences)> {
+    ) -> Result<Compared> {
         let CopiedTable { published, plan, .. } = table;
         // Asked before the wait for a snapshot: as long as the role may not read it, there is none.
         Unmet::none(&idle.missing_grants(&table.sources())?)?;
@@ -124,7 +133,11 @@ impl Comparison<'_> {
             }
             self.packing.ask(Request::Finish(chunk))?;
             if let Answer::Finished { again: false, overruled } = self.packing.answer()? {
-                return Ok((record, Differences::of(&counts, overruled)));
+                let differences = Differences::of(&counts, overruled);
+                let read = counts.same + counts.missing + counts.differs;
+                // A row has a key in each keyspace, and was read for each.
+                let rows = read / prefixes.len().max(1) as u64;
+                return Ok(Compared { record, differences, rows });
             }
         }
     }

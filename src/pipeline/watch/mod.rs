@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, select};
 use log::Level;
 
+use self::comparison::Compared;
 pub(super) use self::comparison::{Comparison, RunningQuery};
 use self::look::{Compare, Known, NOT_COMPARED, ROW_UNKNOWN};
 pub(super) use self::packing::Packing;
@@ -150,6 +151,9 @@ impl Watch<'_> {
             false => Vec::new(),
         };
         let mut lacks = self.lacks(&tables, &compares);
+        let names: Vec<_> =
+            tables.copied.iter().map(|table| table.published.name.to_string()).collect();
+        self.status.tables.are_copied(names.iter().map(String::as_str));
         self.status.not_copied.set(lacks.clone());
         for Found { keyspace, .. } in own {
             if !planned.iter().any(|planned| overlap(planned, &keyspace)) {
@@ -210,7 +214,8 @@ impl Watch<'_> {
                 seen,
                 Priority::High,
             ) {
-                Ok((record, _)) => {
+                Ok(Compared { record, rows, .. }) => {
+                    self.status.tables.has_rows(&text, rows);
                     known.records.insert(name.clone(), record);
                     known.suspects.remove(&name);
                     lacks.remove(&text);
@@ -244,8 +249,10 @@ impl Watch<'_> {
         let before = known.records.get(&name).cloned();
         let compared = (table, before.as_ref(), &tables.copied[..]);
         match self.comparison.compare(compared, session, seen, Priority::Low) {
-            Ok((record, differences)) => {
-                differences.report(&self.status.metrics, &table.published.name.to_string());
+            Ok(Compared { record, differences, rows }) => {
+                let text = table.published.name.to_string();
+                differences.report(&self.status.metrics, &text);
+                self.status.tables.has_rows(&text, rows);
                 known.records.insert(name, record);
             }
             // The next look compares it, and says why if it cannot.
