@@ -82,6 +82,13 @@ impl<'c> Pages<'c> {
         self
     }
 
+    /// Has the pages show the range as it was at a revision.
+    #[must_use]
+    pub fn at(mut self, revision: Option<i64>) -> Self {
+        self.revision = revision;
+        self
+    }
+
     /// The next keys; `None` when there are no more. A page is never empty.
     ///
     /// # Errors

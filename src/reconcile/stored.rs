@@ -16,17 +16,24 @@ const MANY: usize = 1000;
 pub(crate) struct Stored<'a> {
     client: Client,
     stop: &'a Stop,
+    /// As of when it is read; `None` for now.
+    revision: Option<i64>,
 }
 
 impl<'a> Stored<'a> {
     /// With a connection of its own, as each clone has one.
     pub(crate) fn new(client: &Client, stop: &'a Stop) -> Self {
-        Self { client: client.clone(), stop }
+        Self { client: client.clone(), stop, revision: None }
+    }
+
+    /// As it was at a revision, if etcd still has that.
+    pub(crate) fn at(self, revision: Option<i64>) -> Self {
+        Self { revision, ..self }
     }
 
     /// Whether any key begins with `prefix`.
     pub(crate) fn has_any(&mut self, prefix: &[u8]) -> Result<bool> {
-        let Self { client, stop } = self;
+        let Self { client, stop, .. } = self;
         until_answered(stop, || Ok(client.has_any(prefix, &prefix_end(prefix))?))
     }
 
@@ -63,10 +70,10 @@ impl<'a> Stored<'a> {
         /// How many keys more than expected still come with the first answer.
         const SLACK: usize = 32;
 
-        let Self { client, stop } = self;
+        let Self { client, stop, revision } = self;
         let mut next = start.to_vec();
         loop {
-            let mut pages = client.pages(&next, end, false).at_most(expected + SLACK);
+            let mut pages = client.pages(&next, end, false).at(*revision).at_most(expected + SLACK);
             let mut page = || match pages.next_page() {
                 // Nobody else writes these keys, so the rest of a newer revision does as well.
                 Err(error) if error.reason() == Some(Reason::Compacted) => Ok(Answer::Compacted),
@@ -80,7 +87,10 @@ impl<'a> Stored<'a> {
                             next = after(&last.key);
                         }
                     }
-                    Answer::Compacted => break,
+                    Answer::Compacted => {
+                        *revision = None;
+                        break;
+                    }
                     Answer::End => return Ok(()),
                 }
             }

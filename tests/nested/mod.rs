@@ -1,5 +1,6 @@
 //! Rows in the documents of others: pg2etcd.toml(5), "NESTED DOCUMENTS".
 
+mod busy;
 mod refused;
 mod taken_away;
 

@@ -99,7 +99,10 @@ pub enum Request {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answer {
     /// etcd has it all.
-    Reached,
+    Reached {
+        /// The revision at which it has that, and next to nothing more; `None` if that is not known.
+        revision: Option<i64>,
+    },
     /// A compare is done.
     Finished {
         /// Whether the table has to be compared again: the stream left out a column, or a row, that was

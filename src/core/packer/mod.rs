@@ -56,6 +56,8 @@ pub struct Packer {
     /// How many txns the ordered lane was given, and how many of them etcd has.
     posted: u64,
     acknowledged: u64,
+    /// The revision of the last of those.
+    revision: Option<i64>,
     /// What is being read.
     reading: Option<Reading>,
     /// The table that is being emptied.
@@ -117,8 +119,8 @@ struct WatchSide {
     request: Option<Request>,
     /// How many events of the changes that it wants are done, while they are being made.
     applied: Option<usize>,
-    /// The LSN that it waits for, and what it is told then.
-    awaited: Option<(Lsn, Answer)>,
+    /// The LSN that it waits for, and what it is told then, if that is more than that etcd is there.
+    awaited: Option<(Lsn, Option<Answer>)>,
     /// The number of the ordered lane's txn that has all up to there.
     awaited_txn: Option<u64>,
     /// The table that it compares now.
@@ -159,6 +161,7 @@ impl Packer {
             waiting: Waiting::default(),
             posted: 0,
             acknowledged: 0,
+            revision: None,
             reading: None,
             emptying: None,
             replay,
@@ -404,7 +407,10 @@ impl Packer {
         self.spare.push(txn);
         let txns = &mut self.outstanding[lane.index()];
         *txns = txns.saturating_sub(1);
-        self.acknowledged += u64::from(lane == Lane::Ordered);
+        if lane == Lane::Ordered {
+            self.acknowledged += 1;
+            self.revision = Some(revision);
+        }
         self.view.acknowledged(lane, &filling(self.large.as_ref(), &self.open, &self.ready));
     }
 

@@ -14,12 +14,12 @@ impl Packer {
         }
         match self.watch.request.take() {
             None => {}
-            Some(Request::Reach(lsn)) => self.watch.awaited = Some((lsn, Answer::Reached)),
+            Some(Request::Reach(lsn)) => self.watch.awaited = Some((lsn, None)),
             Some(Request::Snapshot(lsn)) => {
                 if let Some(recording) = &mut self.watch.recording {
                     recording.snapshot_at(lsn);
                 }
-                self.watch.awaited = Some((lsn, Answer::Reached));
+                self.watch.awaited = Some((lsn, None));
             }
             Some(Request::Record { prefixes }) => {
                 self.watch.recording = Some(Recording::new(prefixes));
@@ -37,7 +37,7 @@ impl Packer {
                 match again {
                     true => out.push(Output::Answer(finished)),
                     // It is, once etcd has all that was found.
-                    false => self.watch.awaited = Some((self.position.lsn, finished)),
+                    false => self.watch.awaited = Some((self.position.lsn, Some(finished))),
                 }
             }
             Some(Request::Apply(chunk)) if self.apply(&chunk, out)? == Flow::Wait => {
@@ -99,7 +99,8 @@ impl Packer {
         }
         if self.watch.awaited_txn.is_some_and(|txn| txn <= self.acknowledged) {
             (self.watch.awaited, self.watch.awaited_txn) = (None, None);
-            out.push(Output::Answer(answer));
+            let reached = Answer::Reached { revision: self.revision };
+            out.push(Output::Answer(answer.unwrap_or(reached)));
         }
     }
 }

@@ -358,8 +358,10 @@ impl Life {
 
     fn answered(&mut self, answer: Answer) {
         self.watch = match (std::mem::replace(&mut self.watch, Watch::Idle), answer) {
-            (Watch::Reaching { table }, Answer::Reached) => Watch::Snapshot { table, rows: None },
-            (Watch::Snapshot { table, rows: Some(rows) }, Answer::Reached) => {
+            (Watch::Reaching { table }, Answer::Reached { .. }) => {
+                Watch::Snapshot { table, rows: None }
+            }
+            (Watch::Snapshot { table, rows: Some(rows) }, Answer::Reached { .. }) => {
                 let (after, found) = (Vec::new(), Chunk::default());
                 Watch::Reading { table, rows, after, found }
             }

@@ -168,8 +168,12 @@ impl Comparison<'_> {
             return Ok((Shape::default(), Counts::default()));
         };
         self.packing.ask(Request::Snapshot(created.consistent_point))?;
-        self.packing.answer()?;
-        let stored = Stored::new(&self.client, self.stop);
+        // As of the snapshot: what the stream changes meanwhile is no difference.
+        let revision = match self.packing.answer()? {
+            Answer::Reached { revision } => revision,
+            Answer::Finished { .. } => None,
+        };
+        let stored = Stored::new(&self.client, self.stop).at(revision);
         let (mut chunk, mut counts) = (Chunk::default(), Counts::default());
         let readers = priority.readers(self.settings.sync.writers);
         let mut found = |finding: Finding<'_>| {
