@@ -1,5 +1,7 @@
 //! Rows in the documents of others: pg2etcd.toml(5), "NESTED DOCUMENTS".
 
+mod examples;
+mod random;
 mod refused;
 mod taken_away;
 

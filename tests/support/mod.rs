@@ -20,7 +20,7 @@ pub(crate) use between::Between;
 pub(crate) use certificates::{Authority, Issued, self_signed};
 pub(crate) use daemon::{Daemon, Launch};
 pub(crate) use etcd::{CHECKPOINT, lsn};
-pub(crate) use history::number;
+pub(crate) use history::{History, number};
 pub(crate) use load::{Load, SCHEMA, TABLES};
 pub(crate) use oracle::{
     ORACLE_SETTINGS, assert_equal, await_equal, canonical, caught_up, difference,
