@@ -1,6 +1,6 @@
 //! Documents of which an update left columns out: filled from the newest version of the row.
 
-use super::{Output, Packer, Pending, READ_AHEAD, Reading};
+use super::{MOST_READ, Output, Packer, Pending, READ_BYTES, Reading};
 use crate::core::change::{Change, Event};
 use crate::core::ledger::Replay;
 use crate::core::mutation::{Mutation, is};
@@ -53,7 +53,7 @@ impl Packer {
             if self.newest(key) == Newest::InEtcd {
                 keys.push(key.to_vec());
             }
-            if keys.len() == READ_AHEAD {
+            if keys.len() == self.read_ahead {
                 break;
             }
         }
@@ -62,7 +62,7 @@ impl Packer {
 
     /// Has these documents read, or the first of them if they are many.
     pub(super) fn read_keys(&mut self, mut keys: Vec<Vec<u8>>, out: &mut Vec<Output>) {
-        keys.truncate(READ_AHEAD);
+        keys.truncate(self.read_ahead);
         keys.sort_unstable();
         keys.dedup();
         out.push(Output::Read(keys.clone(), None));
@@ -77,6 +77,10 @@ impl Packer {
         out: &mut Vec<Output>,
     ) {
         let Some(Reading::Documents { keys, past }) = self.reading.take() else { return };
+        let bytes: usize = documents.iter().flatten().map(|document| document.value.len()).sum();
+        if let Some(average) = bytes.checked_div(documents.len()) {
+            self.read_ahead = (READ_BYTES / average.max(1)).clamp(1, MOST_READ);
+        }
         let mut again = Vec::new();
         for (key, document) in keys.into_iter().zip(documents) {
             let found = document.as_ref().map(|document| document.mod_revision);
