@@ -50,7 +50,7 @@ impl Packer {
         });
         let mut keys = Vec::new();
         for key in changes.flat_map(Change::bases) {
-            if self.newest(key) == Newest::InEtcd {
+            if self.newest_parent(key) == Newest::InEtcd {
                 keys.push(key.to_vec());
             }
             if keys.len() == READ_AHEAD {
@@ -83,7 +83,11 @@ impl Packer {
             if !past && self.is_replayed(&key, found) && !is(Mutation::ReplayFromParts) {
                 again.push(key);
             } else {
-                self.view.read(key, document.map(|document| document.value));
+                let document = document.map(|document| match past {
+                    true => self.waiting.emptied(&key, document.value),
+                    false => document.value,
+                });
+                self.view.read(key, document);
             }
         }
         if let (Some(replay), false) = (self.replay, again.is_empty()) {
@@ -97,7 +101,8 @@ impl Packer {
     pub(super) fn is_replayed(&self, key: &[u8], found: Option<i64>) -> bool {
         self.replaying().is_some_and(|replay| match found {
             Some(revision) => revision > replay.revision && revision < self.claimed,
-            None => !self.replayed_without.contains(key),
+            // What this life has deleted is not there, either.
+            None => !self.replayed_without.contains(key) && !self.waiting.has_gone(key),
         })
     }
 

@@ -46,7 +46,14 @@ impl Database {
                 moved.points[link.point] = self.existing(link.parent, random);
                 let points = moved.points[link.point].is_some();
                 if points || !self.rows.tables[link.child].needs_point(link.point) {
-                    self.update(link.child, row.id, (moved, true), Following::Late, random, transaction);
+                    self.update(
+                        link.child,
+                        row.id,
+                        (moved, true),
+                        Following::Late,
+                        random,
+                        transaction,
+                    );
                 }
             }
             _ => {

@@ -174,10 +174,12 @@ impl Database {
     }
 
     pub(super) fn push(&mut self, transaction: Open, unseen: Option<usize>) {
-        let Open { changes, touched: Touched { keys: touched, bytes }, notes, truncates } = transaction;
+        let Open { changes, touched: Touched { keys: touched, bytes }, notes, truncates } =
+            transaction;
         let open = self.rows.open();
         // Of a document that etcd lacks each change may take a note.
-        let is_lacking = |key: &&Vec<u8>| self.table_of(key).is_some_and(|table| self.rows.lacking[table]);
+        let is_lacking =
+            |key: &&Vec<u8>| self.table_of(key).is_some_and(|table| self.rows.lacking[table]);
         let nests = !self.rows.links.is_empty();
         let notes = notes + touched.iter().filter(|key| nests && is_lacking(key)).count();
         let xid = u32::try_from(self.transactions.len()).unwrap_or(0) + 1;
@@ -225,7 +227,10 @@ impl Database {
             }
             Change::Delete { table, row } => self.rows.tables[*table].deleted(row, tell),
             Change::Truncate { tables } => tell(&Message::Truncate {
-                relations: tables.iter().map(|table| self.rows.tables[*table].relation.oid).collect(),
+                relations: tables
+                    .iter()
+                    .map(|table| self.rows.tables[*table].relation.oid)
+                    .collect(),
                 cascade: false,
                 restart_identity: false,
             }),

@@ -79,7 +79,10 @@ pub(super) fn family(random: &mut Random) -> (Vec<Identity>, Vec<Link>, String) 
             true if random.percent(65) => shapes::block(table, key, *full, random),
             true => continue,
         };
-        blocks += &format!("[tables.t{table}]\n{}\n", block.replace("tables.t.", &format!("tables.t{table}.")));
+        blocks += &format!(
+            "[tables.t{table}]\n{}\n",
+            block.replace("tables.t.", &format!("tables.t{table}."))
+        );
     }
     (identities, links, blocks)
 }
@@ -166,7 +169,8 @@ fn element(needed: &[&str], foreign: &str, random: &mut Random) -> String {
         1 | 2 => format!("columns = [{}]", quoted(&[needed, &more].concat())),
         3 => {
             let omitted = [foreign, "n", "t", "name"];
-            let omitted: Vec<_> = omitted.into_iter().filter(|name| !needed.contains(name)).collect();
+            let omitted: Vec<_> =
+                omitted.into_iter().filter(|name| !needed.contains(name)).collect();
             format!("omit = [{}]", quoted(&omitted[..1 + random.below(omitted.len())]))
         }
         kind => {
@@ -187,21 +191,29 @@ impl Link {
         match &self.form {
             Form::Array(order) => {
                 rows.sort_by_cached_key(|(row, _)| {
-                    order.iter().map(|column| {
-                        let (is_null, number, text) = row.rank(*column);
-                        (is_null, number, text.to_owned())
-                    }).collect::<Vec<_>>()
+                    order
+                        .iter()
+                        .map(|column| {
+                            let (is_null, number, text) = row.rank(*column);
+                            (is_null, number, text.to_owned())
+                        })
+                        .collect::<Vec<_>>()
                 });
                 out.push(b'[');
-                out.extend(rows.iter().map(|(_, element)| *element).collect::<Vec<_>>().join(&b','));
+                out.extend(
+                    rows.iter().map(|(_, element)| *element).collect::<Vec<_>>().join(&b','),
+                );
                 out.push(b']');
             }
             Form::Map(columns) => {
                 let name = |row: &Row| {
-                    let texts: Vec<_> = columns.iter().map(|column| match column {
-                        1 => row.name.to_owned(),
-                        _ => row.rank(*column).1.to_string(),
-                    }).collect();
+                    let texts: Vec<_> = columns
+                        .iter()
+                        .map(|column| match column {
+                            1 => row.name.to_owned(),
+                            _ => row.rank(*column).1.to_string(),
+                        })
+                        .collect();
                     texts.join(":")
                 };
                 rows.sort_by_cached_key(|(row, _)| name(row));

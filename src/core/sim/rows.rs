@@ -101,9 +101,8 @@ impl Rows {
     pub(super) fn dangling(&self) -> Option<(usize, Row)> {
         self.links.iter().enumerate().find_map(|(place, link)| {
             let mut rows = self.rows.range((link.child, 0)..(link.child + 1, 0));
-            let dangles = |row: &Row| {
-                row.points[link.point].is_some_and(|id| !self.has((link.parent, id)))
-            };
+            let dangles =
+                |row: &Row| row.points[link.point].is_some_and(|id| !self.has((link.parent, id)));
             let found = rows.find(|(_, stored)| dangles(&stored.row));
             found.map(|(_, stored)| (place, stored.row.clone()))
         })
@@ -121,8 +120,8 @@ impl Rows {
         for key in self.tables[table].keys(&row) {
             self.open.remove(&key);
         }
-        let links = self.links_of(table).map(|(link, _)| (link, id)).collect::<Vec<_>>();
-        links.iter().for_each(|element| drop(self.open_elements.remove(element)));
+        let links = &self.links;
+        self.open_elements.retain(|(link, of)| links[*link].child != table || *of != id);
         Some(row)
     }
 

@@ -61,7 +61,10 @@ pub(super) fn random_tables(random: &mut Random) -> Model {
         true => Relatives::default(),
         false => Relatives { tables: published.clone(), foreign_keys: foreign_keys.clone() },
     };
-    let tables = published.iter().zip(plans).map(|(published, plan)| Table::new(published, plan, &relatives));
+    let tables = published
+        .iter()
+        .zip(plans)
+        .map(|(published, plan)| Table::new(published, plan, &relatives));
     Model { tables: tables.collect(), links, shapes }
 }
 
@@ -124,7 +127,8 @@ fn foreign_key(link: &Link) -> ForeignKey {
 impl Table {
     fn new(published: &PublishedTable, plan: Plan, relatives: &Relatives) -> Self {
         let PublishedTable { oid, name, columns, key, full_identity, .. } = published;
-        let identity = |name: &String| *full_identity || key.iter().flatten().any(|key| key == name);
+        let identity =
+            |name: &String| *full_identity || key.iter().flatten().any(|key| key == name);
         let columns = columns.iter().map(|column| Column {
             identity: identity(&column.name),
             name: column.name.clone(),
