@@ -49,8 +49,14 @@ impl Packer {
             _ => None,
         });
         let mut keys = Vec::new();
-        for key in changes.flat_map(Change::bases) {
-            if self.newest_parent(key) == Newest::InEtcd {
+        let bases = changes.flat_map(|change| {
+            let is_row = matches!(change, Change::Put { .. });
+            change.bases().map(move |key| (is_row, key))
+        });
+        for (is_row, key) in bases {
+            // A row that moves is under its old key still, though it was said to leave it.
+            let newest = if is_row { self.newest(key) } else { self.newest_parent(key) };
+            if newest == Newest::InEtcd {
                 keys.push(key.to_vec());
             }
             if keys.len() == READ_AHEAD {
