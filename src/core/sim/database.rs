@@ -168,6 +168,14 @@ impl Database {
         self.push(Open::default(), Some(table));
     }
 
+    /// Prints the last transaction, for a history that is run alone.
+    pub(super) fn trace(&self) {
+        if let Some(Transaction { end, changes, .. }) = self.transactions.last() {
+            println!("transaction up to {end}");
+            changes.iter().for_each(|change| println!("    {change:?}"));
+        }
+    }
+
     /// Lets the WAL grow with nothing in it for the slot.
     pub(super) fn grow(&mut self) {
         self.end.0 += 10;
@@ -177,11 +185,10 @@ impl Database {
         let Open { changes, touched: Touched { keys: touched, bytes }, notes, truncates } =
             transaction;
         let open = self.rows.open();
-        // Of a document that etcd lacks each change may take a note.
-        let is_lacking =
-            |key: &&Vec<u8>| self.table_of(key).is_some_and(|table| self.rows.lacking[table]);
+        // Of each document that etcd lacks a change may take a note, and the document goes once more.
         let nests = !self.rows.links.is_empty();
-        let notes = notes + touched.iter().filter(|key| nests && is_lacking(key)).count();
+        let lacks = nests && self.rows.lacking.iter().any(|lacking| *lacking);
+        let notes = notes + if lacks { 8 * changes.len() } else { 0 };
         let xid = u32::try_from(self.transactions.len()).unwrap_or(0) + 1;
         let lsn = Lsn(self.end.0 + 10);
         self.end = Lsn(lsn.0 + 5);

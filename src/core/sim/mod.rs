@@ -190,6 +190,9 @@ impl World {
         }
         let most = if self.random.percent(20) { 40 } else { 4 };
         self.database.commit(&mut self.random, most);
+        if self.traced {
+            self.database.trace();
+        }
     }
 
     /// The server loses the daemon, which ends, or goes on without knowing.
