@@ -34,6 +34,8 @@ pub(super) struct Rows {
     stale: BTreeSet<Place>,
     /// The keys under which the stream has left open what there is: a text has a part that was not sent.
     open: BTreeSet<Vec<u8>>,
+    /// The keys to which a row took its document along, with what is nested there.
+    taken_along: BTreeSet<Vec<u8>>,
     /// The elements of which it is so, by link and `id`.
     open_elements: BTreeSet<(usize, usize)>,
     /// Of each table whether etcd may lack, or have wrong, a document of it: one was too large, or rows
@@ -69,6 +71,7 @@ impl Rows {
             rendered: BTreeMap::new(),
             stale: BTreeSet::new(),
             open: BTreeSet::new(),
+            taken_along: BTreeSet::new(),
             open_elements: BTreeSet::new(),
         }
     }
@@ -127,7 +130,11 @@ impl Rows {
 
     /// Takes note of an update that has not sent the text.
     pub(super) fn leave_open(&mut self, table: usize, old: &Row, row: &Row) {
-        self.open.extend(self.tables[table].left_open(old, row));
+        let open = self.tables[table].left_open(old, row);
+        if old.id != row.id && self.links.iter().any(|link| link.parent == table) {
+            self.taken_along.extend(open.iter().cloned());
+        }
+        self.open.extend(open);
         let open = self.tables[table].open_elements(row);
         let links = self.links_of(table).zip(open).filter(|(_, open)| *open);
         let links: Vec<_> = links.map(|((link, _), _)| (link, row.id)).collect();
@@ -136,7 +143,7 @@ impl Rows {
 
     /// The keys under which the stream has left open what there is.
     pub(super) fn open(&self) -> BTreeSet<Vec<u8>> {
-        let mut open = self.open.clone();
+        let mut open = &self.open | &self.taken_along;
         for &(link, id) in &self.open_elements {
             let Link { child, point, parent, .. } = self.links[link];
             let row = self.get((child, id)).and_then(|row| self.get((parent, row.points[point]?)));
