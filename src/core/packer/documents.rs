@@ -49,8 +49,14 @@ impl Packer {
             _ => None,
         });
         let mut keys = Vec::new();
-        for key in changes.flat_map(Change::bases) {
-            if self.newest(key) == Newest::InEtcd {
+        let bases = changes.flat_map(|change| {
+            let is_row = matches!(change, Change::Put { .. });
+            change.bases().map(move |key| (is_row, key))
+        });
+        for (is_row, key) in bases {
+            // A row that moves is under its old key still, though it was said to leave it.
+            let newest = if is_row { self.newest(key) } else { self.newest_parent(key) };
+            if newest == Newest::InEtcd {
                 keys.push(key.to_vec());
             }
             if keys.len() == self.read_ahead {
@@ -87,7 +93,11 @@ impl Packer {
             if !past && self.is_replayed(&key, found) && !is(Mutation::ReplayFromParts) {
                 again.push(key);
             } else {
-                self.view.read(key, document.map(|document| document.value));
+                let document = document.map(|document| match past {
+                    true => self.waiting.emptied(&key, document.value),
+                    false => document.value,
+                });
+                self.view.read(key, document);
             }
         }
         if let (Some(replay), false) = (self.replay, again.is_empty()) {
@@ -101,7 +111,8 @@ impl Packer {
     pub(super) fn is_replayed(&self, key: &[u8], found: Option<i64>) -> bool {
         self.replaying().is_some_and(|replay| match found {
             Some(revision) => revision > replay.revision && revision < self.claimed,
-            None => !self.replayed_without.contains(key),
+            // What this life has deleted is not there, either.
+            None => !self.replayed_without.contains(key) && !self.waiting.has_gone(key),
         })
     }
 
