@@ -23,7 +23,7 @@ pub(super) struct Recording {
     /// What changed the keys last, by a hash of the key.
     changed: HashMap<u64, Changed>,
     hasher: RandomState,
-    /// The same of the last TRUNCATE.
+    /// The same of the last TRUNCATE, of the table or of one that is nested in it.
     truncated: Lsn,
     /// The same of the last change for which the table has to be compared again.
     doubtful: Lsn,
@@ -93,9 +93,10 @@ impl Recording {
                     self.note_key(slot.key, true, lsn);
                 }
             }
-            // Of a document that etcd lacks, nothing was emptied.
+            // It may have changed any document of the snapshot; of one that etcd lacks, nothing was
+            // emptied.
             Change::Hollow { keyspace, .. } if self.covers(keyspace.prefix()) => {
-                self.doubtful = lsn
+                (self.truncated, self.doubtful) = (lsn, lsn);
             }
             Change::Hollow { .. } => {}
             Change::Truncate { prefix } => self.note_emptied(prefix, lsn),

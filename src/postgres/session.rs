@@ -10,11 +10,13 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 use super::client::{self, Canceller, Guard, failed};
 use super::connection::{AS_IT_IS, LATER_SETTINGS, SESSION_SETTINGS, SQL_ASCII};
 use super::options::{HostPort, Options};
+use super::quoting::quoted_name;
 use super::tls;
 use crate::error::{Error, Result};
 use crate::lsn::Lsn;
 use crate::sqlstate;
 use crate::stop::Stop;
+use crate::table_name::TableName;
 use crate::time::PgTime;
 
 /// A session on one database. Each of its queries is cancelled once the stop has been asked for.
@@ -237,6 +239,16 @@ impl Session {
              SET TRANSACTION SNAPSHOT '{snapshot}'"
         );
         self.execute("importing the snapshot", &sql)
+    }
+
+    /// Locks a table against TRUNCATE, and whatever else gives it other files, until the transaction ends.
+    /// The right to read a column will do for it, which `LOCK` would not be content with.
+    ///
+    /// # Errors
+    /// As for every query.
+    pub fn lock_files(&mut self, table: &TableName) -> Result<()> {
+        let sql = format!("SELECT FROM {} LIMIT 0", quoted_name(table));
+        self.execute("locking a table's files", &sql)
     }
 
     /// Ends what [`Self::begin_snapshot`] began.

@@ -2,6 +2,7 @@
 
 mod busy;
 mod examples;
+mod large;
 mod random;
 mod refused;
 mod taken_away;

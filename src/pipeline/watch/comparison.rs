@@ -148,26 +148,12 @@ impl Comparison<'_> {
         idle: &mut Session,
         priority: Priority,
     ) -> Result<(Shape, Counts)> {
-        let pulse = &self.packing.pulse;
-        pulse.work();
-        let mut connection = Connection::connect(self.options, self.address, self.stop)?;
-        // It waits for every transaction that runs.
-        pulse.wait();
-        let slot = self.temporary_slot();
-        let created = create_slot(&mut connection, idle, &slot, SlotKind::Temporary)?;
-        pulse.work();
-        let mut session = Session::connect(self.options, self.address, self.stop)?;
-        session.begin_snapshot(&created.snapshot)?;
-        self.query.set(Some(session.canceller()));
-        // The snapshot is held by the session now, and the slot need not hold WAL any longer.
-        drop(connection);
-        let (sync, shapes) = (&self.settings.sync, self.settings.shapes());
-        let table = CopiedTable::read(&mut session, &sync.publication, &published.name, &shapes)?;
+        let (mut session, point, table) = self.snapshot(published, idle)?;
         let Some(table) = table else {
             // It has gone meanwhile: the next look sees that.
             return Ok((Shape::default(), Counts::default()));
         };
-        self.packing.ask(Request::Snapshot(created.consistent_point))?;
+        self.packing.ask(Request::Snapshot(point))?;
         // As of the snapshot: what the stream changes meanwhile is no difference.
         let revision = match self.packing.answer()? {
             Answer::Reached { revision } => revision,
@@ -209,6 +195,45 @@ impl Comparison<'_> {
             table.published.name
         );
         Ok((table.published.shape, counts))
+    }
+
+    /// A session with a snapshot, its place in the stream, and the table as it is there.
+    ///
+    /// For a snapshot too, a table is empty from the moment that a TRUNCATE behind it commits: what is then
+    /// read there is ahead of the stream. So the files are locked first, and if they are others by then,
+    /// another snapshot is taken.
+    fn snapshot(
+        &self,
+        published: &PublishedTable,
+        idle: &mut Session,
+    ) -> Result<(Session, Lsn, Option<CopiedTable>)> {
+        let pulse = &self.packing.pulse;
+        let (publication, shapes) = (&self.settings.sync.publication, self.settings.shapes());
+        loop {
+            pulse.work();
+            let mut connection = Connection::connect(self.options, self.address, self.stop)?;
+            // It waits for every transaction that runs.
+            pulse.wait();
+            let slot = self.temporary_slot();
+            let created = create_slot(&mut connection, idle, &slot, SlotKind::Temporary)?;
+            pulse.work();
+            let mut session = Session::connect(self.options, self.address, self.stop)?;
+            session.begin_snapshot(&created.snapshot)?;
+            self.query.set(Some(session.canceller()));
+            // The snapshot is held by the session now, and the slot need not hold WAL any longer.
+            drop(connection);
+            let table = CopiedTable::read(&mut session, publication, &published.name, &shapes)?;
+            let Some(found) = &table else { return Ok((session, created.consistent_point, None)) };
+            found.sources().iter().try_for_each(|table| session.lock_files(&table.name))?;
+            let now = CopiedTable::read(idle, publication, &published.name, &shapes)?;
+            let is_same = |now: &CopiedTable| {
+                let (then, now) = (found.sources(), now.sources());
+                then.iter().map(|table| &table.shape).eq(now.iter().map(|table| &table.shape))
+            };
+            if now.as_ref().is_none_or(is_same) {
+                return Ok((session, created.consistent_point, table));
+            }
+        }
     }
 
     /// Deletes the keys in a keyspace but for those that a table has now.
