@@ -90,6 +90,12 @@ impl View {
         }
     }
 
+    /// Forgets what was read of keys that begin so. While a transaction is replayed, that may be as they were
+    /// before it.
+    pub(super) fn forget_below(&mut self, prefix: &[u8]) {
+        self.cache.forget_below(prefix);
+    }
+
     /// The batches that were posted and that etcd may not have yet.
     pub(super) fn in_flight(&self) -> impl Iterator<Item = &Batch> {
         self.in_flight.iter().map(|(_, batch)| batch)

@@ -111,10 +111,11 @@ impl Packer {
                 },
             }
         })?;
-        if flow == Flow::Done
-            && let (Some(recording), Some(commit)) = (&mut self.watch.recording, self.coming)
-        {
-            recording.note(Change::Hollow { keyspace, nested }, commit.lsn);
+        if flow == Flow::Done {
+            self.view.forget_below(keyspace.prefix());
+            if let (Some(recording), Some(commit)) = (&mut self.watch.recording, self.coming) {
+                recording.note(Change::Hollow { keyspace, nested }, commit.lsn);
+            }
         }
         Ok(flow)
     }
