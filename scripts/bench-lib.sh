@@ -5,8 +5,8 @@
 source scripts/lib.sh
 
 # `store` is the folder of the etcd in use, `client` the bare client, `sender` the server's process that sends a stream;
-# `settings` are pg2etcd's, `shape` what they say of tables; `prepare` is the command that fills new tables.
-settings=() shape='' prepare='' store='' client='' sender='' pg_bin='' drawing=() drawer=''
+# `settings` are pg2etcd's, `shape` what they say of tables; `fill` is the command that fills new tables.
+settings=() shape='' fill='' store='' client='' sender='' pg_bin='' drawing=() drawer=''
 
 # Servers
 
@@ -101,7 +101,7 @@ field() { sed -n "s/.*\"$1\":\([0-9.]*\).*/\1/p"; }
 begin_sync() {
     new_store
     new_tables
-    $prepare
+    $fill
     launch_pg2etcd
     await 'stream' streams_from pg2etcd
 }

@@ -43,22 +43,22 @@ measure_beside_apart() { # ITEM
 }
 
 measure_children() {
-    prepare="fill_parents $(nested_rows_of children) 0"
+    fill="fill_parents $(nested_rows_of children) 0"
     measure_beside_apart children
-    prepare=''
+    fill=''
 }
 
 measure_batch() {
-    prepare="fill_parents $(nested_rows_of batch) 0"
+    fill="fill_parents $(nested_rows_of batch) 0"
     measure_beside_apart batch
-    prepare=''
+    fill=''
 }
 
 # One document of a hundred rows, each in its turn, and a row that is as large.
 measure_crowd() {
-    prepare='fill_parents 1 100'
+    fill='fill_parents 1 100'
     measure_beside_apart crowd
-    prepare=''
+    fill=''
 }
 
 # Documents with five rows each, and as many bytes in rows.

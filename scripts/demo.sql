@@ -3,6 +3,8 @@ create type order_state as enum ('new', 'paid', 'shipped');
 create table customers (id int primary key, name text not null, profile jsonb, since timestamptz not null);
 create table orders (id bigint primary key, customer int not null references customers, state order_state not null,
     total numeric(10,2), ordered_at timestamp not null);
+-- A customer's document has its orders, so PostgreSQL has to tell whose an order was.
+alter table orders replica identity full;
 create table order_items (order_id bigint references orders, sku text, quantity int not null, price numeric(10,2) not null,
     primary key (order_id, sku));
 create table coupons (code text primary key, percent smallint not null, until date);

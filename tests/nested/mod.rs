@@ -1,6 +1,8 @@
 //! Rows in the documents of others: pg2etcd.toml(5), "NESTED DOCUMENTS".
 
 mod busy;
+mod examples;
+mod random;
 mod refused;
 mod taken_away;
 

@@ -23,7 +23,7 @@ pub(crate) use browser::Browser;
 pub(crate) use certificates::{Authority, Issued, self_signed};
 pub(crate) use daemon::{Daemon, Launch};
 pub(crate) use etcd::{CHECKPOINT, lsn};
-pub(crate) use history::number;
+pub(crate) use history::{History, number};
 pub(crate) use installed::installed;
 pub(crate) use load::{Load, SCHEMA, TABLES};
 pub(crate) use oracle::{
