@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use super::change::Change;
 use super::mutation::{Mutation, is};
-use crate::document::{Body, MissingColumn, element_of, member_of, splice_member};
+use crate::document::{MissingColumn, element_of, emptied, member_of, splice_member};
 use crate::mapping::{Keyspace, Nested};
 
 /// The memory that may wait, in bytes.
@@ -24,6 +24,16 @@ pub(super) struct Waiting {
     bytes: usize,
     /// Whether some had to be given up.
     lost: bool,
+    /// The keys that were emptied in the transaction.
+    emptied: Emptied,
+}
+
+/// Which keys and members were emptied.
+#[derive(Debug, Default)]
+struct Emptied {
+    prefixes: Vec<Vec<u8>>,
+    keyspaces: Vec<Keyspace>,
+    members: Vec<(Keyspace, Nested)>,
 }
 
 /// The members that are not empty, by their names.
@@ -85,8 +95,40 @@ impl Waiting {
         Ok(())
     }
 
+    /// Whether the transaction has taken the row from under this key, so far, and what etcd had there
+    /// before is not to be asked for. If so much waits that this is not known, that is not, either.
+    pub(super) fn has_gone(&self, key: &[u8]) -> bool {
+        let Emptied { prefixes, keyspaces, .. } = &self.emptied;
+        let was_emptied = prefixes.iter().any(|prefix| key.starts_with(prefix))
+            || keyspaces.iter().any(|keyspace| keyspace.gives(key));
+        self.lost
+            || self.has(key) && !is(Mutation::GoneForgotten)
+            || was_emptied && !is(Mutation::EmptiedForgotten)
+    }
+
+    /// A document as it was before the transaction, without what the transaction has emptied so far.
+    pub(super) fn emptied(&self, key: &[u8], mut document: Vec<u8>) -> Vec<u8> {
+        for (keyspace, nested) in &self.emptied.members {
+            let mut without = Vec::new();
+            if keyspace.gives(key)
+                && !is(Mutation::HollowForgotten)
+                && emptied(&document, nested, &mut without).is_ok()
+            {
+                document = without;
+            }
+        }
+        document
+    }
+
     /// Takes note that a member is empty in all documents of a table.
     pub(super) fn hollow(&mut self, keyspace: &Keyspace, nested: &Nested) {
+        let hollow = (keyspace.clone(), nested.clone());
+        if !self.emptied.members.contains(&hollow) {
+            self.emptied.members.push(hollow);
+        }
+        if is(Mutation::HollowStays) {
+            return;
+        }
         for (_, members) in self.documents.iter_mut().filter(|(key, _)| keyspace.gives(key)) {
             members.remove(&nested.json_name);
         }
@@ -96,11 +138,19 @@ impl Waiting {
     /// table that was emptied nothing waits.
     pub(super) fn changed(&mut self, change: Change<'_>) {
         match change {
-            Change::Put { key, body: Body::Holed(document), .. } if document.wants_waiting() => {
-                self.remove(key);
+            Change::Put { key, .. } => self.remove(key),
+            Change::Truncate { prefix } => {
+                self.remove_all(|key| key.starts_with(prefix));
+                if self.emptied.prefixes.iter().all(|known| known != prefix) {
+                    self.emptied.prefixes.push(prefix.to_vec());
+                }
             }
-            Change::Truncate { prefix } => self.documents.retain(|key, _| !key.starts_with(prefix)),
-            Change::Empty { keyspace } => self.documents.retain(|key, _| !keyspace.gives(key)),
+            Change::Empty { keyspace } => {
+                self.remove_all(|key| keyspace.gives(key));
+                if !self.emptied.keyspaces.contains(keyspace) {
+                    self.emptied.keyspaces.push(keyspace.clone());
+                }
+            }
             _ => {}
         }
     }
@@ -116,6 +166,17 @@ impl Waiting {
         if let Some(members) = self.documents.remove(key) {
             self.bytes -= bytes_of(key, &members);
         }
+    }
+
+    fn remove_all(&mut self, goes: impl Fn(&[u8]) -> bool) {
+        let bytes = &mut self.bytes;
+        self.documents.retain(|key, members| {
+            let goes = goes(key);
+            if goes {
+                *bytes -= bytes_of(key, members);
+            }
+            !goes
+        });
     }
 
     /// Begins another transaction.

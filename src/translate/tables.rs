@@ -12,7 +12,7 @@ use crate::table_name::TableName;
 
 /// The tables of the stream, by OID: each as its last `Relation` message has it, which is how it
 /// was when its rows changed, and as the catalog has it now.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Tables {
     shapes: Shapes,
     known: HashMap<u32, Known>,
@@ -20,7 +20,7 @@ pub(crate) struct Tables {
     guessed: Vec<u32>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Known {
     relation: Relation,
     /// `None` as long as the catalog was not asked.

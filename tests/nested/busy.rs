@@ -28,12 +28,13 @@ fn they_are_compared_and_repaired_meanwhile() {
     let daemon = copy.start();
     let stop = AtomicBool::new(false);
     thread::scope(|scope| {
-        // One document changes all the time, and others now and then.
+        // One document changes all the time, others now and then: not faster than etcd takes it.
         for of in ["1", "1 + n % 2000"] {
             let (stop, mut sql) = (&stop, copy.servers.sql());
             let update = format!(
                 "UPDATE child SET n = n + 1 WHERE id = 2
-                    AND parent_id = (SELECT {of} FROM child WHERE parent_id = 1 AND id = 2)"
+                    AND parent_id = (SELECT {of} FROM child WHERE parent_id = 1 AND id = 2);
+                 SELECT pg_sleep(0.01)"
             );
             scope.spawn(move || {
                 while !stop.load(Ordering::Relaxed) {

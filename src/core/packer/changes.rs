@@ -24,7 +24,7 @@ impl Packer {
             Change::Empty { keyspace } if !keyspace.is_range() => {
                 return self.empty(keyspace, out);
             }
-            Change::Vacate { key, members } => return Ok(self.vacate(key, members, pending, out)),
+            Change::Vacate { key, members } => return self.vacate(key, members, pending, out),
             Change::Splice(splice) => return self.splice(splice, pending, out),
             Change::Hollow { keyspace, nested } => return self.hollow(keyspace, nested, out),
             Change::Put { .. }

@@ -1,6 +1,6 @@
 //! Documents of which an update left columns out: filled from the newest version of the row.
 
-use super::{Output, Packer, Pending, READ_AHEAD, Reading};
+use super::{MOST_READ, Output, Packer, Pending, READ_BYTES, Reading};
 use crate::core::change::{Change, Event};
 use crate::core::ledger::Replay;
 use crate::core::mutation::{Mutation, is};
@@ -49,11 +49,17 @@ impl Packer {
             _ => None,
         });
         let mut keys = Vec::new();
-        for key in changes.flat_map(Change::bases) {
-            if self.newest(key) == Newest::InEtcd {
+        let bases = changes.flat_map(|change| {
+            let is_row = matches!(change, Change::Put { .. });
+            change.bases().map(move |key| (is_row, key))
+        });
+        for (is_row, key) in bases {
+            // A row that moves is under its old key still, though it was said to leave it.
+            let newest = if is_row { self.newest(key) } else { self.newest_parent(key) };
+            if newest == Newest::InEtcd {
                 keys.push(key.to_vec());
             }
-            if keys.len() == READ_AHEAD {
+            if keys.len() == self.read_ahead {
                 break;
             }
         }
@@ -62,7 +68,7 @@ impl Packer {
 
     /// Has these documents read, or the first of them if they are many.
     pub(super) fn read_keys(&mut self, mut keys: Vec<Vec<u8>>, out: &mut Vec<Output>) {
-        keys.truncate(READ_AHEAD);
+        keys.truncate(self.read_ahead);
         keys.sort_unstable();
         keys.dedup();
         out.push(Output::Read(keys.clone(), None));
@@ -77,13 +83,21 @@ impl Packer {
         out: &mut Vec<Output>,
     ) {
         let Some(Reading::Documents { keys, past }) = self.reading.take() else { return };
+        let bytes: usize = documents.iter().flatten().map(|document| document.value.len()).sum();
+        if let Some(average) = bytes.checked_div(documents.len()) {
+            self.read_ahead = (READ_BYTES / average.max(1)).clamp(1, MOST_READ);
+        }
         let mut again = Vec::new();
         for (key, document) in keys.into_iter().zip(documents) {
             let found = document.as_ref().map(|document| document.mod_revision);
             if !past && self.is_replayed(&key, found) && !is(Mutation::ReplayFromParts) {
                 again.push(key);
             } else {
-                self.view.read(key, document.map(|document| document.value));
+                let document = document.map(|document| match past {
+                    true => self.waiting.emptied(&key, document.value),
+                    false => document.value,
+                });
+                self.view.read(key, document);
             }
         }
         if let (Some(replay), false) = (self.replay, again.is_empty()) {
@@ -97,7 +111,8 @@ impl Packer {
     pub(super) fn is_replayed(&self, key: &[u8], found: Option<i64>) -> bool {
         self.replaying().is_some_and(|replay| match found {
             Some(revision) => revision > replay.revision && revision < self.claimed,
-            None => !self.replayed_without.contains(key),
+            // What this life has deleted is not there, either.
+            None => !self.replayed_without.contains(key) && !self.waiting.has_gone(key),
         })
     }
 

@@ -28,8 +28,12 @@ use crate::position::{Commit, Position};
 /// How many txns the ordered lane, and each of the others, may have: one at etcd, and one that is whole
 /// and can be posted as soon as the first is in.
 pub const LANE_DEPTH: usize = 2;
-/// How many documents are read at once: enough to spare round trips, few enough to hold them.
-const READ_AHEAD: usize = 32;
+/// How many documents are read at once, as long as nothing is known of their sizes.
+const FIRST_READ: usize = 32;
+/// The most documents that are read at once: as many spare enough round trips.
+const MOST_READ: usize = 128;
+/// What those may take, more or less, in bytes: they have to be held.
+const READ_BYTES: usize = 1 << 20;
 
 /// Packs the stream's transactions into txns.
 ///
@@ -60,6 +64,8 @@ pub struct Packer {
     revision: Option<i64>,
     /// What is being read.
     reading: Option<Reading>,
+    /// How many documents are read at once.
+    read_ahead: usize,
     /// The table that is being emptied.
     emptying: Option<Listing>,
     /// The transaction that a former life has begun to write.
@@ -163,6 +169,7 @@ impl Packer {
             acknowledged: 0,
             revision: None,
             reading: None,
+            read_ahead: FIRST_READ,
             emptying: None,
             replay,
             replayed_without: HashSet::new(),

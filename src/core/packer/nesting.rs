@@ -21,7 +21,7 @@ impl Packer {
         out: &mut Vec<Output>,
     ) -> Result<Flow> {
         let Splice { nested, new, old } = change;
-        if Change::Splice(change).bases().any(|key| self.newest(key) == Newest::InEtcd) {
+        if Change::Splice(change).bases().any(|key| self.newest_parent(key) == Newest::InEtcd) {
             self.read(pending, out);
             return Ok(Flow::Wait);
         }
@@ -48,7 +48,9 @@ impl Packer {
             return Ok(Flow::Wait);
         }
         if let (Some(recording), Some(commit)) = (&mut self.watch.recording, self.coming) {
-            recording.note(Change::Splice(change), commit.lsn);
+            if !is(Mutation::SpliceUnnoted) {
+                recording.note(Change::Splice(change), commit.lsn);
+            }
         }
         Ok(Flow::Done)
     }
@@ -60,19 +62,25 @@ impl Packer {
         members: &[Arc<Nested>],
         pending: &Pending,
         out: &mut Vec<Output>,
-    ) -> Flow {
-        let members = match self.newest(key) {
+    ) -> Result<Flow> {
+        let members = match self.newest_parent(key) {
             Newest::InEtcd => {
                 self.read(pending, out);
-                return Flow::Wait;
+                return Ok(Flow::Wait);
             }
             Newest::Document(document) => members_of(document, members),
-            // It has gone already, or it was never there.
-            Newest::Absent if self.waiting.has(key) => return Flow::Done,
-            Newest::Absent => members_of(b"{}", members),
+            // It has gone already.
+            Newest::Absent if self.waiting.has(key) => return Ok(Flow::Done),
+            // It was too large for a request, for example: what was nested in it is not known.
+            Newest::Absent => {
+                if self.document_unknown(key, "etcd does not have its row", out)? == Flow::Wait {
+                    return Ok(Flow::Wait);
+                }
+                members_of(b"{}", members)
+            }
         };
         self.waiting.vacate(key, members);
-        Flow::Done
+        Ok(Flow::Done)
     }
 
     /// Empties a member of all documents of a table: of those that etcd has now, and of those that are on
@@ -116,6 +124,9 @@ impl Packer {
     pub(super) fn settle_waiting(&mut self, out: &mut Vec<Output>) -> Result<Flow> {
         while let Some(key) = self.waiting.first_left().map(<[u8]>::to_vec) {
             let reason = "rows point to it, and etcd does not have its row";
+            if is(Mutation::Unsettled) {
+                break;
+            }
             if self.document_unknown(&key, reason, out)? == Flow::Wait {
                 return Ok(Flow::Wait);
             }
@@ -123,6 +134,11 @@ impl Packer {
         }
         self.waiting.clear();
         Ok(Flow::Done)
+    }
+
+    /// The same of one with rows of others in it: where such rows wait for their document there is none.
+    pub(super) fn newest_parent(&self, key: &[u8]) -> Newest<'_> {
+        if self.waiting.has(key) { Newest::Absent } else { self.newest(key) }
     }
 
     /// The newest version of a document.
@@ -142,7 +158,7 @@ impl Packer {
             Body::Whole(element) => return Ok(element),
             Body::Holed(element) => element,
         };
-        let stored = old.and_then(|Slot { key, identity }| match self.newest(key) {
+        let stored = old.and_then(|Slot { key, identity }| match self.newest_parent(key) {
             Newest::Document(document) => {
                 element_of(member_of(document, nested)?, nested, identity)
             }
@@ -161,7 +177,7 @@ impl Packer {
         replaced: Option<&[u8]>,
         out: &mut Vec<Output>,
     ) -> Result<Flow> {
-        let Newest::Document(document) = self.newest(key) else {
+        let Newest::Document(document) = self.newest_parent(key) else {
             let spliced =
                 [replaced.map(|identity| (identity, None)), Some((identity, Some(element)))];
             let mut spliced = spliced.into_iter().flatten();
@@ -197,7 +213,7 @@ impl Packer {
         Slot { key, identity }: Slot<'_>,
         out: &mut Vec<Output>,
     ) -> Result<Flow> {
-        let Newest::Document(document) = self.newest(key) else {
+        let Newest::Document(document) = self.newest_parent(key) else {
             if self.waiting.is_unknown(key) {
                 return Ok(Flow::Done);
             }

@@ -5,25 +5,19 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::life::STATE_PATH;
 use super::random::Random;
-use super::table::{Row, Table, random_tables};
+use super::row::Row;
+use super::rows::{Documents, ROWS, Rows, Touched};
+use super::table::Table;
 use crate::core::change::Chunk;
 use crate::core::mutation::{Mutation, is};
 use crate::document::Casts;
 use crate::lsn::Lsn;
-use crate::mapping::{Keyspace, Plan, Shapes};
+use crate::mapping::Plan;
 use crate::position::Commit;
 use crate::postgres::pgoutput::Message;
 use crate::state::layout;
 use crate::time::PgTime;
 use crate::translate::{Need, Tables, translate};
-
-/// How many tables there are.
-pub(super) const TABLES: usize = 2;
-/// How many rows a table can have.
-const ROWS: usize = 6;
-
-/// Documents by key in etcd.
-pub(super) type Documents = BTreeMap<Vec<u8>, Vec<u8>>;
 
 /// A committed transaction.
 #[derive(Debug)]
@@ -31,8 +25,10 @@ pub(super) struct Transaction {
     pub(super) commit: Commit,
     pub(super) end: Lsn,
     changes: Vec<Change>,
-    /// The keys of the rows that it changed.
+    /// The keys of the documents that it changed.
     pub(super) touched: BTreeSet<Vec<u8>>,
+    /// The most that each took in a request, in bytes.
+    pub(super) bytes: BTreeMap<Vec<u8>, usize>,
     /// Those of them under which the stream leaves open what there is: a text has a part that was not sent.
     pub(super) open: BTreeSet<Vec<u8>>,
     /// How many notes it may take, of rows that are not known and of tables that have to be compared.
@@ -47,47 +43,42 @@ pub(super) struct Transaction {
 
 /// A change as the stream tells it.
 #[derive(Clone, Debug)]
-enum Change {
+pub(super) enum Change {
     Insert { table: usize, row: Row },
     Update { table: usize, old: Row, row: Row, unchanged: bool },
     Delete { table: usize, row: Row },
-    Truncate { table: usize },
+    Truncate { tables: Vec<usize> },
 }
 
 /// A transaction that is not committed yet.
 #[derive(Default)]
-struct Open {
-    changes: Vec<Change>,
-    touched: BTreeSet<Vec<u8>>,
-    open: BTreeSet<Vec<u8>>,
-    notes: usize,
-    truncates: bool,
+pub(super) struct Open {
+    pub(super) changes: Vec<Change>,
+    pub(super) touched: Touched,
+    pub(super) notes: usize,
+    pub(super) truncates: bool,
 }
 
 /// The database.
 #[derive(Debug)]
 pub(super) struct Database {
-    tables: Vec<Table>,
-    shapes: Shapes,
-    /// Rows by table and key.
-    rows: BTreeMap<(usize, usize), Row>,
-    documents: Documents,
+    pub(super) rows: Rows,
+    /// What a stream knows of the tables once it has described them.
+    described: Tables,
     pub(super) transactions: Vec<Transaction>,
     /// The end of the WAL.
     pub(super) end: Lsn,
     /// Up to where the slot was acknowledged.
     pub(super) confirmed: Lsn,
-    next: u64,
+    pub(super) next: u64,
 }
 
 impl Database {
     pub(super) fn new(random: &mut Random) -> Self {
-        let (tables, shapes) = random_tables(TABLES, random);
+        let rows = Rows::new(random);
         Self {
-            tables,
-            shapes,
-            rows: BTreeMap::new(),
-            documents: Documents::new(),
+            described: described(&rows),
+            rows,
             transactions: Vec::new(),
             end: Lsn(100),
             confirmed: Lsn(100),
@@ -95,40 +86,51 @@ impl Database {
         }
     }
 
+    /// The numbers of the tables.
+    pub(super) fn tables(&self) -> std::ops::Range<usize> {
+        0..self.rows.tables.len()
+    }
+
     /// What becomes of a table's rows.
     pub(super) fn plan(&self, table: usize) -> &Plan {
-        &self.tables[table].plan
+        &self.rows.tables[table].plan
     }
 
     /// The table that has a key.
     pub(super) fn table_of(&self, key: &[u8]) -> Option<usize> {
-        (0..TABLES).find(|&table| self.plan(table).covers(key))
+        self.tables().find(|&table| self.plan(table).covers(key))
     }
 
     /// Keys that are among those of the tables, and that no row can have.
     pub(super) fn keys_of_others(&self) -> Vec<Vec<u8>> {
-        let keyspaces = self.tables.iter().flat_map(|table| table.plan.keyspaces());
+        let keyspaces = self.rows.tables.iter().flat_map(|table| table.plan.keyspaces());
         let keys = keyspaces.flat_map(|keyspace| {
             ["", "/", "//k0", "0//0/l/"].map(|end| [keyspace.prefix(), end.as_bytes()].concat())
         });
-        keys.filter(|key| self.tables.iter().all(|table| !table.plan.gives(key))).collect()
+        keys.filter(|key| self.rows.tables.iter().all(|table| !table.plan.gives(key))).collect()
     }
 
     /// What a stream knows of the tables once it has described them.
     pub(super) fn described(&self) -> Tables {
-        let (mut tables, casts) = (Tables::new(self.shapes.clone()), &mut Casts::default());
-        for Table { relation, facts, .. } in &self.tables {
-            let message = Message::Relation(relation.clone());
-            let need = translate(&message, &mut tables, casts, &mut Chunk::default());
-            assert_eq!(need.expect("a message"), Need::Nothing);
-            tables.describe(relation.oid, facts).expect("a description");
-        }
-        tables
+        self.described.clone()
+    }
+
+    /// The tables that have to be compared when rows of this one have changed unseen.
+    pub(super) fn to_compare(&self, table: usize) -> BTreeSet<usize> {
+        let parents = self.rows.links_of(table).map(|(_, link)| link.parent);
+        let tables = parents.chain([table]);
+        tables.filter(|table| !self.plan(*table).keyspaces().is_empty()).collect()
+    }
+
+    /// Whether etcd has all documents of a table as they are, as far as the stream can say so.
+    pub(super) fn has_all(&self, table: usize) -> bool {
+        let nests = self.rows.links.iter().any(|link| link.parent == table);
+        nests && !self.rows.lacking[table]
     }
 
     /// The documents now.
     pub(super) fn documents(&self) -> &Documents {
-        &self.documents
+        &self.rows.documents
     }
 
     /// The documents after the last transaction up to `lsn`.
@@ -137,28 +139,41 @@ impl Database {
         after.checked_sub(1).map(|last| &self.transactions[last].after)
     }
 
-    /// Commits a transaction of up to `most` changes.
-    pub(super) fn commit(&mut self, random: &mut Random, most: usize) {
-        let mut transaction = Open::default();
-        for _ in 0..=random.below(most) {
-            self.change(random, &mut transaction);
-        }
-        self.push(transaction, None);
-    }
-
     /// Changes a table without a word in the stream. ALTER TABLE writes its rows anew; while it is
     /// away from the publication rows come and go too, and it comes back with others.
     pub(super) fn change_unseen(&mut self, table: usize, random: &mut Random) {
         let goes_away = random.percent(25);
         for id in 0..ROWS {
-            let row = self.remove(table, id);
-            let is_there = row.is_some() != (goes_away && random.percent(30));
+            let stays = !self.rows.pointing_to((table, id)).is_empty();
+            let row = self.rows.remove(table, id);
+            let is_there = row.is_some() != (goes_away && !stays && random.percent(30));
             self.next += 1;
-            if is_there {
-                self.insert(table, Row::new(id, self.next, random));
+            let mut new = Row::new(id, self.next, random);
+            let mut has_all = true;
+            for (_, link) in self.rows.links_of(table) {
+                let point = self.existing(link.parent, random);
+                // What points to itself stays so.
+                let point = point.or(row.as_ref().and_then(|row| row.points[link.point]));
+                has_all &= point.is_some() || !self.rows.tables[table].needs_point(link.point);
+                new.points[link.point] = point;
+            }
+            if is_there && has_all {
+                self.rows.insert(table, new);
             }
         }
+        self.rows.refresh(&mut Touched::default());
+        for table in self.to_compare(table) {
+            self.rows.lacking[table] = true;
+        }
         self.push(Open::default(), Some(table));
+    }
+
+    /// Prints the last transaction, for a history that is run alone.
+    pub(super) fn trace(&self) {
+        if let Some(Transaction { end, changes, .. }) = self.transactions.last() {
+            println!("transaction up to {end}");
+            changes.iter().for_each(|change| println!("    {change:?}"));
+        }
     }
 
     /// Lets the WAL grow with nothing in it for the slot.
@@ -166,8 +181,14 @@ impl Database {
         self.end.0 += 10;
     }
 
-    fn push(&mut self, transaction: Open, unseen: Option<usize>) {
-        let Open { changes, touched, open, notes, truncates } = transaction;
+    pub(super) fn push(&mut self, transaction: Open, unseen: Option<usize>) {
+        let Open { changes, touched: Touched { keys: touched, bytes }, notes, truncates } =
+            transaction;
+        let open = self.rows.open();
+        // Of each document that etcd lacks a change may take a note, and the document goes once more.
+        let nests = !self.rows.links.is_empty();
+        let lacks = nests && self.rows.lacking.iter().any(|lacking| *lacking);
+        let notes = notes + if lacks { 8 * changes.len() } else { 0 };
         let xid = u32::try_from(self.transactions.len()).unwrap_or(0) + 1;
         let lsn = Lsn(self.end.0 + 10);
         self.end = Lsn(lsn.0 + 5);
@@ -175,96 +196,14 @@ impl Database {
             commit: Commit { lsn, xid, time: PgTime(i64::from(xid) * 1000) },
             end: self.end,
             changes,
+            open: open.intersection(&touched).cloned().collect(),
             touched,
-            open,
+            bytes,
             notes,
             truncates,
-            after: self.documents.clone(),
+            after: self.rows.documents.clone(),
             unseen,
         });
-    }
-
-    fn change(&mut self, random: &mut Random, transaction: &mut Open) {
-        let (table, id) = (random.below(TABLES), random.below(ROWS));
-        self.next += 1;
-        if random.percent(3) {
-            let gone: Vec<_> = (0..ROWS).filter_map(|id| self.remove(table, id)).collect();
-            gone.iter().for_each(|row| transaction.touched.extend(self.tables[table].keys(row)));
-            transaction.open.retain(|key| !self.tables[table].plan.covers(key));
-            transaction.truncates = true;
-            transaction.changes.push(Change::Truncate { table });
-            return;
-        }
-        if random.percent(6) {
-            self.swap(table, random, transaction);
-            return;
-        }
-        match self.rows.get(&(table, id)) {
-            Some(_) if random.percent(20) => {
-                let Some(row) = self.remove(table, id) else { return };
-                let keys = self.tables[table].keys(&row);
-                transaction.open.retain(|key| !keys.contains(key));
-                transaction.touched.extend(keys);
-                transaction.changes.push(Change::Delete { table, row });
-            }
-            Some(_) => {
-                let to = random.below(ROWS);
-                let moves = random.percent(30) && !self.rows.contains_key(&(table, to));
-                self.update(table, (id, if moves { to } else { id }), random, transaction);
-            }
-            None => {
-                let row = Row::new(id, self.next, random);
-                transaction.touched.extend(self.tables[table].keys(&row));
-                self.insert(table, row.clone());
-                transaction.changes.push(Change::Insert { table, row });
-            }
-        }
-    }
-
-    /// Lets two rows change their keys with each other, by way of a third key.
-    fn swap(&mut self, table: usize, random: &mut Random, transaction: &mut Open) {
-        let (taken, free): (Vec<_>, Vec<_>) =
-            (0..ROWS).partition(|id| self.rows.contains_key(&(table, *id)));
-        let ([first, .., second], [third, ..]) = (&taken[..], &free[..]) else { return };
-        for ids in [(*first, *third), (*second, *first), (*third, *second)] {
-            self.next += 1;
-            self.update(table, ids, random, transaction);
-        }
-    }
-
-    /// Updates a row, which gets this key.
-    fn update(
-        &mut self,
-        table: usize,
-        (from, to): (usize, usize),
-        random: &mut Random,
-        transaction: &mut Open,
-    ) {
-        let Some(old) = self.remove(table, from) else { return };
-        let (row, unchanged) = old.updated(to, self.next, random);
-        self.insert(table, row.clone());
-        let model = &self.tables[table];
-        let keys = [model.keys(&old), model.keys(&row)].concat();
-        transaction.open.retain(|key| !keys.contains(key));
-        transaction.touched.extend(keys);
-        if unchanged {
-            transaction.open.extend(model.left_open(&old, &row));
-            transaction.notes += 1 + model.plan.outputs().len();
-        }
-        transaction.changes.push(Change::Update { table, old, row, unchanged });
-    }
-
-    fn insert(&mut self, table: usize, row: Row) {
-        self.documents.extend(self.tables[table].documents(&row));
-        self.rows.insert((table, row.id), row);
-    }
-
-    fn remove(&mut self, table: usize, id: usize) -> Option<Row> {
-        let row = self.rows.remove(&(table, id))?;
-        for key in self.tables[table].keys(&row) {
-            self.documents.remove(&key);
-        }
-        Some(row)
     }
 
     /// Adds event number `event` of a transaction to a chunk, as the thread that receives does; false if
@@ -289,13 +228,16 @@ impl Database {
             need.expect("a message")
         };
         let need = match change {
-            Change::Insert { table, row } => self.tables[*table].inserted(row, tell),
+            Change::Insert { table, row } => self.rows.tables[*table].inserted(row, tell),
             Change::Update { table, old, row, unchanged } => {
-                self.tables[*table].updated((old, row), *unchanged, tell)
+                self.rows.tables[*table].updated((old, row), *unchanged, tell)
             }
-            Change::Delete { table, row } => self.tables[*table].deleted(row, tell),
-            Change::Truncate { table } => tell(&Message::Truncate {
-                relations: vec![self.tables[*table].relation.oid],
+            Change::Delete { table, row } => self.rows.tables[*table].deleted(row, tell),
+            Change::Truncate { tables } => tell(&Message::Truncate {
+                relations: tables
+                    .iter()
+                    .map(|table| self.rows.tables[*table].relation.oid)
+                    .collect(),
                 cascade: false,
                 restart_identity: false,
             }),
@@ -303,17 +245,29 @@ impl Database {
         match need {
             Need::Nothing => {}
             Need::Compare(oid) if !is(Mutation::CompareForgotten) => {
-                let prefix = tables.keyspaces(oid).first().map(Keyspace::prefix);
-                let note = [&layout::notes(STATE_PATH), prefix.unwrap_or_default()].concat();
-                chunk.put(
-                    |out| out.extend(note),
-                    |out, _| out.push(b'1'),
-                    None::<fn(&mut Vec<u8>)>,
-                );
+                for keyspace in tables.to_compare(oid) {
+                    chunk.put(
+                        |out| out.extend([&layout::notes(STATE_PATH), &keyspace[..]].concat()),
+                        |out, _| out.push(b'1'),
+                        None::<fn(&mut Vec<u8>)>,
+                    );
+                }
             }
             Need::Compare(_) => {}
             other => panic!("{other:?}"),
         }
         true
     }
+}
+
+/// What a stream knows of these tables once it has described them.
+fn described(rows: &Rows) -> Tables {
+    let (mut tables, casts) = (Tables::new(rows.shapes.clone()), &mut Casts::default());
+    for Table { relation, facts, .. } in &rows.tables {
+        let message = Message::Relation(relation.clone());
+        let need = translate(&message, &mut tables, casts, &mut Chunk::default());
+        assert_eq!(need.expect("a message"), Need::Nothing);
+        tables.describe(relation.oid, facts).expect("a description");
+    }
+    tables
 }

@@ -4,8 +4,9 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::database::{Database, Documents, Transaction};
+use super::database::{Database, Transaction};
 use super::random::Random;
+use super::rows::Documents;
 use super::store::Store;
 use crate::core::change::Chunk;
 use crate::core::history::History;

@@ -6,11 +6,15 @@
 //! A history is made from a seed. One that fails prints it: `PG2ETCD_SIM_SEED=N cargo test --lib
 //! core::sim` runs that one alone. `PG2ETCD_SIM_HISTORIES` says how many there are.
 
+mod changes;
 mod database;
 mod life;
+mod links;
 mod mutations;
 mod promises;
 mod random;
+mod row;
+mod rows;
 mod shapes;
 mod store;
 mod table;
@@ -18,11 +22,11 @@ mod table;
 use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
-use self::database::{Database, TABLES};
+use self::database::Database;
 use self::life::{Life, Progress, STATE_PATH};
 use self::random::Random;
+use self::row::LARGE;
 use self::store::Store;
-use self::table::LARGE;
 use super::Rules;
 use super::batch::Limits;
 use super::ledger::Replay;
@@ -176,14 +180,19 @@ impl World {
 
     fn commit(&mut self) {
         if self.random.percent(12) {
-            let table = self.random.below(TABLES);
+            let table = self.random.below(self.database.tables().len());
             self.database.change_unseen(table, &mut self.random);
-            self.excused.insert(table, self.database.end);
-            self.unseen.insert(table, self.database.end);
+            for table in self.database.to_compare(table) {
+                self.excused.insert(table, self.database.end);
+                self.unseen.insert(table, self.database.end);
+            }
             return;
         }
         let most = if self.random.percent(20) { 40 } else { 4 };
         self.database.commit(&mut self.random, most);
+        if self.traced {
+            self.database.trace();
+        }
     }
 
     /// The server loses the daemon, which ends, or goes on without knowing.
@@ -270,7 +279,12 @@ impl World {
                 self.send(&mut life, lane)
             }
         };
-        let left_out = life.left_out.drain(..).filter_map(|key| self.database.table_of(&key));
+        let left_out = life.left_out.drain(..).filter_map(|key| {
+            let table = self.database.table_of(&key);
+            let has_all = table.is_some_and(|table| self.database.has_all(table));
+            assert!(!has_all, "{} was left out, and was there", key.escape_ascii());
+            table
+        });
         for table in left_out.chain(life.comparing.drain(..)) {
             self.excused.insert(table, self.database.end);
         }
@@ -311,7 +325,7 @@ impl World {
         let notes_on = self.store.keys.range(notes.clone()..);
         let noted: Vec<_> = notes_on.map_while(|(key, _)| key.strip_prefix(&notes[..])).collect();
         let noted = |table: &usize| noted.iter().any(|key| self.database.plan(*table).covers(key));
-        (0..TABLES).find(|table| self.unseen.contains_key(table) || noted(table))
+        self.database.tables().find(|table| self.unseen.contains_key(table) || noted(table))
     }
 
     fn is_at_rest(&self) -> bool {

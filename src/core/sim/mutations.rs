@@ -7,7 +7,7 @@ use super::run_all;
 const HISTORIES: u64 = 20_000;
 
 /// Every fault that is there to be put in.
-const ALL: [Mutation; 23] = [
+const ALL: [Mutation; 31] = [
     Unfenced,
     RefusalBelieved,
     PositionEarly,
@@ -26,6 +26,14 @@ const ALL: [Mutation; 23] = [
     RepairOverrules,
     NotAgain,
     OldKeyStays,
+    MovedStays,
+    NothingWaits,
+    Unsettled,
+    HollowStays,
+    HollowForgotten,
+    GoneForgotten,
+    EmptiedForgotten,
+    SpliceUnnoted,
     KeepaliveInside,
     OthersEmptied,
     UnderwayKept,

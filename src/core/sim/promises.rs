@@ -2,8 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use super::database::{Documents, Transaction};
+use super::database::Transaction;
 use super::life::STATE_PATH;
+use super::rows::Documents;
 use super::store::Stored;
 use super::{OTHER, World};
 use crate::lsn::Lsn;
@@ -81,7 +82,9 @@ impl World {
     /// Whether a transaction fits one txn, even if each row that is not known takes a note.
     fn fits(&self, transaction: &Transaction) -> bool {
         let operations = transaction.touched.len() + transaction.notes;
-        operations <= self.rules.limits.operations && !transaction.truncates
+        let bytes = transaction.bytes.values().sum::<usize>() + 64 * operations;
+        let limits = self.rules.limits;
+        operations <= limits.operations && bytes <= limits.bytes && !transaction.truncates
     }
 
     /// That etcd has what the database had at `lsn`, but for these keys.

@@ -17,6 +17,9 @@ const VALUES: [&str; 9] = [
     r#"{ n = "{n}", o = "{o}", constant = true }"#,
 ];
 
+/// Those that are objects.
+const OBJECTS: [&str; 4] = [VALUES[5], VALUES[6], VALUES[7], VALUES[8]];
+
 /// The block of a table of this number, of which `key` are the columns of the key; with `full`, all columns are
 /// sent of a row that is deleted.
 pub(super) fn block(table: usize, key: &[&str], full: bool, random: &mut Random) -> String {
@@ -40,6 +43,20 @@ pub(super) fn block(table: usize, key: &[&str], full: bool, random: &mut Random)
     });
     let keys: String = keys.collect();
     format!("{nulls}[tables.t.keys]\n{keys}")
+}
+
+/// The block of a table of this number, with the key `id`, whose documents have rows of others.
+pub(super) fn parent_block(table: usize, random: &mut Random) -> String {
+    let nulls = if random.percent(50) { "nulls = 'omit'\n" } else { "" };
+    let value = match random.below(5) {
+        0 => String::new(),
+        1 => "columns = ['t', 'o']".to_owned(),
+        2 => "omit = ['t', 'p']".to_owned(),
+        _ => format!("value = {}", OBJECTS[random.below(OBJECTS.len())]),
+    };
+    let template = template((table, 0), (&["id"], false), false, random);
+    let key = if random.percent(60) { format!("key = '{template}'") } else { String::new() };
+    format!("{key}\n{value}\n{nulls}")
 }
 
 fn value(random: &mut Random) -> &'static str {

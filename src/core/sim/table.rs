@@ -2,86 +2,17 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use super::links::{Identity, Link, family};
 use super::random::Random;
+use super::row::{COLUMNS, LARGE_COLUMN, Row};
 use super::shapes;
 use crate::cell::Cell;
-use crate::config::block::tables_of;
-use crate::document::{Casts, KeyOf, Presence, Row as Cells, write_document};
-use crate::kind::Kind;
-use crate::mapping::{Output, Plan, Shapes};
+use crate::config::block::{shapes_of, tables_of};
+use crate::document::{Body, Casts, KeyOf, Presence, Row as Cells, write_document};
+use crate::mapping::{Family, Nested, Output, Plan, Shapes, Table as Sketch};
 use crate::postgres::pgoutput::{Column, Message, OldTuple, Relation, ReplicaIdentity};
-use crate::postgres::{TableColumn, TableFacts};
+use crate::postgres::{ForeignKey, PublishedTable, Relatives, Shape, TableColumn, TableFacts};
 use crate::table_name::TableName;
-
-/// A document that is this long fits no request.
-pub(super) const LARGE: usize = 1600;
-/// The columns. `t` is large, or may be: most updates leave it as it is, and the server then does not send it.
-const COLUMNS: [(&str, u32, Kind); 5] = [
-    ("id", 23, Kind::Number),
-    ("name", 25, Kind::Text),
-    ("n", 20, Kind::Number),
-    ("t", 25, Kind::Text),
-    ("o", 20, Kind::Number),
-];
-/// The names that rows have; some of them give no key.
-const NAMES: [&str; 8] = ["a", "b/c", "x.y", "50%", "ü.é", "www.a.example", "", "a..b"];
-
-/// A row.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Row {
-    pub(super) id: usize,
-    name: &'static str,
-    /// Another one in each version of the row.
-    number: u64,
-    text: String,
-    option: Option<u64>,
-}
-
-impl Row {
-    /// A row of this key with the number, and all else by chance.
-    pub(super) fn new(id: usize, number: u64, random: &mut Random) -> Self {
-        let mut row = Self { id, name: "", number, text: String::new(), option: None };
-        row.change_text(random);
-        row.change_others(random);
-        row
-    }
-
-    /// The row after an update, and whether that leaves the text as it is.
-    pub(super) fn updated(&self, id: usize, number: u64, random: &mut Random) -> (Self, bool) {
-        let mut row = Self { id, number, ..self.clone() };
-        let unchanged = random.percent(60);
-        if !unchanged {
-            row.change_text(random);
-        }
-        if random.percent(30) {
-            row.change_others(random);
-        }
-        (row, unchanged)
-    }
-
-    fn change_text(&mut self, random: &mut Random) {
-        let length = if random.percent(4) { LARGE } else { random.below(12) };
-        self.text = format!("{}{}", self.number, "x".repeat(length));
-    }
-
-    fn change_others(&mut self, random: &mut Random) {
-        self.name = NAMES[random.below(NAMES.len())];
-        self.option = random.percent(60).then_some(self.number);
-    }
-
-    /// Its cells as the server prints them.
-    fn with_cells<T>(&self, then: impl FnOnce([Cell<'_>; 5]) -> T) -> T {
-        let (id, number) = (self.id.to_string(), self.number.to_string());
-        let option = self.option.map(|option| option.to_string());
-        then([
-            Cell::Text(id.as_bytes()),
-            Cell::Text(self.name.as_bytes()),
-            Cell::Text(number.as_bytes()),
-            Cell::Text(self.text.as_bytes()),
-            option.as_ref().map_or(Cell::Null, |option| Cell::Text(option.as_bytes())),
-        ])
-    }
-}
 
 /// A table.
 #[derive(Debug)]
@@ -91,11 +22,57 @@ pub(super) struct Table {
     pub(super) facts: TableFacts,
 }
 
+/// Tables that may be nested in each other, and what the settings say of them.
+#[derive(Debug)]
+pub(super) struct Model {
+    pub(super) tables: Vec<Table>,
+    pub(super) shapes: Shapes,
+    pub(super) links: Vec<Link>,
+}
+
+/// How many tables there are that are not nested in each other.
+const TABLES: usize = 2;
+
 /// Tables with random shapes.
-pub(super) fn random_tables(count: usize, random: &mut Random) -> (Vec<Table>, Shapes) {
+pub(super) fn random_tables(random: &mut Random) -> Model {
+    let (identities, links, shaped) = match random.percent(40) {
+        true => {
+            let (identities, links, blocks) = family(random);
+            (identities, links, shapes_of(&blocks))
+        }
+        false => {
+            let (identities, shaped) = flat(random);
+            (identities, Vec::new(), shaped)
+        }
+    };
+    let shapes = Shapes::new("p", shaped);
+    shapes.check(super::life::STATE_PATH).expect("shapes that go together");
+    let published = identities.iter().enumerate();
+    let published = published.map(|(number, identity)| published_as(number, *identity, &links));
+    let published: Vec<_> = published.collect();
+    let foreign_keys: Vec<_> = links.iter().map(foreign_key).collect();
+    let family = Family {
+        shapes: &shapes,
+        tables: published.iter().map(Sketch::published).collect(),
+        foreign_keys: &foreign_keys,
+    };
+    let plans = family.plans().into_iter().map(|planned| planned.expect("a plan").plan);
+    let relatives = match links.is_empty() {
+        true => Relatives::default(),
+        false => Relatives { tables: published.clone(), foreign_keys: foreign_keys.clone() },
+    };
+    let tables = published
+        .iter()
+        .zip(plans)
+        .map(|(published, plan)| Table::new(published, plan, &relatives));
+    Model { tables: tables.collect(), links, shapes }
+}
+
+/// Tables that are not nested in each other.
+fn flat(random: &mut Random) -> (Vec<Identity>, BTreeMap<TableName, crate::mapping::TableShape>) {
     let mut shaped = BTreeMap::new();
     let mut identities = Vec::new();
-    for number in 0..count {
+    for number in 0..TABLES {
         let key = if random.percent(60) { &["id"][..] } else { &["id", "name"] };
         let full = random.percent(30);
         // The ranges of keys that are deleted as a whole are the harder half of TRUNCATE.
@@ -103,73 +80,140 @@ pub(super) fn random_tables(count: usize, random: &mut Random) -> (Vec<Table>, S
             let block = shapes::block(number, key, full, random);
             shaped.extend(tables_of(&block).into_values().map(|shape| (name_of(number), shape)));
         }
-        identities.push((key, full));
+        identities.push(Identity { key, full });
     }
-    let shapes = Shapes::new("p", shaped);
-    shapes.check(super::life::STATE_PATH).expect("shapes that go together");
-    let tables = identities.into_iter().enumerate();
-    let tables = tables.map(|(number, (key, full))| Table::new(number, key, full, &shapes));
-    (tables.collect(), shapes)
+    (identities, shaped)
 }
 
 fn name_of(number: usize) -> TableName {
     TableName { schema: "public".to_owned(), name: format!("t{number}") }
 }
 
+fn oid_of(number: usize) -> u32 {
+    u32::try_from(number).unwrap_or(0)
+}
+
+fn published_as(number: usize, identity: Identity, links: &[Link]) -> PublishedTable {
+    let width = if links.is_empty() { COLUMNS.len() - 2 } else { COLUMNS.len() };
+    let columns = COLUMNS.into_iter().take(width);
+    let columns =
+        columns.map(|(name, type_oid, kind)| TableColumn { name: name.to_owned(), type_oid, kind });
+    PublishedTable {
+        oid: oid_of(number),
+        name: name_of(number),
+        columns: columns.collect(),
+        key: Some(identity.key.iter().map(|&name| name.to_owned()).collect()),
+        full_identity: identity.full,
+        row_filter: None,
+        partitioned: false,
+        unlogged_partitions: Vec::new(),
+        estimated_rows: 0,
+        shape: Shape::default(),
+    }
+}
+
+fn foreign_key(link: &Link) -> ForeignKey {
+    ForeignKey {
+        name: "f".to_owned(),
+        table: oid_of(link.child),
+        parent: oid_of(link.parent),
+        columns: vec![(COLUMNS[5 + link.point].0.to_owned(), "id".to_owned())],
+        validated: true,
+        unlike: Vec::new(),
+        facts: String::new(),
+    }
+}
+
 impl Table {
-    fn new(number: usize, key: &[&str], full: bool, shapes: &Shapes) -> Self {
-        let name = name_of(number);
-        let key: Vec<_> = key.iter().map(|&name| name.to_owned()).collect();
-        let columns = COLUMNS.map(|(name, type_oid, kind)| TableColumn {
-            name: name.to_owned(),
-            type_oid,
-            kind,
-        });
-        let plan = Plan::new(shapes, &name, &columns, Some(&key), full).expect("a plan");
-        let identity = |name: &str| full || key.iter().any(|key| key == name);
-        let columns = COLUMNS.map(|(name, type_oid, _)| Column {
-            identity: identity(name),
-            name: name.to_owned(),
-            type_oid,
+    fn new(published: &PublishedTable, plan: Plan, relatives: &Relatives) -> Self {
+        let PublishedTable { oid, name, columns, key, full_identity, .. } = published;
+        let identity =
+            |name: &String| *full_identity || key.iter().flatten().any(|key| key == name);
+        let columns = columns.iter().map(|column| Column {
+            identity: identity(&column.name),
+            name: column.name.clone(),
+            type_oid: column.type_oid,
             type_modifier: -1,
         });
         let relation = Relation {
-            oid: u32::try_from(number).unwrap_or(0),
-            schema: name.schema,
-            name: name.name,
-            replica_identity: match full {
+            oid: *oid,
+            schema: name.schema.clone(),
+            name: name.name.clone(),
+            replica_identity: match full_identity {
                 true => ReplicaIdentity::Full,
                 false => ReplicaIdentity::Default,
             },
-            columns: columns.into(),
+            columns: columns.collect(),
         };
         let kinds: HashMap<_, _> = COLUMNS.into_iter().map(|(_, oid, kind)| (oid, kind)).collect();
-        Self {
-            plan,
-            relation,
-            facts: TableFacts { key: Some(key), kinds, ..TableFacts::default() },
-        }
+        let relatives = relatives.clone();
+        let facts = TableFacts { key: key.clone(), kinds, relatives, ..TableFacts::default() };
+        Self { plan, relation, facts }
+    }
+
+    /// The row's cells, of the columns that the table has.
+    fn with_cells<T>(&self, row: &Row, then: impl FnOnce(&mut [Cell<'_>]) -> T) -> T {
+        row.with_cells(|mut cells| then(&mut cells[..self.relation.columns.len()]))
+    }
+
+    /// Whether a row has to point somewhere.
+    pub(super) fn needs_point(&self, point: usize) -> bool {
+        self.plan.key().contains(&(5 + point))
+    }
+
+    /// What a row is in the documents of others, in the order of [`Plan::nests`].
+    pub(super) fn elements(&self, row: &Row) -> Vec<Vec<u8>> {
+        self.with_cells(row, |cells| {
+            let row = Cells::new(cells, None);
+            let element = |value| {
+                let mut out = Vec::new();
+                let (holes, casts) = (&mut Vec::new(), &mut Casts::default());
+                write_document(&self.plan, value, &row, casts, &mut out, holes);
+                out
+            };
+            self.plan.nests().iter().map(|nest| element(&nest.element.value)).collect()
+        })
+    }
+
+    /// In which documents of others an update that does not send the text leaves the row open, in the same
+    /// order.
+    pub(super) fn open_elements(&self, row: &Row) -> Vec<bool> {
+        self.with_cells(row, |cells| {
+            cells[LARGE_COLUMN] = Cell::UnchangedToast;
+            let row = Cells::new(cells, None);
+            let open = |output| row.presence(output) == Presence::Open && !self.sends_all();
+            self.plan.nests().iter().map(|nest| open(&nest.element)).collect()
+        })
     }
 
     /// The keys of a row, whether there is something under them or not.
     pub(super) fn keys(&self, row: &Row) -> Vec<Vec<u8>> {
-        row.with_cells(|cells| {
-            let key = |output| key(&Cells::new(&cells, None), output);
+        self.with_cells(row, |cells| {
+            let key = |output| key(&Cells::new(cells, None), output);
             self.plan.outputs().iter().filter_map(key).collect()
         })
     }
 
-    /// The documents of a row, each with its key; those that a request can hold.
-    pub(super) fn documents(&self, row: &Row) -> Vec<(Vec<u8>, Vec<u8>)> {
-        row.with_cells(|cells| {
-            let row = Cells::new(&cells, None);
+    /// The documents of a row, each with its key, and with these rows of others in it, by the member's name.
+    pub(super) fn documents(
+        &self,
+        row: &Row,
+        members: &BTreeMap<&[u8], Vec<u8>>,
+    ) -> Vec<(Vec<u8>, Vec<u8>)> {
+        self.with_cells(row, |cells| {
+            let row = Cells { fresh: true, ..Cells::new(cells, None) };
             let document = |output: &Output| {
                 let key = key(&row, output)?;
-                let mut out = Vec::new();
-                let (holes, casts) = (&mut Vec::new(), &mut Casts::default());
-                write_document(&self.plan, &output.value, &row, casts, &mut out, holes);
-                let is_there = row.presence(output) == Presence::There && out.len() < LARGE;
-                is_there.then_some((key, out))
+                let (mut out, mut holes) = (Vec::new(), Vec::new());
+                let casts = &mut Casts::default();
+                write_document(&self.plan, &output.value, &row, casts, &mut out, &mut holes);
+                if let Body::Holed(holed) = Body::new(&out, &holes) {
+                    let member = |nested: &Nested| &members[&nested.json_name[..]][..];
+                    let mut filled = Vec::new();
+                    holed.fill(b"", member, &mut filled).expect("nothing else is missing");
+                    out = filled;
+                }
+                (row.presence(output) == Presence::There).then_some((key, out))
             };
             self.plan.outputs().iter().filter_map(document).collect()
         })
@@ -181,11 +225,11 @@ impl Table {
             return Vec::new();
         }
         let had_key = |output: &Output| {
-            old.with_cells(|cells| key(&Cells::new(&cells, None), output).is_some())
+            self.with_cells(old, |cells| key(&Cells::new(cells, None), output).is_some())
         };
-        row.with_cells(|mut cells| {
-            cells[3] = Cell::UnchangedToast;
-            let row = Cells::new(&cells, None);
+        self.with_cells(row, |cells| {
+            cells[LARGE_COLUMN] = Cell::UnchangedToast;
+            let row = Cells::new(cells, None);
             let is_open = |output: &&Output| match row.presence(output) {
                 Presence::Open => true,
                 Presence::Absent => false,
@@ -200,7 +244,7 @@ impl Table {
     /// Says that a row is new.
     pub(super) fn inserted<T>(&self, row: &Row, tell: impl FnOnce(&Message<'_>) -> T) -> T {
         let relation = self.relation.oid;
-        row.with_cells(|new| tell(&Message::Insert { relation, new: new.into() }))
+        self.with_cells(row, |new| tell(&Message::Insert { relation, new: new.to_vec() }))
     }
 
     /// Says that a row has changed.
@@ -211,14 +255,14 @@ impl Table {
         tell: impl FnOnce(&Message<'_>) -> T,
     ) -> T {
         let relation = self.relation.oid;
-        row.with_cells(|mut new| {
-            old.with_cells(|old| {
+        self.with_cells(row, |new| {
+            self.with_cells(old, |old| {
                 let moves = self.plan.key().iter().any(|&column| old[column] != new[column]);
                 let old = (moves || self.sends_all()).then(|| self.old_tuple(old));
                 if unchanged {
-                    new[3] = Cell::UnchangedToast;
+                    new[LARGE_COLUMN] = Cell::UnchangedToast;
                 }
-                tell(&Message::Update { relation, old, new: new.into() })
+                tell(&Message::Update { relation, old, new: new.to_vec() })
             })
         })
     }
@@ -226,20 +270,21 @@ impl Table {
     /// Says that a row is gone.
     pub(super) fn deleted<T>(&self, row: &Row, tell: impl FnOnce(&Message<'_>) -> T) -> T {
         let relation = self.relation.oid;
-        row.with_cells(|old| tell(&Message::Delete { relation, old: self.old_tuple(old) }))
+        self.with_cells(row, |old| tell(&Message::Delete { relation, old: self.old_tuple(old) }))
     }
 
     /// What is sent of a row as it was: the key's columns, or all.
-    fn old_tuple<'c>(&self, mut cells: [Cell<'c>; 5]) -> OldTuple<'c> {
+    fn old_tuple<'c>(&self, cells: &[Cell<'c>]) -> OldTuple<'c> {
+        let mut cells = cells.to_vec();
         if self.sends_all() {
-            return OldTuple::Full(cells.into());
+            return OldTuple::Full(cells);
         }
         for (column, cell) in cells.iter_mut().enumerate() {
             if !self.plan.key().contains(&column) {
                 *cell = Cell::Null;
             }
         }
-        OldTuple::Key(cells.into())
+        OldTuple::Key(cells)
     }
 
     /// Whether the server sends all of a row as it was.
