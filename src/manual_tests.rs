@@ -6,6 +6,8 @@ use crate::error::CAUSES;
 use crate::status::{DUMP_REASONS, Status};
 
 const PROGRAM: &str = include_str!("../man/pg2etcd.8");
+const CHECK: &str = include_str!("../man/pg2etcd-check.8");
+const METRICS: &str = include_str!("../man/pg2etcd-metrics.8");
 const FILE: &str = include_str!("../man/pg2etcd.toml.5");
 const ALERTS: &str = include_str!("../scripts/pg2etcd-alerts.yml");
 
@@ -49,27 +51,34 @@ fn every_option_and_command_is_an_item() {
         })
         .collect();
     assert_eq!(items(PROGRAM, "Cm"), commands);
+    let (_, synopsis) = PROGRAM.split_once(".Sh SYNOPSIS\n").expect("the synopsis");
+    let (synopsis, _) = synopsis.split_once(".Sh ").expect("its end");
+    let named: Vec<String> = synopsis
+        .lines()
+        .filter(|line| line.starts_with(".Cm "))
+        .map(|line| format!(".It {}", &line[1..]))
+        .collect();
+    assert_eq!(named, commands);
 }
 
 #[test]
 fn every_metric_is_an_item_with_its_type_and_its_labels() {
     let status = Status::new(&Settings::default()).expect("the metrics");
-    let page: Vec<_> = items(PROGRAM, "Li")
+    let page: Vec<_> = items(METRICS, "Li")
         .into_iter()
         .filter(|item| item.starts_with(".It Li pg2etcd_"))
         .collect();
     assert_eq!(page, status.described());
-    let words: Vec<&str> = PROGRAM.lines().filter_map(|line| line.strip_prefix(".Ql ")).collect();
     for value in CAUSES.iter().chain(&DUMP_REASONS) {
-        assert!(words.iter().any(|word| word.split(' ').next() == Some(value)), "{value}");
+        assert!(METRICS.contains(&format!("\n.It Li {value}\n")), "{value}");
     }
 }
 
 #[test]
 fn every_member_of_the_status_is_named() {
     let status = Status::new(&Settings::default()).expect("the metrics");
-    let (_, rest) = PROGRAM.split_once("\n.Pa /status.json\nhas these members.").expect("the list");
-    let (list, _) = rest.split_once("\nThe metrics are:").expect("its end");
+    let (_, rest) = METRICS.split_once("\n.Sh STATUS.JSON\n").expect("the list");
+    let (list, _) = rest.split_once("\n.Sh ").expect("its end");
     let words: Vec<&str> = list.split_whitespace().collect();
     let members = status.members();
     assert!(members.len() > 40, "{members:?}");
@@ -88,7 +97,7 @@ fn the_alerts_are_on_metrics_that_are_there() {
         .peekable();
     assert!(names.peek().is_some(), "the search finds nothing");
     for name in names {
-        assert!(PROGRAM.contains(&format!(".It Li {name} Pq")), "{name}");
+        assert!(METRICS.contains(&format!(".It Li {name} Pq")), "{name}");
     }
 }
 
@@ -124,7 +133,7 @@ fn macros(arguments: &str) -> String {
 
 #[test]
 fn no_page_names_a_key_that_is_not_there() {
-    for page in [PROGRAM, FILE] {
+    for page in [PROGRAM, CHECK, METRICS, FILE] {
         let words: Vec<&str> = page.split_whitespace().collect();
         let named =
             words.windows(2).filter(|pair| matches!(pair[0], ".Va" | "Va")).map(|pair| pair[1]);

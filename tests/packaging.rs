@@ -38,7 +38,9 @@ fn the_example_file_shows_the_defaults() {
     for line in uncommented() {
         if let Some(name) = line.strip_prefix('[') {
             table = format!("{}.", name.trim_end_matches(']'));
-        } else if let Some((name, value)) = line.split_once(" = ") {
+        } else if let Some((name, value)) = line.split_once(" = ")
+            && !table.starts_with("tables.")
+        {
             let name = format!("{table}{name}");
             let key = KEYS.iter().find(|key| key.name == name).expect(&name);
             if let Fallback::Is(default) = key.default {

@@ -1,4 +1,4 @@
-//! What is counted and measured. pg2etcd(8) describes each metric.
+//! What is counted and measured. pg2etcd-metrics(8) describes each metric.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -1,4 +1,4 @@
-//! `/status.json`: all that the page shows. pg2etcd(8) describes each member.
+//! `/status.json`: all that the page shows. pg2etcd-metrics(8) describes each member.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};

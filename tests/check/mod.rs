@@ -42,7 +42,7 @@ impl Checks {
         checked
     }
 
-    /// Each line that pg2etcd(8) lists there must have been seen, `ok` and else, but for these, which have one form here.
+    /// Each line that pg2etcd-check(8) lists there must have been seen, `ok` and else, but for these, which have one form here.
     #[track_caller]
     fn assert_both_forms(&self, heading: &str, one_form: &[&str]) {
         for name in documented(heading) {
@@ -55,7 +55,7 @@ impl Checks {
         }
         let all = ["Of PostgreSQL:", "Of etcd:", "Of both:"].map(documented).concat();
         for name in self.seen.keys() {
-            assert!(all.contains(name), "{name} is not in pg2etcd(8)");
+            assert!(all.contains(name), "{name} is not in pg2etcd-check(8)");
         }
     }
 }
@@ -147,10 +147,10 @@ impl Checked {
     }
 }
 
-/// The names in the list of pg2etcd(8) under this heading.
+/// The names in the list of pg2etcd-check(8) under this heading.
 fn documented(heading: &str) -> Vec<String> {
-    let page = include_str!("../../man/pg2etcd.8");
-    let (_, section) = page.split_once(".Sh WHAT CHECK LOOKS AT\n").unwrap();
+    let page = include_str!("../../man/pg2etcd-check.8");
+    let (_, section) = page.split_once(".Sh WHAT IT LOOKS AT\n").unwrap();
     let (_, list) = section.split_once(&format!("{heading}\n")).expect(heading);
     let (list, _) = list.split_once(".El\n").unwrap();
     let items = list.lines().filter_map(|line| line.strip_prefix(".It Li "));
