@@ -128,6 +128,21 @@ impl Database {
         nests && !self.rows.lacking[table]
     }
 
+    /// The tables that may have got documents back, in the last transaction, that were too large: tables
+    /// nested in them were emptied. The stream does not say so, and the watch sees that those have other files.
+    pub(super) fn hollowed(&self) -> BTreeSet<usize> {
+        let changes = self.transactions.last().map(|last| &last.changes[..]).unwrap_or_default();
+        let emptied = changes.iter().filter_map(|change| match change {
+            Change::Truncate { tables } => Some(tables),
+            _ => None,
+        });
+        let parents = emptied.flat_map(|tables| {
+            let links = self.rows.links.iter().filter(|link| tables.contains(&link.child));
+            links.map(|link| link.parent).filter(|parent| !tables.contains(parent))
+        });
+        parents.filter(|parent| self.rows.lacking[*parent]).collect()
+    }
+
     /// The documents now.
     pub(super) fn documents(&self) -> &Documents {
         &self.rows.documents

@@ -190,6 +190,10 @@ impl World {
         }
         let most = if self.random.percent(20) { 40 } else { 4 };
         self.database.commit(&mut self.random, most);
+        for table in self.database.hollowed() {
+            self.excused.insert(table, self.database.end);
+            self.unseen.insert(table, self.database.end);
+        }
         if self.traced {
             self.database.trace();
         }
