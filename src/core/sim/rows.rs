@@ -34,7 +34,7 @@ pub(super) struct Rows {
     stale: BTreeSet<Place>,
     /// The keys under which the stream has left open what there is: a text has a part that was not sent.
     open: BTreeSet<Vec<u8>>,
-    /// The keys to which a row took its document along, with what is nested there.
+    /// The keys to which a row took its document, or its element, along as it was.
     taken_along: BTreeSet<Vec<u8>>,
     /// The elements of which it is so, by link and `id`.
     open_elements: BTreeSet<(usize, usize)>,
@@ -138,6 +138,16 @@ impl Rows {
         let open = self.tables[table].open_elements(row);
         let links = self.links_of(table).zip(open).filter(|(_, open)| *open);
         let links: Vec<_> = links.map(|((link, _), _)| (link, row.id)).collect();
+        // As it was before, it is not found again under its new key.
+        if old.id != row.id {
+            for (link, _) in &links {
+                let Link { point, parent, .. } = self.links[*link];
+                let parents = [old.points[point], row.points[point]].into_iter().flatten();
+                let parents = parents.filter_map(|id| self.get((parent, id)));
+                let keys: Vec<_> = parents.flat_map(|row| self.tables[parent].keys(row)).collect();
+                self.taken_along.extend(keys);
+            }
+        }
         self.open_elements.extend(links);
     }
 
