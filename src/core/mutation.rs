@@ -55,6 +55,8 @@ pub(crate) enum Mutation {
     GoneForgotten,
     /// The same, though it has emptied the table.
     EmptiedForgotten,
+    /// A document that became too large is not known to be missing.
+    LargeForgotten,
     /// A nested row that changes while its document is compared is not taken note of.
     SpliceUnnoted,
     /// A keepalive inside a transaction moves the position.

@@ -5,7 +5,7 @@
 //! parent too, where foreign keys are deferred. At the commit nothing waits, or the document is one
 //! that etcd does not have.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::change::Change;
@@ -24,6 +24,11 @@ pub(super) struct Waiting {
     bytes: usize,
     /// Whether some had to be given up.
     lost: bool,
+    /// The keys from under which a row has gone, as far as they are among `documents`. Under the others
+    /// rows came before theirs; or theirs is there, and etcd lacks it.
+    vacated: BTreeSet<Vec<u8>>,
+    /// The keys of documents that became too large in the transaction: etcd lacks them.
+    too_large: BTreeSet<Vec<u8>>,
     /// The keys that were emptied in the transaction.
     emptied: Emptied,
 }
@@ -52,6 +57,30 @@ impl Waiting {
     /// Takes note that the row under a key goes, with these members in its document.
     pub(super) fn vacate(&mut self, key: &[u8], members: Members) {
         self.set(key, if is(Mutation::NothingWaits) { Members::new() } else { members });
+        self.vacated.insert(key.to_vec());
+    }
+
+    /// Takes note that a document is left out, since no request can hold it.
+    pub(super) fn leave_out(&mut self, key: &[u8]) {
+        self.too_large.insert(key.to_vec());
+    }
+
+    /// Whether the document of a row that is there is known to be missing, so that nothing waits for it.
+    pub(super) fn is_left_out(&self, key: &[u8]) -> bool {
+        self.too_large.contains(key) && !is(Mutation::LargeForgotten)
+    }
+
+    /// A document of a table that is left out.
+    pub(super) fn first_left_out(&self, keyspace: &Keyspace) -> Option<&[u8]> {
+        let mut left_out = self.too_large.iter().filter(|key| keyspace.gives(key));
+        left_out.next().map(Vec::as_slice)
+    }
+
+    /// Whether an element is not among those that wait though a row that was there before is not known to have
+    /// gone: then the document is there, and etcd lacks it.
+    pub(super) fn lacks(&self, key: &[u8], nested: &Nested, identity: &[u8]) -> bool {
+        !self.has(key)
+            || !self.vacated.contains(key) && self.element(key, nested, identity).is_none()
     }
 
     /// Whether a row has gone from under this key, or rows wait there.
@@ -138,7 +167,13 @@ impl Waiting {
     /// table that was emptied nothing waits.
     pub(super) fn changed(&mut self, change: Change<'_>) {
         match change {
-            Change::Put { key, .. } => self.remove(key),
+            Change::Put { key, .. } => {
+                self.remove(key);
+                self.too_large.remove(key);
+            }
+            Change::Delete { key } => {
+                self.too_large.remove(key);
+            }
             Change::Truncate { prefix } => {
                 self.remove_all(|key| key.starts_with(prefix));
                 if self.emptied.prefixes.iter().all(|known| known != prefix) {
@@ -166,9 +201,12 @@ impl Waiting {
         if let Some(members) = self.documents.remove(key) {
             self.bytes -= bytes_of(key, &members);
         }
+        self.vacated.remove(key);
     }
 
     fn remove_all(&mut self, goes: impl Fn(&[u8]) -> bool) {
+        self.vacated.retain(|key| !goes(key));
+        self.too_large.retain(|key| !goes(key));
         let bytes = &mut self.bytes;
         self.documents.retain(|key, members| {
             let goes = goes(key);
@@ -185,7 +223,9 @@ impl Waiting {
     }
 
     fn set(&mut self, key: &[u8], members: Members) {
-        self.remove(key);
+        if let Some(members) = self.documents.remove(key) {
+            self.bytes -= bytes_of(key, &members);
+        }
         let bytes = bytes_of(key, &members);
         if self.bytes + bytes > MOST_BYTES {
             self.lost = true;

@@ -224,6 +224,9 @@ impl Packer {
         let flow = self.add(without_row(change), out)?;
         if flow == Flow::Done {
             self.note_left_out(change);
+            if let Change::Put { key, .. } = change {
+                self.waiting.leave_out(key);
+            }
             out.push(Output::LeftOut(left_out));
         }
         Ok(flow)

@@ -111,6 +111,15 @@ impl Packer {
                 },
             }
         })?;
+        // Those that were too large may fit now.
+        while let Some(key) = self.waiting.first_left_out(keyspace).map(<[u8]>::to_vec) {
+            if flow == Flow::Wait
+                || self.document_unknown(&key, "it was too large", out)? == Flow::Wait
+            {
+                return Ok(Flow::Wait);
+            }
+            self.waiting.changed(Change::Delete { key: &key });
+        }
         if flow == Flow::Done {
             self.view.forget_below(keyspace.prefix());
             if let (Some(recording), Some(commit)) = (&mut self.watch.recording, self.coming) {
@@ -179,6 +188,9 @@ impl Packer {
         out: &mut Vec<Output>,
     ) -> Result<Flow> {
         let Newest::Document(document) = self.newest_parent(key) else {
+            if self.waiting.is_left_out(key) {
+                return self.document_unknown(key, "it was too large", out);
+            }
             let spliced =
                 [replaced.map(|identity| (identity, None)), Some((identity, Some(element)))];
             let mut spliced = spliced.into_iter().flatten();
@@ -219,7 +231,7 @@ impl Packer {
                 return Ok(Flow::Done);
             }
             // Its row has not gone in this transaction: it was not there to begin with.
-            if !self.waiting.has(key) {
+            if self.waiting.is_left_out(key) || self.waiting.lacks(key, nested, identity) {
                 return self.document_unknown(key, "etcd does not have its row", out);
             }
             return match self.waiting.splice(key, nested, identity, None) {
