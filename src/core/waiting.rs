@@ -65,6 +65,11 @@ impl Waiting {
         self.too_large.insert(key.to_vec());
     }
 
+    /// Takes note that a document is put, which may be too large again.
+    pub(super) fn is_put(&mut self, key: &[u8]) {
+        self.too_large.remove(key);
+    }
+
     /// Whether the document of a row that is there is known to be missing, so that nothing waits for it.
     pub(super) fn is_left_out(&self, key: &[u8]) -> bool {
         self.too_large.contains(key) && !is(Mutation::LargeForgotten)
@@ -167,10 +172,7 @@ impl Waiting {
     /// table that was emptied nothing waits.
     pub(super) fn changed(&mut self, change: Change<'_>) {
         match change {
-            Change::Put { key, .. } => {
-                self.remove(key);
-                self.too_large.remove(key);
-            }
+            Change::Put { key, .. } => self.remove(key),
             Change::Delete { key } => {
                 self.too_large.remove(key);
             }

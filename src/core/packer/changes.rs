@@ -41,6 +41,9 @@ impl Packer {
             }
             Filled::Unknown { key, reason } => return self.row_unknown(change, &key, reason, out),
         };
+        if let Change::Put { key, .. } = whole {
+            self.waiting.is_put(key);
+        }
         let flow = self.add(whole, out)?;
         if flow == Flow::Done {
             if let (Some(recording), Some(commit)) = (&mut self.watch.recording, self.coming) {

@@ -249,6 +249,7 @@ impl Packer {
 
     fn put_document(&mut self, key: &[u8], document: &[u8], out: &mut Vec<Output>) -> Result<Flow> {
         let change = Change::Put { key, body: Body::Whole(document), old_key: None };
+        self.waiting.is_put(key);
         let flow = self.add(change, out)?;
         if flow == Flow::Done {
             self.view.changed(change);
