@@ -47,10 +47,10 @@ impl Packer {
         {
             return Ok(Flow::Wait);
         }
-        if let (Some(recording), Some(commit)) = (&mut self.watch.recording, self.coming) {
-            if !is(Mutation::SpliceUnnoted) {
-                recording.note(Change::Splice(change), commit.lsn);
-            }
+        if let (Some(recording), Some(commit)) = (&mut self.watch.recording, self.coming)
+            && !is(Mutation::SpliceUnnoted)
+        {
+            recording.note(Change::Splice(change), commit.lsn);
         }
         Ok(Flow::Done)
     }

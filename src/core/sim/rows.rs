@@ -16,6 +16,9 @@ pub(super) const ROWS: usize = 6;
 /// Documents by key in etcd.
 pub(super) type Documents = BTreeMap<Vec<u8>, Vec<u8>>;
 
+/// Those of one row.
+type Rendered = Vec<(Vec<u8>, Vec<u8>)>;
+
 /// A row's table and `id`.
 pub(super) type Place = (usize, usize);
 
@@ -29,7 +32,7 @@ pub(super) struct Rows {
     /// The documents that fit a request.
     pub(super) documents: Documents,
     /// The same by row.
-    rendered: BTreeMap<Place, Vec<(Vec<u8>, Vec<u8>)>>,
+    rendered: BTreeMap<Place, Rendered>,
     /// The rows whose documents are not up to date.
     stale: BTreeSet<Place>,
     /// The keys under which the stream has left open what there is: a text has a part that was not sent.
