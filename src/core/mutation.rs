@@ -51,12 +51,8 @@ pub(crate) enum Mutation {
     /// A replayed transaction takes a document as it was before it, with the rows of a nested table that it
     /// has emptied.
     HollowForgotten,
-    /// A replayed transaction takes a document as it was before it, though it has deleted it.
-    GoneForgotten,
-    /// The same, though it has emptied the table.
+    /// A replayed transaction takes a document as it was before it, though it has emptied the table.
     EmptiedForgotten,
-    /// A document that became too large is not known to be missing.
-    LargeForgotten,
     /// A nested row that changes while its document is compared is not taken note of.
     SpliceUnnoted,
     /// A keepalive inside a transaction moves the position.

@@ -72,7 +72,7 @@ impl Waiting {
 
     /// Whether the document of a row that is there is known to be missing, so that nothing waits for it.
     pub(super) fn is_left_out(&self, key: &[u8]) -> bool {
-        self.too_large.contains(key) && !is(Mutation::LargeForgotten)
+        self.too_large.contains(key)
     }
 
     /// A document of a table that is left out.
@@ -135,9 +135,7 @@ impl Waiting {
         let Emptied { prefixes, keyspaces, .. } = &self.emptied;
         let was_emptied = prefixes.iter().any(|prefix| key.starts_with(prefix))
             || keyspaces.iter().any(|keyspace| keyspace.gives(key));
-        self.lost
-            || self.has(key) && !is(Mutation::GoneForgotten)
-            || was_emptied && !is(Mutation::EmptiedForgotten)
+        self.lost || self.has(key) || was_emptied && !is(Mutation::EmptiedForgotten)
     }
 
     /// A document as it was before the transaction, without what the transaction has emptied so far.

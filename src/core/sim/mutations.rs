@@ -7,7 +7,7 @@ use super::run_all;
 const HISTORIES: u64 = 20_000;
 
 /// Every fault that is there to be put in.
-const ALL: [Mutation; 31] = [
+const ALL: [Mutation; 30] = [
     Unfenced,
     RefusalBelieved,
     PositionEarly,
@@ -31,7 +31,6 @@ const ALL: [Mutation; 31] = [
     Unsettled,
     HollowStays,
     HollowForgotten,
-    GoneForgotten,
     EmptiedForgotten,
     SpliceUnnoted,
     KeepaliveInside,
