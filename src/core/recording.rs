@@ -7,7 +7,7 @@
 //! what the compare wants changed, if they were changed behind the snapshot. No table waits for it, and
 //! no row is held back: what is held is three numbers for each key that the stream changes meanwhile.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasher, RandomState};
 
 use super::change::{Change, Splice};
@@ -29,6 +29,8 @@ pub(super) struct Recording {
     doubtful: Lsn,
     /// What committed from here on is not in the snapshot.
     snapshot: Lsn,
+    /// Where etcd came to since the notes began, each with the revision at which it did.
+    reached: VecDeque<(Lsn, i64)>,
     overruled: Overruled,
 }
 
@@ -63,6 +65,7 @@ impl Recording {
             truncated,
             doubtful,
             snapshot,
+            reached: VecDeque::new(),
             overruled: Overruled::default(),
         }
     }
@@ -70,6 +73,23 @@ impl Recording {
     /// The snapshot has what committed before this.
     pub(super) fn snapshot_at(&mut self, lsn: Lsn) {
         self.snapshot = lsn;
+    }
+
+    /// Takes note that etcd came to this position with this revision.
+    pub(super) fn reached(&mut self, lsn: Lsn, revision: i64) {
+        /// How many positions are remembered: a snapshot takes no longer than these.
+        const MOST: usize = 10_000;
+        if self.reached.len() == MOST {
+            self.reached.pop_front();
+        }
+        self.reached.push_back((lsn, revision));
+    }
+
+    /// The first revision at which etcd had all up to `lsn`, if that is remembered: by then the stream may
+    /// have come further.
+    pub(super) fn revision_at(&self, lsn: Lsn) -> Option<i64> {
+        let at = self.reached.partition_point(|(reached, _)| *reached < lsn);
+        self.reached.get(at).map(|(_, revision)| *revision)
     }
 
     /// Whether the key is one of the table's.

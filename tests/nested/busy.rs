@@ -22,12 +22,22 @@ standalone = false
 const ORACLE: &str = "SELECT '/copy/parent/' || id, json_build_object('id', id, 'name', name, 'children',
     coalesce((SELECT json_agg(json_build_object('id', c.id, 'n', n) ORDER BY c.id) FROM child c WHERE parent_id = parent.id), '[]'))::text FROM parent";
 
+/// With its drop the load ends, however the test does.
+struct End<'s>(&'s AtomicBool);
+
+impl Drop for End<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 #[test]
 fn they_are_compared_and_repaired_meanwhile() {
     let copy = Copy::new(SCHEMA, BLOCKS, ORACLE);
     let daemon = copy.start();
     let stop = AtomicBool::new(false);
     thread::scope(|scope| {
+        let _end = End(&stop);
         // One document changes all the time, others now and then: not faster than etcd takes it.
         for of in ["1", "1 + n % 2000"] {
             let (stop, mut sql) = (&stop, copy.servers.sql());
@@ -49,7 +59,6 @@ fn they_are_compared_and_repaired_meanwhile() {
             let asked = || copy.servers.keys("/.pg2etcd/pg2etcd/resync");
             wait_until("the end of the resync", || asked().is_empty());
         }
-        stop.store(true, Ordering::Relaxed);
     });
     copy.change("UPDATE child SET n = n + 1");
     copy.verify();

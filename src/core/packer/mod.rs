@@ -418,7 +418,11 @@ impl Packer {
             self.acknowledged += 1;
             self.revision = Some(revision);
         }
-        self.view.acknowledged(lane, &filling(self.large.as_ref(), &self.open, &self.ready));
+        let filling = filling(self.large.as_ref(), &self.open, &self.ready);
+        let position = self.view.acknowledged(lane, &filling);
+        if let (Some(position), Some(recording)) = (position, &mut self.watch.recording) {
+            recording.reached(position.lsn, revision);
+        }
     }
 
     fn has_room(&self, lane: Lane) -> bool {

@@ -99,7 +99,9 @@ impl Packer {
         }
         if self.watch.awaited_txn.is_some_and(|txn| txn <= self.acknowledged) {
             (self.watch.awaited, self.watch.awaited_txn) = (None, None);
-            let reached = Answer::Reached { revision: self.revision };
+            let recording = self.watch.recording.as_ref();
+            let revision = recording.and_then(|recording| recording.revision_at(lsn));
+            let reached = Answer::Reached { revision: revision.or(self.revision) };
             out.push(Output::Answer(answer.unwrap_or(reached)));
         }
     }
