@@ -18,7 +18,7 @@ pub struct Nested {
 pub enum Form {
     /// In an array.
     Array {
-        /// The ways, in an element, to the columns of [`Nest::key`]: together they tell the elements
+        /// The ways, in an element, to the columns of [`Nest::key`](super::nest::Nest::key): together they tell the elements
         /// apart.
         key: Vec<Arc<[Step]>>,
         /// What the elements are ordered by: the columns that the settings name, then those of the key.

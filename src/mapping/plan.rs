@@ -34,7 +34,7 @@ pub struct Plan {
 impl Plan {
     /// The plan of a table of these columns, of which `key` names those of the key, in its order. Of
     /// a row that is deleted PostgreSQL sends these, or all of them if the identity is `full`. What is
-    /// nested is not in it: for that see [`Family`](super::family::Family).
+    /// nested is not in it: for that see the plans of a family.
     ///
     /// # Errors
     /// The requirement that the table does not meet.
