@@ -3,12 +3,6 @@
 /// The known name that is nearest to `word`, if one is near enough to be meant: at most two of its
 /// letters are others (of a word of less than five letters, one), or no other begins as the word
 /// does.
-///
-/// ```
-/// let commands = ["run", "check", "status"];
-/// assert_eq!(pg2etcd::nearest::nearest("stauts", commands), Some("status"));
-/// assert_eq!(pg2etcd::nearest::nearest("walk", commands), None);
-/// ```
 pub(crate) fn nearest<'n>(word: &str, known: impl IntoIterator<Item = &'n str>) -> Option<&'n str> {
     let known: Vec<&str> = known.into_iter().collect();
     let allowed = ((word.chars().count() + 1) / 3).min(2);
