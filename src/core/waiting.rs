@@ -36,7 +36,6 @@ pub(super) struct Waiting {
 /// Which keys and members were emptied.
 #[derive(Debug, Default)]
 struct Emptied {
-    prefixes: Vec<Vec<u8>>,
     keyspaces: Vec<Keyspace>,
     members: Vec<(Keyspace, Nested)>,
 }
@@ -120,7 +119,7 @@ impl Waiting {
     ) -> Result<(), MissingColumn> {
         let mut member = Vec::new();
         splice_member(self.member(key, nested), nested, identity, element, &mut member)?;
-        let mut members = self.documents.get(key).cloned().unwrap_or_default();
+        let mut members = self.take(key);
         match member == nested.empty() {
             true => drop(members.remove(&nested.json_name)),
             false => drop(members.insert(nested.json_name.clone(), member)),
@@ -132,9 +131,7 @@ impl Waiting {
     /// Whether the transaction has taken the row from under this key, so far, and what etcd had there
     /// before is not to be asked for. If so much waits that this is not known, that is not, either.
     pub(super) fn has_gone(&self, key: &[u8]) -> bool {
-        let Emptied { prefixes, keyspaces, .. } = &self.emptied;
-        let was_emptied = prefixes.iter().any(|prefix| key.starts_with(prefix))
-            || keyspaces.iter().any(|keyspace| keyspace.gives(key));
+        let was_emptied = self.emptied.keyspaces.iter().any(|keyspace| keyspace.gives(key));
         self.lost || self.has(key) || was_emptied && !is(Mutation::EmptiedForgotten)
     }
 
@@ -174,19 +171,16 @@ impl Waiting {
             Change::Delete { key } => {
                 self.too_large.remove(key);
             }
-            Change::Truncate { prefix } => {
-                self.remove_all(|key| key.starts_with(prefix));
-                if self.emptied.prefixes.iter().all(|known| known != prefix) {
-                    self.emptied.prefixes.push(prefix.to_vec());
-                }
-            }
-            Change::Empty { keyspace } => {
-                self.remove_all(|key| keyspace.gives(key));
-                if !self.emptied.keyspaces.contains(keyspace) {
-                    self.emptied.keyspaces.push(keyspace.clone());
-                }
-            }
+            Change::Truncate { prefix } => self.empty(&Keyspace::whole(prefix)),
+            Change::Empty { keyspace } => self.empty(keyspace),
             _ => {}
+        }
+    }
+
+    fn empty(&mut self, keyspace: &Keyspace) {
+        self.remove_all(|key| keyspace.gives(key));
+        if !self.emptied.keyspaces.contains(keyspace) {
+            self.emptied.keyspaces.push(keyspace.clone());
         }
     }
 
@@ -198,9 +192,7 @@ impl Waiting {
 
     /// Takes note that nothing waits under a key any longer.
     pub(super) fn remove(&mut self, key: &[u8]) {
-        if let Some(members) = self.documents.remove(key) {
-            self.bytes -= bytes_of(key, &members);
-        }
+        self.take(key);
         self.vacated.remove(key);
     }
 
@@ -222,10 +214,15 @@ impl Waiting {
         *self = Self::default();
     }
 
+    /// Takes out what waits under a key.
+    fn take(&mut self, key: &[u8]) -> Members {
+        let members = self.documents.remove(key);
+        self.bytes -= members.as_ref().map_or(0, |members| bytes_of(key, members));
+        members.unwrap_or_default()
+    }
+
     fn set(&mut self, key: &[u8], members: Members) {
-        if let Some(members) = self.documents.remove(key) {
-            self.bytes -= bytes_of(key, &members);
-        }
+        self.take(key);
         let bytes = bytes_of(key, &members);
         if self.bytes + bytes > MOST_BYTES {
             self.lost = true;

@@ -46,20 +46,26 @@ impl Packer {
         }
         let flow = self.add(whole, out)?;
         if flow == Flow::Done {
-            if let (Some(recording), Some(commit)) = (&mut self.watch.recording, self.coming) {
-                recording.note(change, commit.lsn);
-                // A row of the table was left open: what the compare finds may be older.
-                if let Change::Put { key, .. } = change
-                    && let Some(of) = key.strip_prefix(&self.rules.notes[..])
-                    && recording.covers(of)
-                {
-                    recording.note_left_out(commit.lsn);
-                }
-            }
+            self.note(change);
             self.view.changed(whole);
             self.waiting.changed(change);
         }
         Ok(flow)
+    }
+
+    /// Takes note of a change of the stream, for the compare that is being made.
+    pub(super) fn note(&mut self, change: Change<'_>) {
+        let (Some(recording), Some(commit)) = (&mut self.watch.recording, self.coming) else {
+            return;
+        };
+        recording.note(change, commit.lsn);
+        // A row of the table was left open: what the compare finds may be older.
+        if let Change::Put { key, .. } = change
+            && let Some(of) = key.strip_prefix(&self.rules.notes[..])
+            && recording.covers(of)
+        {
+            recording.note_left_out(commit.lsn);
+        }
     }
 
     /// Leaves out a row of which etcd lacks what the server did not send.

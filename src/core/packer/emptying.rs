@@ -34,9 +34,7 @@ impl Packer {
             let change = Change::Empty { keyspace };
             self.view.forget_below(keyspace.prefix());
             self.waiting.changed(change);
-            if let (Some(recording), Some(commit)) = (&mut self.watch.recording, self.coming) {
-                recording.note(change, commit.lsn);
-            }
+            self.note(change);
         }
         Ok(flow)
     }

@@ -47,10 +47,8 @@ impl Packer {
         {
             return Ok(Flow::Wait);
         }
-        if let (Some(recording), Some(commit)) = (&mut self.watch.recording, self.coming)
-            && !is(Mutation::SpliceUnnoted)
-        {
-            recording.note(Change::Splice(change), commit.lsn);
+        if !is(Mutation::SpliceUnnoted) {
+            self.note(Change::Splice(change));
         }
         Ok(Flow::Done)
     }
@@ -104,11 +102,11 @@ impl Packer {
                     Ok(Flow::Wait)
                 }
                 Newest::Absent => Ok(Flow::Done),
-                Newest::Document(newest) => match emptied(newest, nested, &mut document) {
-                    Ok(()) if document == newest => Ok(Flow::Done),
-                    Ok(()) => packer.put_document(key, &document, out),
-                    Err(missing) => packer.document_unknown(key, &missing.to_string(), out),
-                },
+                Newest::Document(newest) => {
+                    let made = emptied(newest, nested, &mut document);
+                    let made = made.map(|()| Some(document).filter(|made| made != newest));
+                    packer.replace_document(key, made, out)
+                }
             }
         })?;
         // Those that were too large may fit now.
@@ -122,9 +120,7 @@ impl Packer {
         }
         if flow == Flow::Done {
             self.view.forget_below(keyspace.prefix());
-            if let (Some(recording), Some(commit)) = (&mut self.watch.recording, self.coming) {
-                recording.note(Change::Hollow { keyspace, nested }, commit.lsn);
-            }
+            self.note(Change::Hollow { keyspace, nested });
         }
         Ok(flow)
     }
@@ -146,14 +142,14 @@ impl Packer {
         Ok(Flow::Done)
     }
 
-    /// The same of one with rows of others in it: where such rows wait for their document there is none.
-    pub(super) fn newest_parent(&self, key: &[u8]) -> Newest<'_> {
-        if self.waiting.has(key) { Newest::Absent } else { self.newest(key) }
-    }
-
     /// The newest version of a document.
     pub(super) fn newest(&self, key: &[u8]) -> Newest<'_> {
         self.view.newest(&self.filling(), key)
+    }
+
+    /// The same of one with rows of others in it: where such rows wait for their document there is none.
+    pub(super) fn newest_parent(&self, key: &[u8]) -> Newest<'_> {
+        if self.waiting.has(key) { Newest::Absent } else { self.newest(key) }
     }
 
     /// An element with its holes filled from where it was.
@@ -211,12 +207,9 @@ impl Packer {
             }
         };
         let mut new = Vec::new();
-        let spliced = base.and_then(|base| splice(base, nested, identity, Some(element), &mut new));
-        match spliced {
-            Ok(()) if new == document => Ok(Flow::Done),
-            Ok(()) => self.put_document(key, &new, out),
-            Err(missing) => self.document_unknown(key, &missing.to_string(), out),
-        }
+        let made = base.and_then(|base| splice(base, nested, identity, Some(element), &mut new));
+        let made = made.map(|()| Some(new).filter(|made| made != document));
+        self.replace_document(key, made, out)
     }
 
     /// Takes an element out.
@@ -240,15 +233,24 @@ impl Packer {
             };
         };
         let mut new = Vec::new();
-        match splice(document, nested, identity, None, &mut new) {
-            Ok(()) if new == document => Ok(Flow::Done),
-            Ok(()) => self.put_document(key, &new, out),
-            Err(missing) => self.document_unknown(key, &missing.to_string(), out),
-        }
+        let made = splice(document, nested, identity, None, &mut new);
+        let made = made.map(|()| Some(new).filter(|made| made != document));
+        self.replace_document(key, made, out)
     }
 
-    fn put_document(&mut self, key: &[u8], document: &[u8], out: &mut Vec<Output>) -> Result<Flow> {
-        let change = Change::Put { key, body: Body::Whole(document), old_key: None };
+    /// Puts what was made of a document; nothing if that is as it was.
+    fn replace_document(
+        &mut self,
+        key: &[u8],
+        made: std::result::Result<Option<Vec<u8>>, MissingColumn>,
+        out: &mut Vec<Output>,
+    ) -> Result<Flow> {
+        let document = match made {
+            Ok(None) => return Ok(Flow::Done),
+            Ok(Some(document)) => document,
+            Err(missing) => return self.document_unknown(key, &missing.to_string(), out),
+        };
+        let change = Change::Put { key, body: Body::Whole(&document), old_key: None };
         self.waiting.is_put(key);
         let flow = self.add(change, out)?;
         if flow == Flow::Done {
