@@ -68,6 +68,7 @@ pub(crate) fn run(
                 ledger,
                 part_lanes: settings.sync.writers,
                 moved: None,
+                bell: None,
                 writing: None,
                 status,
                 ending: |name: &str| Ending {

@@ -4,7 +4,8 @@ use std::thread::Scope;
 
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 
-use super::write::{Ending, Job, PartWriter, Reply, Writer};
+use super::bell::Bell;
+use super::write::{Ending, Job, PartWriter, Replies, Reply, Writer};
 use crate::core::ledger::{Ledger, PartLedger, Step};
 use crate::core::packer::LANE_DEPTH;
 use crate::error::{Error, Result};
@@ -19,7 +20,7 @@ pub(crate) struct Lanes {
     parts: Vec<Sender<Txn>>,
     replies: Receiver<Reply>,
     /// For other threads without which the txns that are posted are in vain.
-    failed: Sender<Reply>,
+    failed: Replies,
 }
 
 /// What the writers are made of.
@@ -31,6 +32,8 @@ pub(crate) struct Writers<'w, 'env, E> {
     pub(crate) part_lanes: usize,
     /// Told whenever etcd has more.
     pub(crate) moved: Option<Sender<()>>,
+    /// Wakes the thread that takes the replies, if it polls.
+    pub(crate) bell: Option<Bell>,
     /// Dropped when the ordered lane ends.
     pub(crate) writing: Option<Sender<()>>,
     pub(crate) status: &'env Status,
@@ -45,9 +48,10 @@ impl Lanes {
         failure: &'env Failure,
         writers: Writers<'_, 'env, impl Fn(&str) -> Ending<'env>>,
     ) -> Self {
-        let Writers { client, ledger, part_lanes, moved, writing, status, ending } = writers;
+        let Writers { client, ledger, part_lanes, moved, bell, writing, status, ending } = writers;
         // Whoever posts knows how many are outstanding: there is always room.
-        let (reply, replies) = unbounded();
+        let (sender, replies) = unbounded();
+        let reply = Replies { replies: sender, bell };
         let parts = (0..part_lanes.max(1)).map(|lane| {
             let (sender, jobs) = bounded(LANE_DEPTH);
             let name = format!("write {}", lane + 1);
@@ -56,7 +60,7 @@ impl Lanes {
             let reply = reply.clone();
             let failed = reply.clone();
             let run = move || writer.run(&jobs, &reply);
-            failure.spawn_then(scope, &name, run, move || Reply::failed(&failed));
+            failure.spawn_then(scope, &name, run, move || failed.failed());
             sender
         });
         let parts = parts.collect();
@@ -67,7 +71,7 @@ impl Lanes {
             let _writing = writing;
             writer.run(&jobs, &reply)
         };
-        failure.spawn_then(scope, "write 0", run, move || Reply::failed(&ordered_failed));
+        failure.spawn_then(scope, "write 0", run, move || ordered_failed.failed());
         Self { ordered, parts, replies, failed }
     }
 
@@ -88,7 +92,7 @@ impl Lanes {
     }
 
     /// Where a thread says that it has failed, so that whoever waits for replies waits no longer.
-    pub(crate) fn failed(&self) -> Sender<Reply> {
+    pub(crate) fn failed(&self) -> Replies {
         self.failed.clone()
     }
 }

@@ -1,34 +1,37 @@
 //! A running sync: its threads and the channels between them.
 //!
 //! ```text
-//! walsender ==CopyBoth==> receive --bounded by bytes--> pack --one txn a lane--> write n ==txn, fenced==> etcd
-//!     ^                     | reply requested           ^ |  <----acknowledged---- |
-//!     |                     |        documents, answers | | reads, answers         | moved
-//!     |                     |                     read -+-+- watch                 |
-//!     +==standby status== feedback <-----------------------------------------------+
+//! walsender ==CopyBoth==> stream --one txn a lane--> write n ==txn, fenced==> etcd
+//!     ^    reply requested | ^ |  <---acknowledged--- |
+//!     |                    | | | reads, answers       | moved
+//!     |                    | | +--> read, watch       |
+//!     |                    | +-- documents, requests  |
+//!     +==standby status== feedback <------------------+
 //! ```
 //!
-//! `receive` decodes and makes documents, `pack` puts transactions together, `write 0` posts what moves
-//! the position, and `write 1` and so on post parts of large transactions. `read` fetches documents of
-//! which an update left columns out. `watch` looks for tables that came, went or changed; it asks
-//! PostgreSQL's catalog, and hands what a compare found to `pack`. While a table is compared, `compare n`
-//! read etcd, and while a snapshot is waited for, `snapshot` finds out what for. `sentinel` asks etcd now
-//! and then whether it answers, and whether it went back. Each thread ends when the one before it does,
-//! and when one after it has failed.
+//! `stream` decodes, makes documents and puts transactions together: it polls the socket, and a bell that
+//! the other threads ring when they have something for it. While etcd works on a txn it lets the stream
+//! gather in the socket. `write 0` posts what moves the position, and `write 1` and so on post parts of large
+//! transactions. `read` fetches documents of which an update left columns out. `watch` looks for tables that
+//! came, went or changed; it asks PostgreSQL's catalog, and hands what a compare found to `stream`. While a
+//! table is compared, `compare n` read etcd, and while a snapshot is waited for, `snapshot` finds out what
+//! for. `sentinel` asks etcd now and then whether it answers, and whether it went back. Each thread ends when
+//! the one before it does, and when one after it has failed.
 
-mod channel;
+mod bell;
 mod claimant;
 pub(crate) mod dump;
 mod feedback;
 mod lanes;
 mod loader;
-mod pack;
 mod progress;
 mod read;
 mod receive;
 mod sentinel;
 pub(crate) mod snapshot;
 mod start;
+mod stream;
+mod translation;
 mod unsendable;
 mod watch;
 mod write;
@@ -40,20 +43,22 @@ use std::time::Duration;
 
 use crossbeam_channel::bounded;
 
-use self::channel::chunk_channel;
+use self::bell::Bell;
 use self::claimant::Claimant;
 use self::feedback::{Feedback, Logged};
 use self::lanes::{Lanes, Writers};
-use self::pack::Pack;
 use self::read::Read;
-use self::receive::{Receive, Translation};
+use self::receive::Receive;
 use self::sentinel::Sentinel;
 pub(crate) use self::start::{Start, goal};
 use self::start::{limits, new_writer};
+use self::stream::{Source, Stream};
+use self::translation::Translation;
 use self::watch::{Comparison, Packing, RunningQuery, Watch};
-use self::write::{Ending, Reply};
+use self::write::Ending;
 use crate::config::{Oversized, Settings};
 use crate::core::Rules;
+use crate::core::change::Chunk;
 use crate::core::history::History;
 use crate::core::ledger::Ledger;
 use crate::error::Result;
@@ -62,8 +67,6 @@ use crate::status::{Activity, Pulse, Status};
 use crate::stop::Stop;
 use crate::threads::Failure;
 
-/// How much of the stream may wait for etcd, in bytes.
-const BACKLOG_BYTES: usize = 4 << 20;
 /// How long the server's last word is waited for at a stop.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -107,11 +110,11 @@ pub(crate) fn run(
     status.stream_begins(flushed.clone(), Arc::clone(&received), status_interval);
     let proven = AtomicBool::new(false);
 
-    let (chunk_sender, chunks) = chunk_channel(BACKLOG_BYTES);
+    let bell = Bell::new()?;
     // On each of these two, one message that waits stands for all.
     let (status_request, status_requests) = bounded(1);
     let (moved, has_moved) = bounded(1);
-    let (request_sender, requests) = bounded(0);
+    let (request_sender, requests) = bounded(1);
     let (answers, answered) = bounded(1);
     let (reads, asked) = bounded(1);
     let (found_sender, found) = bounded(1);
@@ -125,32 +128,41 @@ pub(crate) fn run(
     let catalog_changes = Arc::new(AtomicU64::new(0));
     let changes = Arc::clone(&catalog_changes);
     let failure = Failure::default();
-    let receive_pulse = status.pulse("receive");
+    let stream_pulse = status.pulse("stream");
     let claimant = Claimant {
         client: client.clone(),
         claims: &claims,
         stop,
         failure: &failure,
-        pulse: receive_pulse.clone(),
+        pulse: stream_pulse.clone(),
     };
     let translation = Translation::new(session, settings, changes, pokes.clone(), status, claimant);
     let receive = Receive {
         frames,
-        stop,
         history: History::new(position, confirmed),
         proven: &proven,
         translation,
-        chunks: chunk_sender,
-        received: Arc::clone(&received),
         status_requests: status_request,
+        received: Arc::clone(&received),
         at: None,
-        pulse: receive_pulse,
+        chunk: Chunk::default(),
+        is_behind: false,
+        pulse: status.pulse("receive"),
+        _receiving: receiving,
     };
-    let read =
-        Read { client: client.clone(), retries: &status.metrics.retries, ending: ending("read") };
+    let read = Read {
+        client: client.clone(),
+        retries: &status.metrics.retries,
+        bell: bell.clone(),
+        ending: ending("read"),
+    };
     let query = RunningQuery::default();
-    let packing =
-        Packing { requests: request_sender, answers: answered, pulse: status.pulse("watch") };
+    let packing = Packing {
+        requests: request_sender,
+        answers: answered,
+        bell: bell.clone(),
+        pulse: status.pulse("watch"),
+    };
     let watch = Watch {
         comparison: Comparison {
             settings,
@@ -203,44 +215,44 @@ pub(crate) fn run(
                 ledger,
                 part_lanes: settings.sync.writers,
                 moved: Some(moved),
+                bell: Some(bell.clone()),
                 writing: Some(writing),
                 status,
                 ending: &ending,
             },
         );
         let failed = lanes.failed();
-        let pack = Pack {
-            chunks,
+        let read_failed = failed.clone();
+        let stream = Stream {
+            source: Source::Open(Box::new(receive)),
             lanes,
             reads,
             found,
             requests,
             answers,
             pokes,
+            bell,
             takes_over,
+            stop,
+            failure: &failure,
             status,
-            pulse: status.pulse("pack"),
+            pulse: stream_pulse,
         };
-        failure.spawn(scope, "pack", move || pack.run(rules(settings), position, replay));
-        failure.spawn(scope, "read", move || read.run(&asked, &found_sender));
+        let run = move || stream.run(rules(settings), position, replay);
+        let stream = failure.spawn(scope, "stream", run);
+        let run = move || read.run(&asked, &found_sender);
+        failure.spawn_then(scope, "read", run, move || read_failed.failed());
         failure.spawn(scope, "watch", move || watch.run());
-        failure.spawn_then(
-            scope,
-            "sentinel",
-            move || sentinel.run(),
-            move || Reply::failed(&failed),
-        );
+        failure.spawn_then(scope, "sentinel", move || sentinel.run(), move || failed.failed());
         failure.spawn(scope, "feedback", move || feedback.run());
         pulse.wait();
-        let recorded = &failure;
-        let received = failure.spawn(scope, "receive", move || {
-            let _receiving = receiving;
-            receive.run(recorded)
-        });
-        let frames = received.and_then(|thread| thread.join().ok().flatten());
-        // Whatever the others do now, it has to end.
+        let _ = source.recv();
+        // Nothing more is received. Whatever the others do now, it has to end.
         pulse.work();
         query.cancel();
+        pulse.wait();
+        let frames = stream.and_then(|thread| thread.join().ok().flatten());
+        pulse.work();
         frames
     });
     failure.into_result()?;

@@ -2,6 +2,7 @@
 
 use crossbeam_channel::{Receiver, Sender};
 
+use super::bell::Bell;
 use super::write::Ending;
 use crate::error::{Error, Result};
 use crate::etcd::{Client, KeyValue, Reason};
@@ -32,6 +33,8 @@ pub(super) enum Asked {
 pub(super) struct Read<'a> {
     pub(super) client: Client,
     pub(super) retries: &'a Retries,
+    /// Wakes the thread that takes what was read.
+    pub(super) bell: Bell,
     pub(super) ending: Ending<'a>,
 }
 
@@ -45,11 +48,12 @@ impl Read<'_> {
             let found = self.read(&asked)?;
             // Nobody may be left to hear it.
             let _ = answers.send(found);
+            self.bell.ring();
         }
     }
 
     fn read(&mut self, asked: &Asked) -> Result<Found> {
-        let Self { client, retries, ending } = self;
+        let Self { client, retries, ending, .. } = self;
         let mut retry = Retry::of_requests().despite_refusals(true);
         retry.until_done(
             || match asked {

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, TryRecvError};
 
+use super::bell::Bell;
 use crate::core::Lane;
 use crate::core::ledger::{Ledger, PartLedger, Step};
 use crate::error::{Error, Result};
@@ -30,12 +31,6 @@ pub(crate) enum Reply {
 }
 
 impl Reply {
-    /// Says that the thread has failed.
-    pub(crate) fn failed(replies: &Sender<Self>) {
-        // Nobody may be left to hear it.
-        let _ = replies.send(Self::Failed);
-    }
-
     /// The txn that etcd has.
     ///
     /// # Errors
@@ -44,6 +39,33 @@ impl Reply {
         match self {
             Self::Acknowledged(acknowledged) => Ok(acknowledged),
             Self::Failed => Err(Error::Stopped),
+        }
+    }
+}
+
+/// Where the writers say what etcd has.
+#[derive(Clone)]
+pub(crate) struct Replies {
+    pub(super) replies: Sender<Reply>,
+    /// Wakes the thread that takes them, if it polls.
+    pub(super) bell: Option<Bell>,
+}
+
+impl Replies {
+    /// Says that etcd has a txn.
+    fn acknowledged(&self, acknowledged: Acknowledged) {
+        // Nobody may be left to hear it.
+        let _ = self.replies.send(Reply::Acknowledged(acknowledged));
+        if let Some(bell) = &self.bell {
+            bell.ring_unless_muted();
+        }
+    }
+
+    /// Says that a thread has failed.
+    pub(crate) fn failed(&self) {
+        let _ = self.replies.send(Reply::Failed);
+        if let Some(bell) = &self.bell {
+            bell.ring();
         }
     }
 }
@@ -79,15 +101,13 @@ impl<'a> Writer<'a> {
     }
 
     /// Posts what comes, until no more comes.
-    pub(super) fn run(mut self, jobs: &Receiver<Job>, done: &Sender<Reply>) -> Result<()> {
+    pub(super) fn run(mut self, jobs: &Receiver<Job>, done: &Replies) -> Result<()> {
         while let Some(Job { mut txn, step }) = self.sender.next(jobs) {
             self.ledger.seal(&mut txn, step);
             let reply = self.sender.deliver(&mut txn)?;
             self.ledger.accepted(&reply)?;
-            // Nobody may be left to hear it.
             let revision = reply.revision;
-            let _ =
-                done.send(Reply::Acknowledged(Acknowledged { lane: Lane::Ordered, txn, revision }));
+            done.acknowledged(Acknowledged { lane: Lane::Ordered, txn, revision });
             if let (Some(moved), Step::To(_)) = (&self.moved, step) {
                 // One that was not heard yet counts for this one too.
                 let _ = moved.try_send(());
@@ -118,14 +138,13 @@ impl<'a> PartWriter<'a> {
     }
 
     /// Posts what comes, until no more comes.
-    pub(super) fn run(mut self, jobs: &Receiver<Txn>, done: &Sender<Reply>) -> Result<()> {
+    pub(super) fn run(mut self, jobs: &Receiver<Txn>, done: &Replies) -> Result<()> {
         while let Some(mut txn) = self.sender.next(jobs) {
             self.ledger.seal(&mut txn);
             let reply = self.sender.deliver(&mut txn)?;
             self.ledger.accepted(&reply)?;
-            // Nobody may be left to hear it.
             let (lane, revision) = (Lane::Part(self.lane), reply.revision);
-            let _ = done.send(Reply::Acknowledged(Acknowledged { lane, txn, revision }));
+            done.acknowledged(Acknowledged { lane, txn, revision });
         }
         Ok(())
     }

@@ -2,6 +2,7 @@
 //! Replication Protocol", START_REPLICATION).
 
 use std::io::{self, ErrorKind, Write};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use log::debug;
@@ -61,30 +62,49 @@ impl FrameReader {
     }
 
     /// The next frame, however long it takes to come; `None` once a stop has been requested.
-    /// The frames that are [buffered](Self::buffered) come before the stop is looked at.
+    /// The frames that have arrived come before the stop is looked at.
+    ///
+    /// # Errors
+    /// As [`Self::arrived`] and [`Self::read`].
+    pub fn next(&mut self, stop: &Stop) -> Result<Option<Frame<'_>>> {
+        while !self.advance()? {
+            let wait = Wait { doing: &self.doing, stop: Some(stop), deadline: None };
+            match self.messages.fill(&wait) {
+                Ok(_) => {}
+                Err(Error::Stopped) => return Ok(None),
+                Err(error) => return Err(error),
+            }
+        }
+        self.frame().map(Some)
+    }
+
+    /// The next frame, if it has arrived whole.
     ///
     /// # Errors
     /// [`Error::PostgresServer`] if the server ends the stream with an error (57P01 when it shuts
     /// down), [`Error::PostgresIo`] of kind `UnexpectedEof` when it ends it without one;
     /// [`Error::RedumpNeeded`] if the publication was missing when a change was made.
-    pub fn next(&mut self, stop: &Stop) -> Result<Option<Frame<'_>>> {
-        let wait = Wait { doing: &self.doing, stop: Some(stop), deadline: None };
+    pub fn arrived(&mut self) -> Result<Option<Frame<'_>>> {
+        match self.advance()? {
+            true => self.frame().map(Some),
+            false => Ok(None),
+        }
+    }
+
+    /// Goes on to the next CopyData, if it has arrived whole.
+    fn advance(&mut self) -> Result<bool> {
+        let wait = Wait { doing: &self.doing, stop: None, deadline: None };
         loop {
-            match self.messages.advance(&wait) {
-                Ok(message::COPY_DATA) => {
-                    return match Frame::parse(self.messages.body()) {
-                        Some(frame) => Ok(Some(frame)),
-                        None => Err(wait.protocol_error("a malformed frame")),
-                    };
-                }
-                Ok(message::NOTICE_RESPONSE) => heed(&self.messages.answer())?,
-                Ok(message::PARAMETER_STATUS) => {}
-                Ok(message::COPY_DONE | message::COMMAND_COMPLETE) => {
+            match self.messages.arrived(&wait) {
+                Ok(None) => return Ok(false),
+                Ok(Some(message::COPY_DATA)) => return Ok(true),
+                Ok(Some(message::NOTICE_RESPONSE)) => heed(&self.messages.answer())?,
+                Ok(Some(message::PARAMETER_STATUS)) => {}
+                Ok(Some(message::COPY_DONE | message::COMMAND_COMPLETE)) => {
                     let text = "the server ended the stream";
                     return Err(wait.io_error(io::Error::new(ErrorKind::UnexpectedEof, text)));
                 }
-                Ok(tag) => return Err(wait.unexpected(tag)),
-                Err(Error::Stopped) => return Ok(None),
+                Ok(Some(tag)) => return Err(wait.unexpected(tag)),
                 Err(Error::PostgresServer { answer, .. })
                     if answer.code == sqlstate::UNDEFINED_OBJECT =>
                 {
@@ -95,10 +115,27 @@ impl FrameReader {
         }
     }
 
-    /// Whether [`Self::next`] has a frame without waiting for the server.
+    /// The frame in the CopyData that [`Self::advance`] went to.
+    fn frame(&self) -> Result<Frame<'_>> {
+        Frame::parse(self.messages.body()).ok_or_else(|| {
+            let wait = Wait { doing: &self.doing, stop: None, deadline: None };
+            wait.protocol_error("a malformed frame")
+        })
+    }
+
+    /// Reads once what the server has sent, and says whether there may be more. It waits, unless the socket
+    /// can be read or the reader [holds bytes](Self::holds_bytes).
+    ///
+    /// # Errors
+    /// [`Error::PostgresIo`], of kind `UnexpectedEof` when the server has closed the connection.
+    pub fn read(&mut self) -> Result<bool> {
+        self.messages.fill(&Wait { doing: &self.doing, stop: None, deadline: None })
+    }
+
+    /// Whether a read may have something though the socket has not: TLS decrypts whole records.
     #[must_use]
-    pub fn buffered(&self) -> bool {
-        self.messages.copy_data_buffered()
+    pub fn holds_bytes(&self) -> bool {
+        self.messages.stream.holds_bytes()
     }
 
     /// Reads to the end of the stream, for at most `timeout`, so that the server's last word is
@@ -131,6 +168,13 @@ fn heed(notice: &ServerAnswer) -> Result<()> {
 
 fn unpublished(answer: &ServerAnswer) -> Error {
     Error::RedumpNeeded(format!("the stream has not every change: {answer}"))
+}
+
+/// What can be read once the server has sent something.
+impl AsFd for FrameReader {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.messages.stream.as_fd()
+    }
 }
 
 impl StatusWriter {

@@ -185,22 +185,25 @@ fn frames_of_every_size_come_whole() {
 }
 
 #[test]
-fn only_a_whole_frame_counts_as_buffered() {
+fn only_a_whole_frame_has_arrived() {
     let (client, mut peer) = UnixStream::pair().expect("a pair");
     let mut reader =
         FrameReader::new(MessageReader::new(Stream::Unix(client)), "reading".to_owned());
-    let stop = Stop::new().expect("a stop");
     let frame = xlog_data(b"row");
-    for (behind, buffered) in
-        [(&frame[..], true), (&b"N\0\0\0\x04"[..], false), (&frame[..31], false)]
-    {
-        peer.write_all(&[&frame, behind].concat()).expect("written");
-        assert!(reader.next(&stop).expect("a frame").is_some());
-        assert_eq!(reader.buffered(), buffered, "{behind:?}");
-        if buffered {
-            assert!(reader.next(&stop).expect("a frame").is_some());
+    let mut arrived_after = |bytes: &[u8]| {
+        peer.write_all(bytes).expect("written");
+        assert!(!reader.read().expect("bytes"), "all of them");
+        let mut frames = 0;
+        while reader.arrived().expect("no error").is_some() {
+            frames += 1;
         }
-    }
+        frames
+    };
+    assert_eq!(arrived_after(&frame), 1);
+    assert_eq!(arrived_after(&[&frame[..], &frame].concat()), 2);
+    assert_eq!(arrived_after(&[&frame[..], b"N\0\0\0\x04"].concat()), 1, "a notice is no frame");
+    assert_eq!(arrived_after(&frame[..31]), 0);
+    assert_eq!(arrived_after(&frame[31..]), 1);
 }
 
 #[test]

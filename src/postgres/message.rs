@@ -66,24 +66,60 @@ impl MessageReader {
         self.copy_data_limit = STREAMED_LIMIT;
     }
 
-    /// Goes on to the next message and returns its tag.
+    /// Goes on to the next message, which is waited for, and returns its tag.
     ///
     /// # Errors
-    /// An ErrorResponse is an error, and so are the connection's end, a message that is too long,
-    /// and the deadline and the stop of `wait`.
+    /// As [`Self::arrived`] and [`Self::fill`].
     pub(super) fn advance(&mut self, wait: &Wait<'_>) -> Result<u8> {
-        let length = loop {
-            match self.announced().map_err(|problem| wait.protocol_error(problem))? {
-                Some(length) if length <= self.end - self.next => break length,
-                length => self.fill(length.unwrap_or(HEADER_BYTES), wait)?,
-            }
+        loop {
+            match self.arrived(wait)? {
+                Some(tag) => return Ok(tag),
+                None => self.fill(wait)?,
+            };
+        }
+    }
+
+    /// Goes on to the next message, if it has arrived whole, and returns its tag.
+    ///
+    /// # Errors
+    /// An ErrorResponse is an error, and so is a message that is too long.
+    pub(super) fn arrived(&mut self, wait: &Wait<'_>) -> Result<Option<u8>> {
+        let announced = self.announced().map_err(|problem| wait.protocol_error(problem))?;
+        let Some(length) = announced.filter(|&length| length <= self.end - self.next) else {
+            return Ok(None);
         };
         let tag = self.buffer[self.next];
         self.body = self.next + HEADER_BYTES;
         self.next += length;
         match tag {
             ERROR_RESPONSE => Err(wait.server_error(self.answer())),
-            _ => Ok(tag),
+            _ => Ok(Some(tag)),
+        }
+    }
+
+    /// Waits for bytes and reads them, once; says whether there may be more at once.
+    ///
+    /// # Errors
+    /// The connection's end is an error, and so are the deadline and the stop of `wait`.
+    pub(super) fn fill(&mut self, wait: &Wait<'_>) -> Result<bool> {
+        let announced = self.announced().map_err(|problem| wait.protocol_error(problem))?;
+        self.make_room(announced.unwrap_or(HEADER_BYTES));
+        if !self.stream.holds_bytes() {
+            wait.until_readable(&self.stream)?;
+        }
+        let room = &mut self.buffer[self.end..];
+        let size = room.len();
+        match self.stream.read(room) {
+            Ok(0) => {
+                let text = "the server closed the connection";
+                Err(wait.io_error(io::Error::new(ErrorKind::UnexpectedEof, text)))
+            }
+            Ok(count) => {
+                self.end += count;
+                Ok(count == size || self.stream.holds_bytes())
+            }
+            Err(error) if error.kind() == ErrorKind::Interrupted => Ok(true),
+            Err(error) => Err(wait.io_error(error)),
         }
     }
 
@@ -95,13 +131,6 @@ impl MessageReader {
     /// The fields of the message, which is an ErrorResponse or a NoticeResponse.
     pub(super) fn answer(&self) -> ServerAnswer {
         server_answer(self.body())
-    }
-
-    /// Whether the next message has arrived whole and is CopyData.
-    pub(super) fn copy_data_buffered(&self) -> bool {
-        let arrived = &self.buffer[self.next..self.end];
-        arrived.first() == Some(&COPY_DATA)
-            && matches!(self.announced(), Ok(Some(length)) if length <= arrived.len())
     }
 
     /// The length of the next message with its header, once the header has arrived.
@@ -118,26 +147,6 @@ impl MessageReader {
         } else {
             let tag = tag.escape_ascii();
             Err(format!("a message '{tag}' of {length} bytes, where 4 to {limit} are possible"))
-        }
-    }
-
-    /// Waits for bytes and reads them, for a message of `length` bytes or its header.
-    fn fill(&mut self, length: usize, wait: &Wait<'_>) -> Result<()> {
-        self.make_room(length);
-        if !self.stream.holds_bytes() {
-            wait.until_readable(&self.stream)?;
-        }
-        match self.stream.read(&mut self.buffer[self.end..]) {
-            Ok(0) => {
-                let text = "the server closed the connection";
-                Err(wait.io_error(io::Error::new(ErrorKind::UnexpectedEof, text)))
-            }
-            Ok(count) => {
-                self.end += count;
-                Ok(())
-            }
-            Err(error) if error.kind() == ErrorKind::Interrupted => Ok(()),
-            Err(error) => Err(wait.io_error(error)),
         }
     }
 

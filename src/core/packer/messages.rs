@@ -80,7 +80,7 @@ pub enum Output {
 pub enum Request {
     /// To answer once everything that committed up to this LSN is in etcd.
     Reach(Lsn),
-    /// To take note, from here on, of the keys of a table that the stream changes.
+    /// To take note, from here on, of the keys of a table that the stream changes, and to answer.
     Record {
         /// What the table's keys begin with.
         prefixes: Vec<Vec<u8>>,
@@ -98,6 +98,8 @@ pub enum Request {
 /// What the watch is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answer {
+    /// Notes are taken: a snapshot may be made that the table is compared with.
+    Recording,
     /// etcd has it all.
     Reached {
         /// The revision at which it has that, and next to nothing more; `None` if that is not known.

@@ -229,6 +229,25 @@ impl Packer {
         self.coming.is_none() && request.is_none() && awaited.is_none()
     }
 
+    /// Whether a transaction that comes now has to wait, since etcd works on one before it.
+    #[must_use]
+    pub fn is_lane_busy(&self) -> bool {
+        self.outstanding[0] > 0
+    }
+
+    /// Whether something waits for an acknowledgement: else it may be told of late, with whatever happens
+    /// next.
+    #[must_use]
+    pub fn needs_acknowledgement(&self) -> bool {
+        let WatchSide { request, applied, awaited, .. } = &self.watch;
+        self.ended
+            || self.pending.is_some()
+            || !self.ready.is_empty()
+            || request.is_some()
+            || applied.is_some()
+            || awaited.is_some()
+    }
+
     /// Whether the stream has ended and all that is complete of it is in etcd.
     #[must_use]
     pub fn is_done(&self) -> bool {

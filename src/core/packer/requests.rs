@@ -23,6 +23,7 @@ impl Packer {
             }
             Some(Request::Record { prefixes }) => {
                 self.watch.recording = Some(Recording::new(prefixes));
+                out.push(Output::Answer(Answer::Recording));
             }
             Some(Request::Finish(chunk)) => {
                 let again = self.watch.recording.as_ref().is_some_and(Recording::again);

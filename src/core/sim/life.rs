@@ -362,6 +362,7 @@ impl Life {
             (Watch::Reaching { table }, Answer::Reached { .. }) => {
                 Watch::Snapshot { table, rows: None }
             }
+            (snapshot @ Watch::Snapshot { .. }, Answer::Recording) => snapshot,
             (Watch::Snapshot { table, rows: Some(rows) }, Answer::Reached { .. }) => {
                 let (after, found) = (Vec::new(), Chunk::default());
                 Watch::Reading { table, rows, after, found }

@@ -99,6 +99,7 @@ impl Comparison<'_> {
         recorded.extend(marks.clone());
         loop {
             self.packing.ask(Request::Record { prefixes: recorded.clone() })?;
+            self.packing.answer()?;
             let compared = self.compare_once(published, idle, priority).and_then(|found| {
                 // Keys that only the shape before gave go last.
                 left_behind.iter().try_for_each(|own| self.delete_keys(own, present))?;
@@ -157,7 +158,7 @@ impl Comparison<'_> {
         // As of the snapshot: what the stream changes meanwhile is no difference.
         let revision = match self.packing.answer()? {
             Answer::Reached { revision } => revision,
-            Answer::Finished { .. } => None,
+            Answer::Recording | Answer::Finished { .. } => None,
         };
         let stored = Stored::new(&self.client, self.stop).at(revision);
         let (mut chunk, mut counts) = (Chunk::default(), Counts::default());

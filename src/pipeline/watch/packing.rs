@@ -2,6 +2,7 @@
 
 use crossbeam_channel::{Receiver, Sender};
 
+use super::super::bell::Bell;
 use crate::core::{Answer, Request};
 use crate::error::{Error, Result};
 use crate::lsn::Lsn;
@@ -11,6 +12,8 @@ use crate::status::Pulse;
 pub(crate) struct Packing {
     pub(crate) requests: Sender<Request>,
     pub(crate) answers: Receiver<Answer>,
+    /// Wakes the thread that has the packer.
+    pub(crate) bell: Bell,
     pub(crate) pulse: Pulse,
 }
 
@@ -30,6 +33,8 @@ impl Packing {
     pub(super) fn ask(&self, request: Request) -> Result<()> {
         // What follows is a wait too: for the answer, or for the next rows to compare.
         self.pulse.wait();
-        self.requests.send(request).map_err(|_| Error::Stopped)
+        self.requests.send(request).map_err(|_| Error::Stopped)?;
+        self.bell.ring();
+        Ok(())
     }
 }

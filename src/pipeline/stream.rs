@@ -1,0 +1,257 @@
+//! The thread that reads the stream, tells the packer what happens, and carries out what it says.
+
+use std::io::{self, ErrorKind};
+use std::mem::replace;
+use std::os::fd::AsFd;
+use std::thread::yield_now;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender, TryRecvError};
+
+use super::bell::Bell;
+use super::lanes::Lanes;
+use super::read::{Asked, Found};
+use super::receive::Receive;
+use super::watch::Poke;
+use super::write::Acknowledged;
+use crate::core::ledger::Replay;
+use crate::core::{Answer, Input, Output, Packer, Request, Rules};
+use crate::error::{Error, Result};
+use crate::position::Position;
+use crate::postgres::FrameReader;
+use crate::status::{Pulse, Status};
+use crate::stop::{Stop, poll_readable};
+use crate::threads::Failure;
+
+/// How long what comes is left in the socket while etcd works on a txn: it would have to wait for that
+/// all the same, and the server sends each change by itself. A request for a status waits no longer.
+const GATHERING: Duration = Duration::from_millis(1);
+
+/// The stream, the packer, and the ends of the channels that lead to other threads.
+pub(super) struct Stream<'a> {
+    pub(super) source: Source<'a>,
+    pub(super) lanes: Lanes,
+    /// What is to be read.
+    pub(super) reads: Sender<Asked>,
+    /// What was read.
+    pub(super) found: Receiver<Found>,
+    /// What the watch asks for.
+    pub(super) requests: Receiver<Request>,
+    /// What it is told.
+    pub(super) answers: Sender<Answer>,
+    /// Tells the watch of rows that are not known.
+    pub(super) pokes: Sender<Poke>,
+    /// Rung when something is in the lanes' replies, in `found` or in `requests`.
+    pub(super) bell: Bell,
+    /// Whether another daemon had the slot until now. It may be frozen, with a txn at hand.
+    pub(super) takes_over: bool,
+    pub(super) stop: &'a Stop,
+    pub(super) failure: &'a Failure,
+    pub(super) status: &'a Status,
+    pub(super) pulse: Pulse,
+}
+
+/// Where the changes come from.
+pub(super) enum Source<'a> {
+    /// The server.
+    Open(Box<Receive<'a>>),
+    /// Nothing more is received. The stream is to be read to its end, unless it has failed.
+    Ended(Option<FrameReader>),
+}
+
+impl Stream<'_> {
+    /// Packs what comes until a stop is requested or the stream fails; then what is complete still goes, and
+    /// what is not is left. Returns the stream to be read to its end.
+    pub(super) fn run(
+        mut self,
+        rules: Rules,
+        position: Position,
+        replay: Option<Replay>,
+    ) -> Result<FrameReader> {
+        let begin = Instant::now();
+        let mut outputs = Vec::new();
+        let mut packer = Packer::new(rules, position, replay);
+        if self.takes_over {
+            packer.claim(&mut outputs);
+        }
+        loop {
+            let mut wake = None;
+            for output in outputs.drain(..) {
+                match output {
+                    Output::WakeAt(time) => wake = Some(begin + time),
+                    output => self.carry_out(output)?,
+                }
+            }
+            if packer.is_done() {
+                break;
+            }
+            let input = self.next(&packer, wake)?;
+            packer.feed(input, begin.elapsed(), &mut outputs)?;
+        }
+        match self.source {
+            Source::Ended(Some(frames)) => Ok(frames),
+            _ => Err(Error::Stopped),
+        }
+    }
+
+    fn carry_out(&self, output: Output) -> Result<()> {
+        match output {
+            Output::Post(txn, step) => self.lanes.post(txn, step),
+            Output::PostPart(lane, txn) => self.lanes.post_part(lane, txn),
+            Output::Read(keys, revision) => {
+                let asked = Asked::Documents { keys, revision };
+                self.reads.send(asked).map_err(|_| Error::Stopped)
+            }
+            Output::List(start, end) => {
+                self.reads.send(Asked::Keys { start, end }).map_err(|_| Error::Stopped)
+            }
+            Output::Answer(answer) => {
+                // Whoever asked may be gone.
+                let _ = self.answers.send(answer);
+                Ok(())
+            }
+            Output::RowUnknown { key, reason } => {
+                log::warn!("Leaving a row out for now: {reason}");
+                // The watch may be behind; it hears of the next such row.
+                let _ = self.pokes.try_send(Poke::RowUnknown(key));
+                Ok(())
+            }
+            Output::LeftOut(error) => {
+                log::error!("Leaving a row out: {error}");
+                self.status.metrics.oversized_rows.inc();
+                if let Error::OversizedRow { key, .. } = error {
+                    self.status.left_out.add(key);
+                }
+                Ok(())
+            }
+            Output::WakeAt(_) => Ok(()),
+        }
+    }
+
+    /// Waits for whatever happens next, until `wake` at the latest.
+    fn next(&mut self, packer: &Packer, wake: Option<Instant>) -> Result<Input> {
+        loop {
+            if let Some(input) = self.told(packer)? {
+                return Ok(input);
+            }
+            if packer.wants_stream()
+                && let Some(input) = self.came()
+            {
+                return Ok(input);
+            }
+            let left = wake.map(|wake| wake.saturating_duration_since(Instant::now()));
+            if left == Some(Duration::ZERO) {
+                return Ok(Input::Time);
+            }
+            self.wait(packer, left)?;
+        }
+    }
+
+    /// What another thread has said.
+    fn told(&mut self, packer: &Packer) -> Result<Option<Input>> {
+        match self.lanes.replies().try_recv() {
+            Ok(reply) => {
+                let Acknowledged { lane, txn, revision } = reply.acknowledged()?;
+                return Ok(Some(Input::Acknowledged(lane, txn, revision)));
+            }
+            Err(TryRecvError::Empty) => {}
+            Err(TryRecvError::Disconnected) => return Err(Error::Stopped),
+        }
+        match self.found.try_recv() {
+            Ok(Found::Documents(documents)) => return Ok(Some(Input::Documents(documents))),
+            Ok(Found::Keys(keys, more)) => return Ok(Some(Input::Keys(keys, more))),
+            Err(TryRecvError::Empty) => {}
+            Err(TryRecvError::Disconnected) => return Err(Error::Stopped),
+        }
+        if packer.takes_request() {
+            // Without the watch there are no requests.
+            return Ok(self.requests.try_recv().ok().map(Input::Request));
+        }
+        Ok(None)
+    }
+
+    /// What has come of the stream.
+    fn came(&mut self) -> Option<Input> {
+        let Source::Open(receive) = &mut self.source else { return Some(Input::End) };
+        match receive.chunk() {
+            Ok(chunk) => chunk.map(Input::Chunk),
+            Err(error) => {
+                self.fail(error);
+                Some(Input::End)
+            }
+        }
+    }
+
+    /// Waits until another thread has said something, the server has sent something that is wanted, which
+    /// is then read, or a stop is requested; for `timeout` at most.
+    fn wait(&mut self, packer: &Packer, timeout: Option<Duration>) -> Result<()> {
+        self.pulse.wait();
+        let ready = self.poll(packer, timeout);
+        self.pulse.work();
+        let [is_rung, is_stopped, is_readable] = match ready {
+            Err(error) if error.kind() == ErrorKind::Interrupted => return Ok(()),
+            ready => ready.map_err(|source| Error::System {
+                doing: "waiting for the stream".to_owned(),
+                source,
+            })?,
+        };
+        if is_rung {
+            self.bell.hear();
+        }
+        if is_stopped {
+            self.end();
+        } else if is_readable
+            && let Source::Open(receive) = &mut self.source
+            && let Err(error) = receive.read()
+        {
+            self.fail(error);
+        }
+        Ok(())
+    }
+
+    /// Waits; says whether the bell was rung, a stop requested, and the stream can be read.
+    fn poll(&self, packer: &Packer, timeout: Option<Duration>) -> io::Result<[bool; 3]> {
+        let (bell, stop) = (self.bell.as_fd(), self.stop.as_fd());
+        let receive = match &self.source {
+            Source::Open(receive) if packer.wants_stream() => receive,
+            _ => return poll_readable([bell], timeout).map(|[is_rung]| [is_rung, false, false]),
+        };
+        if receive.frames.holds_bytes() {
+            return Ok([false, false, true]);
+        }
+        // Else what comes next goes on at once.
+        let has_time = packer.is_lane_busy() && !receive.is_behind;
+        let needs_acknowledgement = packer.needs_acknowledgement();
+        if has_time && needs_acknowledgement {
+            let [is_rung, is_stopped] = poll_readable([bell, stop], Some(GATHERING))?;
+            if is_rung || is_stopped {
+                return Ok([is_rung, is_stopped, false]);
+            }
+        }
+        self.bell.mute(!needs_acknowledgement);
+        let ready = poll_readable([bell, stop, receive.as_fd()], timeout);
+        self.bell.mute(false);
+        let ready = ready?;
+        if ready == [false, false, true] && !receive.is_behind {
+            match has_time && self.lanes.replies().is_empty() {
+                true => drop(poll_readable([bell, stop], Some(GATHERING))?),
+                // The server is about to send the rest.
+                false => yield_now(),
+            }
+        }
+        Ok(ready)
+    }
+
+    /// Receives nothing more.
+    fn end(&mut self) {
+        if let Source::Open(receive) = replace(&mut self.source, Source::Ended(None)) {
+            self.source = Source::Ended(Some(receive.frames));
+        }
+    }
+
+    /// Receives nothing more, and says why first: what other threads meet then is not taken for the cause.
+    fn fail(&mut self, error: Error) {
+        self.failure.record(error);
+        self.source = Source::Ended(None);
+    }
+}
