@@ -11,17 +11,21 @@ use std::mem::take;
 use ureq::Error;
 use ureq::unversioned::transport::{Buffers, LazyBuffers, NextTimeout, Transport};
 
-/// How much is held at most, in bytes: what is longer leaves in pieces of this size.
-const HELD: usize = 256 << 10;
+/// The least room in the output buffer, in bytes, so that a request's header fits. With less left, what is
+/// held leaves.
+const LEAST_ROOM: usize = 16 << 10;
 /// The size of the buffer that answers come through, in bytes.
 const INPUT_BUFFER: usize = 16 << 10;
 
-/// A connection around another, to which it gives what was written when an answer is waited for.
+/// A connection around another, in whose output buffer it keeps what was written until an answer is waited
+/// for, or the buffer is full.
 #[derive(Debug)]
 pub(super) struct OneWrite {
     inner: Box<dyn Transport>,
-    buffers: LazyBuffers,
-    held: Vec<u8>,
+    /// How much is held, in bytes.
+    held: usize,
+    /// What came and was not consumed yet. Its output buffer is not used.
+    came: LazyBuffers,
     /// Whether anything has come since the last request left.
     answered: bool,
     /// Whether anything has ever come.
@@ -39,40 +43,27 @@ pub(super) enum Misfit {
 
 impl OneWrite {
     pub(super) fn new(inner: Box<dyn Transport>) -> Self {
-        Self {
-            inner,
-            buffers: LazyBuffers::new(INPUT_BUFFER, HELD),
-            held: Vec::new(),
-            answered: false,
-            greeted: false,
-        }
+        let came = LazyBuffers::new(INPUT_BUFFER, 1);
+        Self { inner, held: 0, came, answered: false, greeted: false }
     }
 
     fn flush(&mut self, timeout: NextTimeout) -> Result<(), Error> {
-        let held = take(&mut self.held);
-        self.answered &= held.is_empty();
-        let mut rest = &held[..];
-        while !rest.is_empty() {
-            let output = self.inner.buffers().output();
-            let (piece, later) = rest.split_at(rest.len().min(output.len()));
-            output[..piece.len()].copy_from_slice(piece);
-            self.inner.transmit_output(piece.len(), timeout)?;
-            rest = later;
+        if self.held > 0 {
+            self.answered = false;
+            self.inner.transmit_output(take(&mut self.held), timeout)?;
         }
-        self.held = held;
-        self.held.clear();
         Ok(())
     }
 }
 
 impl Transport for OneWrite {
     fn buffers(&mut self) -> &mut dyn Buffers {
-        &mut self.buffers
+        self
     }
 
     fn transmit_output(&mut self, amount: usize, timeout: NextTimeout) -> Result<(), Error> {
-        self.held.extend_from_slice(&self.buffers.output()[..amount]);
-        if self.held.len() < HELD { Ok(()) } else { self.flush(timeout) }
+        self.held += amount;
+        if self.output().len() < LEAST_ROOM { self.flush(timeout) } else { Ok(()) }
     }
 
     fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, Error> {
@@ -91,11 +82,11 @@ impl Transport for OneWrite {
             return Err(Misfit::Http2.into());
         }
         self.greeted = true;
-        let (input, room) = (self.inner.buffers().input(), self.buffers.input_append_buf());
+        let (input, room) = (self.inner.buffers().input(), self.came.input_append_buf());
         let amount = input.len().min(room.len());
         room[..amount].copy_from_slice(&input[..amount]);
         self.inner.buffers().input_consume(amount);
-        self.buffers.input_appended(amount);
+        self.came.input_appended(amount);
         Ok(amount > 0)
     }
 
@@ -105,6 +96,36 @@ impl Transport for OneWrite {
 
     fn is_tls(&self) -> bool {
         self.inner.is_tls()
+    }
+}
+
+impl Buffers for OneWrite {
+    fn output(&mut self) -> &mut [u8] {
+        &mut self.inner.buffers().output()[self.held..]
+    }
+
+    fn tmp_and_output(&mut self) -> (&mut [u8], &mut [u8]) {
+        (self.came.input_append_buf(), &mut self.inner.buffers().output()[self.held..])
+    }
+
+    fn input(&self) -> &[u8] {
+        self.came.input()
+    }
+
+    fn input_append_buf(&mut self) -> &mut [u8] {
+        self.came.input_append_buf()
+    }
+
+    fn input_appended(&mut self, amount: usize) {
+        self.came.input_appended(amount);
+    }
+
+    fn input_consume(&mut self, amount: usize) {
+        self.came.input_consume(amount);
+    }
+
+    fn can_use_input(&self) -> bool {
+        self.came.can_use_input()
     }
 }
 

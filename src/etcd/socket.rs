@@ -2,6 +2,7 @@
 //! knows no stop, and a name lookup knows no time either.
 
 use std::io::{self, ErrorKind, Read, Write};
+use std::mem::take;
 use std::net::{IpAddr, SocketAddr, TcpStream, ToSocketAddrs};
 use std::os::fd::AsFd;
 use std::sync::Arc;
@@ -26,6 +27,8 @@ pub(super) struct Socket {
     stream: TcpStream,
     buffers: LazyBuffers,
     cancel: Arc<Cancel>,
+    /// Whether nothing was read since a request left: no answer is there yet.
+    asked: bool,
 }
 
 impl Socket {
@@ -47,7 +50,10 @@ impl Socket {
             let untried = u32::try_from(addresses.len() - tried).unwrap_or(u32::MAX);
             let share = deadline.saturating_duration_since(Instant::now()) / untried;
             match connect_to(*address, share, cancel) {
-                Ok(stream) => return Ok(Self { stream, buffers, cancel: Arc::clone(cancel) }),
+                Ok(stream) => {
+                    let cancel = Arc::clone(cancel);
+                    return Ok(Self { stream, buffers, cancel, asked: false });
+                }
                 Err(error) if error.kind() == ErrorKind::Interrupted => return Err(error),
                 Err(error) => failure = error,
             }
@@ -134,10 +140,14 @@ impl Transport for Socket {
                 Err(error) => return Err(error.into()),
             }
         }
+        self.asked = true;
         Ok(())
     }
 
     fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, Error> {
+        if take(&mut self.asked) {
+            self.wait(PollFlags::IN, timeout)?;
+        }
         loop {
             match (&self.stream).read(self.buffers.input_append_buf()) {
                 Ok(count) => {
