@@ -250,8 +250,11 @@ measure_latency() { # ITEM COUNT RATE WRITER ...
     local half most bare_half bare_most
     begin_sync
     launch_client watch watch /bench/live/ "$2"
+    threads_of "$daemon" >"$work/before"
     "${@:4}" >"$work/writer.log" 2>&1
     result watch >"$work/seen"
+    threads_of "$daemon" >"$work/after"
+    record_threads "$1" "$2"
     stop_pg2etcd
     sql "copy (select '/bench/live/' || id, extract(epoch from pg_xact_commit_timestamp(xmin)) from live)
          to stdout delimiter ' '" >"$work/sent"
@@ -264,6 +267,21 @@ measure_latency() { # ITEM COUNT RATE WRITER ...
     record "$1" p99_ceiling "$bare_most"
     record "$1" p50_ratio "$(calculate "$half / $bare_half")"
     record "$1" p99_ratio "$(calculate "$most / $bare_most")"
+}
+
+# What a commit has cost, in microseconds and voluntary switches: all threads, and each that took a part.
+record_threads() { # ITEM COMMITS
+    awk -F '|' -v item="$1" -v commits="$2" '
+        NR == FNR { cpu[$1] = $3; waits[$1] = $4; next }
+        { time[$2] += ($3 - cpu[$1]) / 1000 / commits; switches[$2] += ($4 - waits[$1]) / commits }
+        END {
+            for (name in time) {
+                all += time[name]
+                count += switches[name]
+                printf "%s cpu|%s|%.3f\n%s waits|%s|%.3f\n", item, name, time[name], item, name, switches[name]
+            }
+            printf "%s cpu|all|%.3f\n%s waits|all|%.3f\n", item, all, item, count
+        }' "$work/before" "$work/after" >>"$work/results"
 }
 
 # The same rows, posted by the bare client at the same rate, while the writer writes them and they are drawn.

@@ -166,6 +166,18 @@ status_of() { awk -v name="$2:" '$1 == name { print $2 }' "/proc/$1/status"; } #
 # How often each thread has waited: lines of its number and a count.
 waits_of() { awk '/^Pid:/ { pid = $2 } /^voluntary/ { print pid, $2 }' "/proc/$1"/task/*/status | sort; } # PID
 
+# Its threads: lines of number, name, nanoseconds on a processor and how often it has waited.
+threads_of() { # PID
+    local task name cpu waits
+    for task in "/proc/$1/task/"*; do
+        # One may end meanwhile.
+        if { read -r name <"$task/comm" && read -r cpu _ <"$task/schedstat" &&
+            waits=$(awk '/^voluntary/ { print $2 }' "$task/status"); } 2>/dev/null; then
+            echo "${task##*/}|$name|$cpu|$waits"
+        fi
+    done
+}
+
 # From two files of keys and times, the half of all and 99 of a hundred differences in milliseconds, as `P50 P99`.
 latencies() { # SENT SEEN
     awk 'NR == FNR { sent[$1] = $2; next } { print ($2 - sent[$1]) * 1000 }' "$1" "$2" | sort -g |

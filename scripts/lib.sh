@@ -43,7 +43,8 @@ quote() { sed "s/^/   $dim| /; s/\$/$plain/"; }
 
 # pg2etcd on servers of one's own: the program, the folder of the servers, and the process once it runs.
 
-pg2etcd=${PG2ETCD:-} work='' daemon=''
+# `under` is the command that runs it.
+pg2etcd=${PG2ETCD:-} work='' daemon='' under=(env)
 
 # Nothing that is set for other servers may lead to them; PG_BIN, which test-env knows, has an underscore.
 forget_servers() {
@@ -93,7 +94,7 @@ run_pg2etcd() { # timeout SECONDS, or nothing
 
 # In the background: the caller goes on.
 launch_pg2etcd() {
-    run_pg2etcd env &
+    run_pg2etcd "${under[@]}" &
     daemon=$!
     echo "$daemon" >"$work/pg2etcd.pid"
 }
