@@ -194,6 +194,11 @@ impl Chunk {
         matches!(self.events.last(), Some(Packed::End { .. } | Packed::Keepalive { .. }))
     }
 
+    /// How many events it has.
+    pub(super) fn len(&self) -> usize {
+        self.events.len()
+    }
+
     /// The events, in order.
     pub fn events(&self) -> impl Iterator<Item = Event<'_>> {
         self.events.iter().map(|packed| self.unpack(packed))

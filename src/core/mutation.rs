@@ -28,6 +28,10 @@ pub(crate) enum Mutation {
     TruncateEarly,
     /// What was read of a key stays in the cache when the key changes.
     CacheStale,
+    /// A document that was read ahead is taken for the newest though its key has changed meanwhile.
+    ReadAheadStale,
+    /// A document is read as of a revision that may lack what this life has written.
+    ReadBehind,
     /// What is on its way to etcd is not looked at for a row's newest version.
     InFlightForgotten,
     /// The oldest version on the way is taken, not the newest.

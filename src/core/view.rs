@@ -130,9 +130,20 @@ impl View {
         batch.position
     }
 
-    /// Takes what etcd has under a key; `None` if nothing.
+    /// Takes note that these keys, of which etcd has the newest versions, are being read.
+    pub(super) fn reading(&mut self, keys: &[Vec<u8>]) {
+        for key in keys {
+            self.cache.insert(key.clone(), Entry::Reading);
+        }
+    }
+
+    /// Takes what etcd had under a key while it was read; `None` if nothing. What has changed since that
+    /// began may or may not be in it: then it is not the newest.
     pub(super) fn read(&mut self, key: Vec<u8>, document: Option<Vec<u8>>) {
-        self.cache.put(key, document);
+        let unchanged = matches!(self.cache.entry(&key), Some(Entry::Reading));
+        if unchanged || is(Mutation::ReadAheadStale) {
+            self.cache.put(key, document);
+        }
     }
 }
 
@@ -150,6 +161,8 @@ struct Cache {
 enum Entry {
     /// What etcd has; `None` if nothing.
     Stored(Option<Vec<u8>>),
+    /// It is being read, and has not changed since that began.
+    Reading,
     /// A newer version is in a batch.
     Outdated,
 }
@@ -158,7 +171,7 @@ impl Cache {
     fn get(&self, key: &[u8]) -> Option<Option<&[u8]>> {
         match self.entry(key)? {
             Entry::Stored(document) => Some(document.as_deref()),
-            Entry::Outdated => None,
+            Entry::Reading | Entry::Outdated => None,
         }
     }
 
@@ -207,7 +220,7 @@ impl Entry {
     fn bytes(&self) -> usize {
         match self {
             Self::Stored(document) => document.as_ref().map_or(0, Vec::len),
-            Self::Outdated => 0,
+            Self::Reading | Self::Outdated => 0,
         }
     }
 }

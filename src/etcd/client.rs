@@ -14,7 +14,7 @@ use super::http::{Http, Timeouts};
 use super::json;
 use super::order::Order;
 use super::reply::{self, KeyValue, RangeReply, TxnReply};
-use super::txn::{Txn, prefix_end};
+use super::txn::{AsOf, Txn, prefix_end};
 use crate::secret::Password;
 use crate::stop::Stop;
 use crate::tls::{Identity, NameCheck, Tls, Trust};
@@ -193,23 +193,25 @@ impl Client {
     /// # Errors
     /// When no endpoint answers it.
     pub fn get_many(&mut self, keys: &[impl AsRef<[u8]>]) -> Result<Vec<Option<KeyValue>>> {
-        self.get_many_at(keys, 0)
+        self.get_many_as_of(keys, AsOf::Now)
     }
 
-    /// The same as the keys were at a revision; 0 is the newest.
+    /// The same as of a revision.
     ///
     /// # Errors
     /// [`Reason::Compacted`](super::Reason::Compacted) if etcd has forgotten that revision; when no endpoint answers it.
-    pub fn get_many_at(
+    pub fn get_many_as_of(
         &mut self,
         keys: &[impl AsRef<[u8]>],
-        revision: i64,
+        as_of: AsOf,
     ) -> Result<Vec<Option<KeyValue>>> {
         let mut txn = Txn::new();
         for key in keys {
-            txn.get_at(key.as_ref(), revision);
+            txn.get_as_of(key.as_ref(), as_of);
         }
         match self.ask_txn(&Request::reading("/kv/txn", txn.body())) {
+            // This member is behind the others.
+            Ok(reply) if as_of.is_after(reply.revision) => self.get_many(keys),
             // The callers pair what is found with the keys, by position.
             Ok(reply) if reply.gets.len() != keys.len() => {
                 let problem = format!("{} answers to {} gets", reply.gets.len(), keys.len());
@@ -219,8 +221,8 @@ impl Client {
             Ok(reply) => Ok(reply.gets),
             Err(error) if error.asked_too_much() && keys.len() > 1 => {
                 let (left, right) = keys.split_at(keys.len() / 2);
-                let mut found = self.get_many_at(left, revision)?;
-                found.extend(self.get_many_at(right, revision)?);
+                let mut found = self.get_many_as_of(left, as_of)?;
+                found.extend(self.get_many_as_of(right, as_of)?);
                 Ok(found)
             }
             Err(error) => Err(error),

@@ -33,4 +33,4 @@ pub use error::{Error, ErrorKind, Reason, Result};
 pub use maintenance::MemberStatus;
 pub use range::{Page, Pages};
 pub use reply::{KeyValue, TxnReply};
-pub use txn::{Txn, prefix_end};
+pub use txn::{AsOf, Txn, prefix_end};

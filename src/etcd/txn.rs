@@ -48,6 +48,24 @@ impl Default for Txn {
     }
 }
 
+/// The revision as of which keys are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AsOf {
+    /// The newest. The member that is asked waits for the others, and for all that is written before.
+    Now,
+    /// This one.
+    Revision(i64),
+    /// This one or a later one, whichever the member that is asked has: it waits for nothing.
+    Since(i64),
+}
+
+impl AsOf {
+    /// Whether what is as of `revision` is too old.
+    pub(super) fn is_after(self, revision: i64) -> bool {
+        matches!(self, Self::Since(least) if revision < least)
+    }
+}
+
 impl Txn {
     /// An empty txn.
     #[must_use]
@@ -88,16 +106,19 @@ impl Txn {
         self.operation("request_range", [("key", key)]);
     }
 
-    /// The same as `key` was at a revision; 0 is the newest.
-    pub(super) fn get_at(&mut self, key: &[u8], revision: i64) {
+    /// The same as of a revision.
+    pub(super) fn get_as_of(&mut self, key: &[u8], as_of: AsOf) {
         self.get(key);
-        if revision != 0 {
-            // The operation that was just written ends with two braces.
-            self.body.truncate(self.operations_end - 2);
-            // A write to a Vec cannot fail.
-            let _ = write!(self.body, ",\"revision\":\"{revision}\"}}}}");
-            self.operations_end = self.body.len();
-        }
+        // The operation that was just written ends with two braces.
+        self.body.truncate(self.operations_end - 2);
+        // A write to a Vec cannot fail.
+        let _ = match as_of {
+            AsOf::Now => Ok(()),
+            AsOf::Revision(revision) => write!(self.body, ",\"revision\":\"{revision}\""),
+            AsOf::Since(_) => write!(self.body, ",\"serializable\":true"),
+        };
+        self.body.extend_from_slice(b"}}");
+        self.operations_end = self.body.len();
     }
 
     /// Reads the keys from `key` up to, but not including, `range_end`.
@@ -273,7 +294,8 @@ mod tests {
         txn.delete(b"d");
         txn.delete_range(b"a", b"b");
         txn.get(b"g");
-        txn.get_at(b"g", 7);
+        txn.get_as_of(b"g", AsOf::Revision(7));
+        txn.get_as_of(b"g", AsOf::Since(7));
         txn.otherwise_get(b"c");
         txn.compare_mod_revision(b"", 0);
         let expected = concat!(
@@ -281,14 +303,15 @@ mod tests {
             r#"{"request_delete_range":{"key":"ZA=="}},"#,
             r#"{"request_delete_range":{"key":"YQ==","range_end":"Yg=="}},"#,
             r#"{"request_range":{"key":"Zw=="}},"#,
-            r#"{"request_range":{"key":"Zw==","revision":"7"}}],"#,
+            r#"{"request_range":{"key":"Zw==","revision":"7"}},"#,
+            r#"{"request_range":{"key":"Zw==","serializable":true}}],"#,
             r#""failure":[{"request_range":{"key":"Yw=="}}],"#,
             r#""compare":[{"key":"Yw==","target":"MOD","result":"EQUAL","mod_revision":"7"},"#,
             r#"{"key":"","target":"MOD","result":"EQUAL","mod_revision":"0"}]}"#
         );
         assert_eq!(body(&mut txn), expected);
         assert_eq!(body(&mut txn), expected, "a second send is the same");
-        assert_eq!(txn.operations(), 5);
+        assert_eq!(txn.operations(), 6);
 
         txn.clear();
         assert_eq!(body(&mut txn), body(&mut Txn::new()));

@@ -5,7 +5,7 @@ use crossbeam_channel::{Receiver, Sender};
 use super::bell::Bell;
 use super::write::Ending;
 use crate::error::{Error, Result};
-use crate::etcd::{Client, KeyValue, Reason};
+use crate::etcd::{AsOf, Client, KeyValue, Reason};
 use crate::retry::Retry;
 use crate::status::Retries;
 
@@ -20,11 +20,7 @@ pub(super) enum Found {
 /// What is to be read.
 pub(super) enum Asked {
     /// Documents.
-    Documents {
-        keys: Vec<Vec<u8>>,
-        /// As of when; `None` for now.
-        revision: Option<i64>,
-    },
+    Documents { keys: Vec<Vec<u8>>, as_of: AsOf },
     /// Keys of a range, without what is under them.
     Keys { start: Vec<u8>, end: Vec<u8> },
 }
@@ -57,18 +53,13 @@ impl Read<'_> {
         let mut retry = Retry::of_requests().despite_refusals(true);
         retry.until_done(
             || match asked {
-                Asked::Documents { keys, revision: None } => {
-                    client.get_many(keys).map(Found::Documents).map_err(Error::from)
-                }
-                Asked::Documents { keys, revision: Some(revision) } => {
-                    match client.get_many_at(keys, *revision) {
-                        // What etcd has forgotten is not known.
-                        Err(error) if error.reason() == Some(Reason::Compacted) => {
-                            Ok(Found::Documents(keys.iter().map(|_| None).collect()))
-                        }
-                        found => found.map(Found::Documents).map_err(Error::from),
+                Asked::Documents { keys, as_of } => match client.get_many_as_of(keys, *as_of) {
+                    // What etcd has forgotten is not known.
+                    Err(error) if error.reason() == Some(Reason::Compacted) => {
+                        Ok(Found::Documents(keys.iter().map(|_| None).collect()))
                     }
-                }
+                    found => found.map(Found::Documents).map_err(Error::from),
+                },
                 Asked::Keys { start, end } => {
                     let mut pages = client.pages(start, end, true);
                     let page = pages.next_page()?.unwrap_or_default();

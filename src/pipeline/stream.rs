@@ -98,8 +98,8 @@ impl Stream<'_> {
         match output {
             Output::Post(txn, step) => self.lanes.post(txn, step),
             Output::PostPart(lane, txn) => self.lanes.post_part(lane, txn),
-            Output::Read(keys, revision) => {
-                let asked = Asked::Documents { keys, revision };
+            Output::Read(keys, as_of) => {
+                let asked = Asked::Documents { keys, as_of };
                 self.reads.send(asked).map_err(|_| Error::Stopped)
             }
             Output::List(start, end) => {

@@ -1,7 +1,7 @@
 //! The changes of the transaction that is coming in: into one txn, or into parts.
 
 use super::documents::Filled;
-use super::{Flow, Large, Output, Packer, Pending, Rules, without_row};
+use super::{Flow, Large, Output, Packer, Rules, without_row};
 use crate::core::batch::{Batch, Fit};
 use crate::core::change::{Change, Splice};
 use crate::core::ledger::Step;
@@ -13,19 +13,14 @@ use crate::error::{Error, Result};
 use crate::lsn::Lsn;
 
 impl Packer {
-    /// Adds a change to the transaction; `pending` are it and what follows it.
-    pub(super) fn change(
-        &mut self,
-        change: Change<'_>,
-        pending: &Pending,
-        out: &mut Vec<Output>,
-    ) -> Result<Flow> {
+    /// Adds a change to the transaction. One that wants a document which is still to be read has to wait.
+    pub(super) fn change(&mut self, change: Change<'_>, out: &mut Vec<Output>) -> Result<Flow> {
         match change {
             Change::Empty { keyspace } if !keyspace.is_range() => {
                 return self.empty(keyspace, out);
             }
-            Change::Vacate { key, members } => return self.vacate(key, members, pending, out),
-            Change::Splice(splice) => return self.splice(splice, pending, out),
+            Change::Vacate { key, members } => return self.vacate(key, members, out),
+            Change::Splice(splice) => return self.splice(splice, out),
             Change::Hollow { keyspace, nested } => return self.hollow(keyspace, nested, out),
             Change::Put { .. }
             | Change::Delete { .. }
@@ -35,10 +30,7 @@ impl Packer {
         let mut filled = Vec::new();
         let whole = match self.fill(change, &mut filled) {
             Filled::Whole(whole) => whole,
-            Filled::InEtcd => {
-                self.read(pending, out);
-                return Ok(Flow::Wait);
-            }
+            Filled::InEtcd => return Ok(Flow::Wait),
             Filled::Unknown { key, reason } => return self.row_unknown(change, &key, reason, out),
         };
         if let Change::Put { key, .. } = whole {

@@ -6,7 +6,7 @@ use super::super::batch::Operation;
 use super::super::change::Change;
 use super::super::listing::Listing;
 use super::super::mutation::{Mutation, is};
-use super::{Flow, Output, Packer, Reading};
+use super::{Flow, Output, Packer};
 use crate::error::Result;
 use crate::etcd::prefix_end;
 use crate::mapping::Keyspace;
@@ -14,7 +14,7 @@ use crate::mapping::Keyspace;
 impl Packer {
     /// Takes keys that were listed.
     pub(super) fn take_keys(&mut self, keys: Vec<Vec<u8>>, more: bool) {
-        self.reading = None;
+        self.reading.take_keys();
         if let Some(emptying) = &mut self.emptying {
             emptying.add_page(keys, more);
         }
@@ -66,8 +66,9 @@ impl Packer {
             self.claim(out);
             return Ok(Flow::Wait);
         }
-        out.push(Output::List(next, prefix_end(keyspace.prefix())));
-        self.reading = Some(Reading::Keys);
+        if self.reading.list() {
+            out.push(Output::List(next, prefix_end(keyspace.prefix())));
+        }
         Ok(Flow::Wait)
     }
 

@@ -8,7 +8,7 @@ use crate::core::ledger::Step;
 use crate::core::recording::Overruled;
 use crate::core::view::Lane;
 use crate::error::Error;
-use crate::etcd::{KeyValue, Txn};
+use crate::etcd::{AsOf, KeyValue, Txn};
 use crate::lsn::Lsn;
 
 /// What the packing follows.
@@ -55,8 +55,8 @@ pub enum Output {
     Post(Txn, Step),
     /// Post this part on the lane of this number.
     PostPart(usize, Txn),
-    /// Read what etcd has under these keys: now, or at a revision.
-    Read(Vec<Vec<u8>>, Option<i64>),
+    /// Read what etcd has under these keys, as of a revision.
+    Read(Vec<Vec<u8>>, AsOf),
     /// List some keys: the first ones from this key on and before the other.
     List(Vec<u8>, Vec<u8>),
     /// Tell the watch.

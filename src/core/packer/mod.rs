@@ -5,14 +5,19 @@ mod documents;
 mod emptying;
 mod messages;
 mod nesting;
+mod pending;
+mod reading;
 mod requests;
+mod under_way;
 
 use std::collections::HashSet;
 use std::time::Duration;
 
 pub use self::messages::{Answer, Input, Output, Request, Rules};
+use self::pending::Pending;
+use self::under_way::Reading;
 use super::batch::Batch;
-use super::change::{Change, Chunk, Event};
+use super::change::{Change, Event};
 use super::ledger::{Replay, Step};
 use super::listing::Listing;
 use super::mutation::{Mutation, is};
@@ -28,12 +33,6 @@ use crate::position::{Commit, Position};
 /// How many txns the ordered lane, and each of the others, may have: one at etcd, and one that is whole
 /// and can be posted as soon as the first is in.
 pub const LANE_DEPTH: usize = 2;
-/// How many documents are read at once, as long as nothing is known of their sizes.
-const FIRST_READ: usize = 32;
-/// The most documents that are read at once: as many spare enough round trips.
-const MOST_READ: usize = 128;
-/// What those may take, more or less, in bytes: they have to be held.
-const READ_BYTES: usize = 1 << 20;
 
 /// Packs the stream's transactions into txns.
 ///
@@ -42,8 +41,7 @@ const READ_BYTES: usize = 1 << 20;
 #[derive(Debug)]
 pub struct Packer {
     rules: Rules,
-    /// What has come and was not taken yet, since something has to be waited for.
-    pending: Option<Pending>,
+    pending: Pending,
     /// The transaction that is coming in.
     coming: Option<Commit>,
     /// What has come of it, if it fits one txn so far.
@@ -62,10 +60,9 @@ pub struct Packer {
     acknowledged: u64,
     /// The revision of the last of those.
     revision: Option<i64>,
-    /// What is being read.
-    reading: Option<Reading>,
-    /// How many documents are read at once.
-    read_ahead: usize,
+    /// The last revision of which this life knows, of whichever lane.
+    seen: i64,
+    reading: Reading,
     /// The table that is being emptied.
     emptying: Option<Listing>,
     /// The transaction that a former life has begun to write.
@@ -81,30 +78,12 @@ pub struct Packer {
     /// When the next such step may be put.
     idle_due: Duration,
     watch: WatchSide,
+    /// Whether the packing stopped between two transactions, only to let the watch have its turn.
+    paused: bool,
     now: Duration,
     ended: bool,
     /// Txns that etcd has, to be used again.
     spare: Vec<Txn>,
-}
-
-/// Events that have come, and which is next.
-#[derive(Debug)]
-struct Pending {
-    chunk: Chunk,
-    next: usize,
-}
-
-/// What is being read.
-#[derive(Debug)]
-enum Reading {
-    /// Documents.
-    Documents {
-        keys: Vec<Vec<u8>>,
-        /// Whether as they were before the transaction that is replayed.
-        past: bool,
-    },
-    /// Keys of the table that is being emptied.
-    Keys,
 }
 
 /// A transaction that does not fit one txn.
@@ -158,7 +137,7 @@ impl Packer {
             outstanding: vec![0; 1 + rules.part_lanes.max(1)],
             idle_due: rules.idle_period,
             rules,
-            pending: None,
+            pending: Pending::default(),
             coming: None,
             open: Batch::default(),
             ready: Batch::default(),
@@ -168,8 +147,8 @@ impl Packer {
             posted: 0,
             acknowledged: 0,
             revision: None,
-            reading: None,
-            read_ahead: FIRST_READ,
+            seen: 0,
+            reading: Reading::default(),
             emptying: None,
             replay,
             replayed_without: HashSet::new(),
@@ -177,6 +156,7 @@ impl Packer {
             position,
             idle_step: false,
             watch: WatchSide::default(),
+            paused: false,
             now: Duration::ZERO,
             ended: false,
             spare: Vec::new(),
@@ -197,7 +177,7 @@ impl Packer {
     pub fn feed(&mut self, input: Input, now: Duration, out: &mut Vec<Output>) -> Result<()> {
         self.now = now;
         match input {
-            Input::Chunk(chunk) => self.pending = Some(Pending { chunk, next: 0 }),
+            Input::Chunk(chunk) => self.pending.add(chunk),
             Input::Request(request) => self.watch.request = Some(request),
             Input::Acknowledged(lane, txn, revision) => self.acknowledge(lane, txn, revision),
             Input::Documents(documents) => self.take_documents(documents, out),
@@ -205,21 +185,27 @@ impl Packer {
             Input::Time => {}
             Input::End => self.ended = true,
         }
-        self.take(out)?;
         self.answer_request(out)?;
+        self.take(out)?;
+        self.read_ahead(out);
         self.answer_awaited(out);
         self.idle_position();
         self.post_ready_if_free(out);
-        if self.idle_step && self.ready.is_empty() && !self.ended {
+        if self.paused {
+            out.push(Output::WakeAt(now));
+        } else if self.idle_step && self.ready.is_empty() && !self.ended {
             out.push(Output::WakeAt(self.idle_due));
         }
         Ok(())
     }
 
-    /// Whether all that came is taken, so that more may come.
+    /// Whether more of the stream may come: all that came is taken, or documents are read, and those that
+    /// it wants can be read next.
     #[must_use]
     pub fn wants_stream(&self) -> bool {
-        !self.ended && self.pending.is_none() && self.watch.applied.is_none()
+        let has_room =
+            self.pending.is_empty() || self.reading.is_under_way() && self.pending.has_room();
+        !self.ended && has_room && self.watch.applied.is_none()
     }
 
     /// Whether the watch may ask for something.
@@ -241,7 +227,7 @@ impl Packer {
     pub fn needs_acknowledgement(&self) -> bool {
         let WatchSide { request, applied, awaited, .. } = &self.watch;
         self.ended
-            || self.pending.is_some()
+            || !self.pending.is_empty()
             || !self.ready.is_empty()
             || request.is_some()
             || applied.is_some()
@@ -252,25 +238,25 @@ impl Packer {
     #[must_use]
     pub fn is_done(&self) -> bool {
         self.ended
-            && self.pending.is_none()
+            && self.pending.is_empty()
             && self.ready.is_empty()
             && self.outstanding.iter().all(|&txns| txns == 0)
     }
 
     /// Takes events until there are no more, or one has to wait.
     fn take(&mut self, out: &mut Vec<Output>) -> Result<()> {
-        // What is being read must not change before it is here.
-        if self.reading.is_some() {
+        self.paused = false;
+        if self.packs_nothing() || self.watch.applied.is_some() {
             return Ok(());
         }
-        let Some(mut pending) = self.pending.take() else { return Ok(()) };
-        while let Some(event) = pending.chunk.get(pending.next) {
+        let mut pending = std::mem::take(&mut self.pending);
+        while let Some(event) = pending.next() {
             let flow = match event {
                 Event::Begin(commit) => {
                     self.coming = Some(commit);
                     Flow::Done
                 }
-                Event::Change(change) => self.change(change, &pending, out)?,
+                Event::Change(change) => self.change(change, out)?,
                 Event::End { end_lsn } => match self.settle_waiting(out)? {
                     Flow::Done => self.end(end_lsn, out),
                     Flow::Wait => Flow::Wait,
@@ -281,11 +267,15 @@ impl Packer {
                 }
             };
             if flow == Flow::Wait {
-                self.pending = Some(pending);
-                return Ok(());
+                break;
             }
-            pending.next += 1;
+            if pending.take_next() && self.coming.is_none() {
+                // More may always have come before this is taken: the watch would never have its turn.
+                self.paused = true;
+                break;
+            }
         }
+        self.pending = pending;
         Ok(())
     }
 
@@ -376,7 +366,7 @@ impl Packer {
 
     /// Has the position put by itself when that is due, and when the stream has ended.
     fn idle_position(&mut self) {
-        let last = self.ended && self.pending.is_none();
+        let last = self.ended && self.pending.is_empty();
         if self.idle_step && self.ready.is_empty() && (last || self.idle_due <= self.now) {
             self.put_idle_position();
         }
@@ -430,6 +420,7 @@ impl Packer {
         if self.claimed == 0 {
             self.claimed = revision;
         }
+        self.seen = self.seen.max(revision);
         self.spare.push(txn);
         let txns = &mut self.outstanding[lane.index()];
         *txns = txns.saturating_sub(1);

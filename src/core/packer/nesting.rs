@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::{Flow, Output, Packer, Pending};
+use super::{Flow, Output, Packer};
 use crate::core::change::{Change, Slot, Splice};
 use crate::core::mutation::{Mutation, is};
 use crate::core::view::Newest;
@@ -14,15 +14,9 @@ use crate::mapping::{Keyspace, Nested};
 
 impl Packer {
     /// Makes a change of a row in the documents that it is and was in.
-    pub(super) fn splice(
-        &mut self,
-        change: Splice<'_>,
-        pending: &Pending,
-        out: &mut Vec<Output>,
-    ) -> Result<Flow> {
+    pub(super) fn splice(&mut self, change: Splice<'_>, out: &mut Vec<Output>) -> Result<Flow> {
         let Splice { nested, new, old } = change;
         if Change::Splice(change).bases().any(|key| self.newest_parent(key) == Newest::InEtcd) {
-            self.read(pending, out);
             return Ok(Flow::Wait);
         }
         if let Some((slot, body)) = new {
@@ -58,14 +52,10 @@ impl Packer {
         &mut self,
         key: &[u8],
         members: &[Arc<Nested>],
-        pending: &Pending,
         out: &mut Vec<Output>,
     ) -> Result<Flow> {
         let members = match self.newest_parent(key) {
-            Newest::InEtcd => {
-                self.read(pending, out);
-                return Ok(Flow::Wait);
-            }
+            Newest::InEtcd => return Ok(Flow::Wait),
             Newest::Document(document) => members_of(document, members),
             // It has gone already.
             Newest::Absent if self.waiting.has(key) => return Ok(Flow::Done),
@@ -97,8 +87,8 @@ impl Packer {
                     let wanted = listing
                         .keys()
                         .filter(|key| keyspace.gives(key) && packer.newest(key) == Newest::InEtcd);
-                    let wanted = wanted.map(Vec::clone).collect();
-                    packer.read_keys(wanted, out);
+                    let wanted = wanted.take(packer.reading.most()).map(Vec::clone).collect();
+                    packer.read_documents(wanted, out);
                     Ok(Flow::Wait)
                 }
                 Newest::Absent => Ok(Flow::Done),

@@ -14,7 +14,7 @@ use crate::core::ledger::{Flushed, Ledger, PartLedger, Replay, Step};
 use crate::core::mutation::{Mutation, is};
 use crate::core::{Answer, Input, Lane, Output, Packer, Request, Rules};
 use crate::error::Error;
-use crate::etcd::{Txn, TxnReply};
+use crate::etcd::{AsOf, Txn, TxnReply};
 use crate::lsn::Lsn;
 use crate::mapping::Plan;
 use crate::state::checkpoint::Checkpoint;
@@ -35,6 +35,8 @@ pub(super) struct Life {
     tables: Tables,
     /// The documents that are asked for.
     reads: Option<Asked>,
+    /// What etcd found, on its way back.
+    found: Option<Input>,
     /// The next transaction of the stream, and the next event of it.
     transaction: usize,
     event: usize,
@@ -68,7 +70,7 @@ enum Either {
 
 /// What is to be read.
 enum Asked {
-    Documents(Vec<Vec<u8>>, Option<i64>),
+    Documents(Vec<Vec<u8>>, AsOf),
     Keys(Vec<u8>, Vec<u8>),
 }
 
@@ -79,10 +81,15 @@ enum Watch {
     Reaching {
         table: usize,
     },
-    /// It waits for etcd to have all up to the snapshot.
+    /// It is to take the snapshot.
+    Recording {
+        table: usize,
+    },
+    /// It has the snapshot, and waits for etcd to have all up to there once that is `told`.
     Snapshot {
         table: usize,
-        rows: Option<Documents>,
+        rows: Documents,
+        told: bool,
     },
     /// It reads etcd; `after` is the key behind which it goes on.
     Reading {
@@ -136,6 +143,7 @@ impl Life {
             history: History::new(position, start),
             tables: database.described(),
             reads: None,
+            found: None,
             transaction,
             event: 0,
             keepalive_sent: start,
@@ -159,12 +167,12 @@ impl Life {
             match output {
                 Output::Post(txn, step) => self.lanes[0].queue.push_back((txn, Some(step))),
                 Output::PostPart(lane, txn) => self.lanes[1 + lane].queue.push_back((txn, None)),
-                Output::Read(keys, revision) => {
-                    assert!(self.reads.is_none() && !keys.is_empty(), "one read at a time");
-                    self.reads = Some(Asked::Documents(keys, revision));
+                Output::Read(keys, as_of) => {
+                    assert!(!self.is_reading() && !keys.is_empty(), "one read at a time");
+                    self.reads = Some(Asked::Documents(keys, as_of));
                 }
                 Output::List(start, end) => {
-                    assert!(self.reads.is_none() && start < end, "one read at a time");
+                    assert!(!self.is_reading() && start < end, "one read at a time");
                     self.reads = Some(Asked::Keys(start, end));
                 }
                 Output::Answer(answer) => self.answered(answer),
@@ -239,17 +247,27 @@ impl Life {
         self.feed(Input::Time);
     }
 
-    /// etcd answers what was to be read.
-    pub(super) fn read(&mut self, store: &Store) -> Progress {
+    /// etcd reads what was asked for, or the answer comes, or both.
+    pub(super) fn read(&mut self, store: &Store, random: &mut Random) -> Progress {
         /// How many keys there are in a page.
         const PAGE: usize = 3;
-        let input = match self.reads.take() {
-            None => return Progress::Nothing,
-            Some(Asked::Documents(keys, revision)) => {
-                let documents = keys.iter().map(|key| match revision {
-                    None => store.get(key),
-                    Some(revision) => store.get_at(key, revision),
-                });
+        let found = match self.reads.take() {
+            None => match self.found.take() {
+                None => return Progress::Nothing,
+                Some(found) => {
+                    self.feed(found);
+                    return Progress::Done;
+                }
+            },
+            Some(Asked::Documents(keys, as_of)) => {
+                let revision = match as_of {
+                    AsOf::Now => store.revision,
+                    AsOf::Revision(revision) => revision,
+                    // The member that is asked may be behind.
+                    AsOf::Since(least) if random.percent(50) => least,
+                    AsOf::Since(_) => store.revision,
+                };
+                let documents = keys.iter().map(|key| store.get_at(key, revision));
                 Input::Documents(documents.collect())
             }
             Some(Asked::Keys(start, end)) => {
@@ -260,8 +278,15 @@ impl Life {
                 Input::Keys(keys, more)
             }
         };
-        self.feed(input);
+        match random.percent(30) {
+            true => self.found = Some(found),
+            false => self.feed(found),
+        }
         Progress::Done
+    }
+
+    fn is_reading(&self) -> bool {
+        self.reads.is_some() || self.found.is_some()
     }
 
     /// How many lanes there are.
@@ -305,7 +330,7 @@ impl Life {
     pub(super) fn is_idle(&self, database: &Database) -> bool {
         self.transaction == database.transactions.len()
             && self.keepalive_sent == database.end
-            && self.reads.is_none()
+            && !self.is_reading()
             && matches!(self.watch, Watch::Idle)
             && self.flushed.lsn() == database.end
             && self.lanes.iter().all(|lane| lane.queue.is_empty() && lane.sealed.is_none())
@@ -359,16 +384,14 @@ impl Life {
 
     fn answered(&mut self, answer: Answer) {
         self.watch = match (std::mem::replace(&mut self.watch, Watch::Idle), answer) {
-            (Watch::Reaching { table }, Answer::Reached { .. }) => {
-                Watch::Snapshot { table, rows: None }
-            }
+            (Watch::Reaching { table }, Answer::Reached { .. }) => Watch::Recording { table },
             (snapshot @ Watch::Snapshot { .. }, Answer::Recording) => snapshot,
-            (Watch::Snapshot { table, rows: Some(rows) }, Answer::Reached { .. }) => {
+            (Watch::Snapshot { table, rows, told: true }, Answer::Reached { .. }) => {
                 let (after, found) = (Vec::new(), Chunk::default());
                 Watch::Reading { table, rows, after, found }
             }
             (Watch::Finishing { table }, Answer::Finished { again: true, .. }) => {
-                Watch::Snapshot { table, rows: None }
+                Watch::Recording { table }
             }
             (Watch::Finishing { table }, Answer::Finished { again: false, .. }) => {
                 self.compared.push((table, self.snapshot));
@@ -378,21 +401,29 @@ impl Life {
         };
     }
 
-    /// Begins to take notes, and takes the snapshot that the compare is with.
+    /// Begins to take notes, and takes the snapshot that the compare is with; or tells of it, later.
     pub(super) fn take_snapshot(&mut self, database: &Database) -> Progress {
-        let Watch::Snapshot { table, rows } = &mut self.watch else { return Progress::Nothing };
-        if !self.packer.takes_request() || rows.is_some() {
+        if !self.packer.takes_request() {
             return Progress::Nothing;
         }
-        let plan = database.plan(*table);
-        let of_table = database.documents().iter().filter(|(key, _)| plan.covers(key));
-        *rows = Some(of_table.map(|(key, document)| (key.clone(), document.clone())).collect());
-        self.comparing.push(*table);
-        self.snapshot = database.end;
-        let prefixes = plan.keyspaces().iter().map(|keyspace| keyspace.prefix().to_vec());
-        self.feed(Input::Request(Request::Record { prefixes: prefixes.collect() }));
-        assert!(self.packer.takes_request(), "between two transactions it is done at once");
-        self.feed(Input::Request(Request::Snapshot(database.end)));
+        let request = match &mut self.watch {
+            Watch::Recording { table } => {
+                let plan = database.plan(*table);
+                let of_table = database.documents().iter().filter(|(key, _)| plan.covers(key));
+                let rows = of_table.map(|(key, document)| (key.clone(), document.clone()));
+                self.comparing.push(*table);
+                self.snapshot = database.end;
+                self.watch = Watch::Snapshot { table: *table, rows: rows.collect(), told: false };
+                let prefixes = plan.keyspaces().iter().map(|keyspace| keyspace.prefix().to_vec());
+                Request::Record { prefixes: prefixes.collect() }
+            }
+            Watch::Snapshot { told: told @ false, .. } => {
+                *told = true;
+                Request::Snapshot(self.snapshot)
+            }
+            _ => return Progress::Nothing,
+        };
+        self.feed(Input::Request(request));
         Progress::Done
     }
 }

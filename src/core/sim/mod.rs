@@ -268,7 +268,7 @@ impl World {
     fn live_on(&mut self, mut life: Life) -> Option<Life> {
         let progress = match self.random.below(8) {
             0 => life.receive(&self.database, &mut self.random),
-            1 => life.read(&self.store),
+            1 => life.read(&self.store, &mut self.random),
             2 => {
                 life.wait(Duration::from_millis(self.random.below(8) as u64));
                 Progress::Done
@@ -283,9 +283,11 @@ impl World {
                 self.send(&mut life, lane)
             }
         };
+        // One that has lost its place may read what the next one has written: what it makes of that is void.
+        let has_place = life.connected;
         let left_out = life.left_out.drain(..).filter_map(|key| {
             let table = self.database.table_of(&key);
-            let has_all = table.is_some_and(|table| self.database.has_all(table));
+            let has_all = has_place && table.is_some_and(|table| self.database.has_all(table));
             assert!(!has_all, "{} was left out, and was there", key.escape_ascii());
             table
         });

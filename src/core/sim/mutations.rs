@@ -7,7 +7,7 @@ use super::run_all;
 const HISTORIES: u64 = 20_000;
 
 /// Every fault that is there to be put in.
-const ALL: [Mutation; 30] = [
+const ALL: [Mutation; 32] = [
     Unfenced,
     RefusalBelieved,
     PositionEarly,
@@ -20,6 +20,8 @@ const ALL: [Mutation; 30] = [
     Unmarked,
     TruncateEarly,
     CacheStale,
+    ReadAheadStale,
+    ReadBehind,
     InFlightForgotten,
     OldestTaken,
     ReplayFromParts,

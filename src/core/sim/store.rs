@@ -83,7 +83,8 @@ impl Store {
 
     /// What etcd had under a key at a revision.
     pub(super) fn get_at(&self, key: &[u8], revision: i64) -> Option<KeyValue> {
-        let before = self.past.iter().find(|(changed, of, _)| *changed > revision && of == key);
+        let later = self.past.partition_point(|(changed, ..)| *changed <= revision);
+        let before = self.past[later..].iter().find(|(_, of, _)| of == key);
         let (value, mod_revision) = match before {
             Some((.., before)) => before.clone()?,
             None => self.keys.get(key).cloned()?,

@@ -6,7 +6,7 @@ use std::thread::{self, JoinHandle};
 
 use super::{free_port, identity, options};
 use crate::disposition::Disposition;
-use crate::etcd::{Client, Error, ErrorKind, Options, Txn};
+use crate::etcd::{AsOf, Client, Error, ErrorKind, Options, Txn};
 
 /// Says who it is, and gives one of `answers` on each connection and closes it; returns what was
 /// asked.
@@ -211,6 +211,25 @@ fn fewer_answers_than_keys_are_an_error() {
     let mut client = Client::connect(options(&[&endpoint])).unwrap();
     let error = client.get_many(&["a", "b"]).unwrap_err();
     assert!(matches!(error.kind, ErrorKind::NotEtcd { .. }), "{error}");
+}
+
+#[test]
+fn a_member_that_is_behind_is_asked_for_the_newest() {
+    let listener = free_port();
+    let endpoint = listener.local_addr().unwrap().to_string();
+    let behind =
+        r#"{"header":{"revision":"6"},"succeeded":true,"responses":[{"response_range":{}}]}"#;
+    let newest = concat!(
+        r#"{"header":{"revision":"7"},"succeeded":true,"responses":[{"response_range":"#,
+        r#"{"kvs":[{"key":"aw==","value":"dg==","mod_revision":"7"}]}}]}"#,
+    );
+    let server = serve(listener, vec![http("200 OK", behind), http("200 OK", newest)]);
+    let mut client = Client::connect(options(&[&endpoint])).unwrap();
+    let found = client.get_many_as_of(&["k"], AsOf::Since(7)).unwrap();
+    assert_eq!(found[0].as_ref().map(|found| &found.value[..]), Some(&b"v"[..]));
+    let asked = server.join().unwrap();
+    let waits_for_nothing = asked.iter().map(|asked| asked.contains(r#""serializable":true"#));
+    assert_eq!(waits_for_nothing.collect::<Vec<_>>(), [true, false]);
 }
 
 #[test]
