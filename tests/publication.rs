@@ -82,3 +82,32 @@ fn one_that_others_made_stays_and_the_tables_that_differ_are_named() {
         assert!(!log.contains("did not make"), "{log}");
     }
 }
+
+#[test]
+fn one_that_others_made_in_its_place_is_theirs() {
+    let servers = Servers::start();
+    servers.execute(TABLES);
+    let launch = servers.daemon();
+    let mut daemon = launch.start();
+    daemon.await_line("Dump finished");
+    caught_up(&servers);
+    daemon.stop();
+    let made = servers.position().unwrap().made_publication;
+    assert!(made, "pg2etcd made it");
+    servers.execute("DROP PUBLICATION pg2etcd; CREATE PUBLICATION pg2etcd FOR TABLE a, b");
+    // Before a daemon has seen it too.
+    let (_, out, _) = launch.ask(&["drop", "-n"]);
+    let left = "publication pg2etcd: pg2etcd made another, which was dropped\n";
+    assert!(out.contains(&format!("Would leave {left}")), "{out}");
+    let mut daemon = launch.start();
+    daemon.await_line("Publication pg2etcd is not the one that pg2etcd made");
+    daemon.await_line("Resuming from ");
+    await_equal(&servers, &["a", "b"]);
+    daemon.stop();
+    assert_eq!(published(&servers), "a,b");
+    assert!(!servers.position().unwrap().made_publication);
+    let (status, out, _) = launch.ask(&["drop", "-k"]);
+    assert_eq!(status, 0, "{out}");
+    assert!(out.contains("Left publication pg2etcd: it was there before\n"), "{out}");
+    assert!(servers.keys("/.pg2etcd/").is_empty());
+}

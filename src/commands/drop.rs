@@ -13,6 +13,7 @@ use crate::postgres::{Session, SlotFacts};
 use crate::state::checkpoint::{Checkpoint, Phase};
 use crate::state::claims::{self, Wanted};
 use crate::state::layout;
+use crate::state::own_publication;
 use crate::state::records::Records;
 use crate::supervisor::claiming;
 
@@ -289,19 +290,24 @@ impl Removal<'_> {
         }
     }
 
-    /// Drops the publication if the position says that pg2etcd made it.
+    /// Drops the publication if it is the one that pg2etcd made.
     fn publication(&mut self) -> Result<()> {
         let publication = match &self.checkpoint {
             Some(checkpoint) => checkpoint.publication.clone(),
             None => self.settings.sync.publication.clone(),
         };
-        if !self.session.has_publication(&publication)? {
-            return Ok(());
-        }
-        if !self.checkpoint.as_ref().is_some_and(|checkpoint| checkpoint.made_publication) {
+        let Some(oid) = self.session.publication_oid(&publication)? else { return Ok(()) };
+        let state_path = &self.settings.etcd.state_path;
+        let noted = own_publication::noted(&mut self.client, state_path, &publication)?;
+        let made = self.checkpoint.as_ref().is_some_and(|checkpoint| checkpoint.made_publication);
+        let why = match made {
+            true if noted.is_none_or(|noted| noted == oid) => None,
+            true => Some("pg2etcd made another, which was dropped"),
+            false => Some("it was there before"),
+        };
+        if let Some(why) = why {
             let left = if self.dry_run { "Would leave" } else { "Left" };
-            return print(&format!("{left} publication {publication}: it was there before\n"))
-                .map(drop);
+            return print(&format!("{left} publication {publication}: {why}\n")).map(drop);
         }
         if !self.dry_run {
             self.session.drop_publication(&publication)?;
@@ -309,7 +315,9 @@ impl Removal<'_> {
         self.say(&format!("publication {publication}"))
     }
 
+    /// Deletes the position, and what was needed until now.
     fn position(&mut self) -> Result<()> {
+        self.delete_below(&layout::publications(&self.settings.etcd.state_path))?;
         let key = self.key.clone();
         match self.delete_key(key.as_bytes())? {
             0 => Ok(()),

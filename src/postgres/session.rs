@@ -223,9 +223,19 @@ impl Session {
     /// # Errors
     /// As for every query.
     pub fn has_publication(&mut self, publication: &str) -> Result<bool> {
-        let sql = "SELECT EXISTS (SELECT FROM pg_publication WHERE pubname = $1::text)";
-        let row = self.client.query_one(sql, &[&publication]);
-        Ok(row.map_err(|error| failed("looking for the publication", error))?.get(0))
+        Ok(self.publication_oid(publication)?.is_some())
+    }
+
+    /// The OID of the publication of this name, which another one that takes its name does not have;
+    /// `None` if there is none.
+    ///
+    /// # Errors
+    /// As for every query.
+    pub fn publication_oid(&mut self, publication: &str) -> Result<Option<u32>> {
+        let sql = "SELECT oid FROM pg_publication WHERE pubname = $1::text";
+        let row = self.client.query_opt(sql, &[&publication]);
+        let row = row.map_err(|error| failed("looking for the publication", error))?;
+        Ok(row.map(|row| row.get(0)))
     }
 
     /// Reads from the snapshot, and from nothing newer, from now on.

@@ -25,6 +25,13 @@ pub fn partial(state_path: &str) -> String {
     format!("/{state_path}/partial")
 }
 
+/// What the notes of the publications that pg2etcd has made begin with; the name follows: see
+/// [`super::own_publication`].
+#[must_use]
+pub fn publications(state_path: &str) -> Vec<u8> {
+    format!("/{state_path}/publications/").into_bytes()
+}
+
 /// The keys of the rows that were left out since no request can hold them, as a JSON array; there is
 /// no such key as long as there are none.
 #[must_use]

@@ -4,6 +4,7 @@ pub mod checkpoint;
 pub(crate) mod claims;
 pub mod last_commit;
 pub mod layout;
+pub mod own_publication;
 pub mod records;
 pub mod requests;
 pub(crate) mod without_key;

@@ -195,13 +195,19 @@ impl<'a> Supervisor<'a> {
             Claiming::look(self.settings, ends, &identity.system_identifier, Some(&checkpoint))?;
         claiming.require(&mut client)?;
         let claims = claiming.take(&mut client)?;
-        let checkpoint = Checkpoint { timeline: identity.timeline, ..checkpoint };
         let status_interval = self.status_interval(&mut session)?;
         // It may wait for locks on the tables.
         self.pulse.wait();
-        publication::ensure(&mut session, sync, Some(&checkpoint))?;
+        let ends = (&mut session, &mut client);
+        let made_publication = publication::ensure(ends, self.settings, Some(&checkpoint))?;
         self.pulse.work();
         publication::tables(&mut session, &sync.publication)?;
+        let made_publication = match checkpoint.publication == sync.publication {
+            true => made_publication,
+            false => checkpoint.made_publication,
+        };
+        let timeline = identity.timeline;
+        let checkpoint = Checkpoint { timeline, made_publication, ..checkpoint };
         let (frames, statuses) = connection.start_replication(&sync.slot, &sync.publication)?;
         // This daemon has the slot from here on. The one that had it until now may have moved the
         // position.
@@ -278,7 +284,8 @@ impl<'a> Supervisor<'a> {
         }
         // The first waits for locks on the tables, the second for every transaction that runs.
         self.pulse.wait();
-        let made_publication = publication::ensure(&mut session, sync, checkpoint)?;
+        let made_publication =
+            publication::ensure((&mut session, &mut client), self.settings, checkpoint)?;
         let tables = publication::tables(&mut session, &sync.publication)?;
         if sync.dump {
             Unmet::none(&session.missing_grants(&tables)?)?;

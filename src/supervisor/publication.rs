@@ -3,11 +3,13 @@
 
 use std::collections::BTreeSet;
 
-use crate::config::SyncSettings;
+use crate::config::{Settings, SyncSettings};
 use crate::error::Result;
+use crate::etcd::Client;
 use crate::logging::warn_once;
 use crate::postgres::{PublishedTable, Session};
 use crate::state::checkpoint::Checkpoint;
+use crate::state::own_publication;
 use crate::table_name::TableName;
 
 /// How many tables a line of the log names.
@@ -16,29 +18,54 @@ const MOST_NAMED: usize = 10;
 /// Makes the publication if it is missing, before the slot: decoding looks it up as of each change.
 /// One that is there follows `sync.tables`. Says whether pg2etcd made it, now or earlier.
 pub(super) fn ensure(
-    session: &mut Session,
-    sync: &SyncSettings,
+    (session, client): (&mut Session, &mut Client),
+    settings: &Settings,
     found: Option<&Checkpoint>,
 ) -> Result<bool> {
-    let SyncSettings { publication, tables, .. } = sync;
-    if session.has_publication(publication)? {
-        let is_it =
-            |found: &Checkpoint| found.made_publication && found.publication == *publication;
-        let made = found.is_some_and(is_it);
-        follow(session, sync, made)?;
-        return Ok(made);
+    let SyncSettings { publication, tables, .. } = &settings.sync;
+    let state_path = &settings.etcd.state_path;
+    let noted = own_publication::noted(client, state_path, publication)?;
+    let mut note = |oid| own_publication::note(client, state_path, publication, oid);
+    let made = match session.publication_oid(publication)? {
+        Some(oid) => {
+            let is_it =
+                |found: &Checkpoint| found.made_publication && found.publication == *publication;
+            let said = found.is_some_and(is_it);
+            let made = said && noted.is_none_or(|noted| noted == oid);
+            if said && !made {
+                warn_once(format!(
+                    "Publication {publication} is not the one that pg2etcd made, which was dropped: \
+                     it is used as it is, and does not follow sync.tables"
+                ));
+            }
+            follow(session, &settings.sync, made, || note(None))?;
+            made
+        }
+        None => {
+            note(None)?;
+            session.create_publication(publication, tables)?;
+            log::info!("Made publication {publication}");
+            true
+        }
+    };
+    let oid = session.publication_oid(publication)?;
+    if made && oid != noted {
+        note(oid)?;
     }
-    session.create_publication(publication, tables)?;
-    log::info!("Made publication {publication}");
-    Ok(true)
+    Ok(made)
 }
 
 /// Has the publication be of the tables of `sync.tables`, if pg2etcd has `made` it; of one that
-/// others made it warns where that is another set.
+/// others made it warns where that is another set. Before it is made anew, `forget` is called.
 ///
 /// A table that is named and does not exist is waited for: it may have been dropped, and a start is
 /// not to fail for that.
-fn follow(session: &mut Session, sync: &SyncSettings, made: bool) -> Result<()> {
+fn follow(
+    session: &mut Session,
+    sync: &SyncSettings,
+    made: bool,
+    forget: impl FnOnce() -> Result<()>,
+) -> Result<()> {
     let SyncSettings { publication, tables, .. } = sync;
     let listed = session.listed_tables(publication)?;
     if tables.is_empty() && (listed.is_none() || !made) {
@@ -75,6 +102,7 @@ fn follow(session: &mut Session, sync: &SyncSettings, made: bool) -> Result<()> 
     };
     if made {
         let wanted: Vec<_> = wanted.into_iter().collect();
+        forget()?;
         session.remake_publication(publication, &wanted)?;
         log::info!("Publication {publication} follows sync.tables: added: {more}; removed: {less}");
     } else {
