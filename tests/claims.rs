@@ -1,10 +1,15 @@
 //! Whose keys are whose: two copies never write, or delete, the same ones.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::support::{CHECKPOINT, Daemon, Launch, Servers, assert_equal, wait_for, wait_until};
+use crate::support::{
+    CHECKPOINT, Daemon, Launch, Proxy, Servers, assert_equal, await_equal, wait_for, wait_until,
+};
 
 /// A table of this many rows, in the database of this name.
 fn table(servers: &Servers, database: &str, name: &str, rows: u32) {
@@ -312,6 +317,60 @@ fn the_claim_of_a_table_that_is_gone_is_given_up() {
     copied(&launch).stop();
     assert_eq!(claims(&servers), [claim("%2Fcopy%2Fw%2F", "pg2etcd", "public.w")]);
     assert_equal(&servers, &["w"]);
+}
+
+/// With its drop the load ends, however the test does.
+struct End<'s>(&'s AtomicBool);
+
+impl Drop for End<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// A table that is back when its keys are deleted, and whose rows go on to come.
+#[test]
+fn a_table_that_is_back_while_its_keys_are_deleted_is_claimed_anew() {
+    let servers = Servers::start();
+    servers.execute(
+        "CREATE TABLE t (id serial PRIMARY KEY); INSERT INTO t DEFAULT VALUES; CREATE PUBLICATION pg2etcd FOR TABLE t",
+    );
+    let proxy = Proxy::before(servers.etcd_port);
+    let launch = servers.daemon().set("etcd.endpoints", format!("127.0.0.1:{}", proxy.port));
+    let mut daemon = launch.set("sync.catalog_period", "100ms").start();
+    daemon.await_line("Resuming from ");
+    proxy.delay(Duration::from_millis(100));
+    let stop = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let _end = End(&stop);
+        scope.spawn(|| {
+            let mut sql = servers.sql();
+            while !stop.load(Ordering::Relaxed) {
+                sql.batch_execute("INSERT INTO t DEFAULT VALUES; SELECT pg_sleep(0.002)").unwrap();
+            }
+        });
+        let deleting = "Deleting the keys of table t: it is no longer published";
+        for round in 1..=5 {
+            while daemon.count(deleting) < round {
+                servers.execute("ALTER PUBLICATION pg2etcd DROP TABLE t");
+                // Once a look has seen that, and before it has gone on.
+                let now = servers.value("SELECT clock_timestamp()").unwrap();
+                let looked = format!(
+                    "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'pg2etcd'
+                        AND query LIKE 'SELECT pg_current_wal_lsn()%' AND query_start > '{now}'"
+                );
+                wait_until("a look", || servers.value(&looked).as_deref() == Some("1"));
+                servers.execute("ALTER PUBLICATION pg2etcd ADD TABLE t");
+            }
+        }
+    });
+    proxy.delay(Duration::ZERO);
+    await_equal(&servers, &["t"]);
+    assert_eq!(claims(&servers).len(), 1);
+    assert_eq!(daemon.count("Leaving"), 0, "{}", daemon.output());
+    servers.execute("INSERT INTO t DEFAULT VALUES");
+    assert_equal(&servers, &["t"]);
+    daemon.stop();
 }
 
 #[test]

@@ -7,6 +7,7 @@ mod packing;
 mod periodic;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::slice;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -27,7 +28,7 @@ use crate::lsn::Lsn;
 use crate::mapping::{CopiedTable, Departure, Keyspace, PublishedTables, Whereabouts};
 use crate::postgres::Session;
 use crate::retry::Retry;
-use crate::state::claims::{self, Claims, Found, overlap};
+use crate::state::claims::{Claims, Found, overlap};
 use crate::state::records::{Name, Records, TableRecord, seconds_since_1970};
 use crate::state::requests::ResyncRequest;
 use crate::state::{layout, requests};
@@ -140,7 +141,10 @@ impl Watch<'_> {
         let keyspaces = tables.copied.iter().flat_map(|table| table.plan.keyspaces());
         let planned: BTreeSet<_> = keyspaces.map(|own| own.prefix().to_vec()).collect();
         let tables = self.claims.admit(&mut client, tables)?;
-        if known.see(&tables, &records) {
+        let leaving = self.leaving(known, own, &planned, &tables);
+        leaving.iter().for_each(|(_, found)| self.claims.forget(&found.keyspace));
+        // A table that leaves may be back, and have been described before its claim goes.
+        if known.see(&tables, &records) || !leaving.is_empty() {
             self.catalog_changes.fetch_add(1, Ordering::Release);
         }
         let whereabouts = Whereabouts::read(session, &known.missing(&tables))?;
@@ -155,26 +159,10 @@ impl Watch<'_> {
             tables.copied.iter().map(|table| table.published.name.to_string()).collect();
         self.status.tables.are_copied(names.iter().map(String::as_str));
         self.status.not_copied.set(lacks.clone());
-        for Found { keyspace, .. } in own {
-            if !planned.iter().any(|planned| overlap(planned, &keyspace)) {
-                let name = self.name_of(known, &keyspace);
-                let is_copied =
-                    tables.copied.iter().any(|table| Records::name(&table.published) == name);
-                if is_copied {
-                    // The compare of the changed shape deletes what only the old one gave.
-                    continue;
-                }
-                if records.keeps(&name) {
-                    let text = String::from_utf8_lossy(&name);
-                    warn_once(format!(
-                        "Leaving the keys of table {text} as they are: it is not copied as the settings say"
-                    ));
-                    continue;
-                }
-                let oid = known.records.get(&name).map_or(0, |record| record.oid);
-                let departure = whereabouts.departure(&name, oid, &tables);
-                self.forget(known, &name, &keyspace, (&departure, &tables.copied), seen)?;
-            }
+        for (name, found) in leaving {
+            let oid = known.records.get(&name).map_or(0, |record| record.oid);
+            let departure = whereabouts.departure(&name, oid, &tables);
+            self.forget(known, &name, &found, (&departure, &tables.copied), seen)?;
         }
         let turn = self.turns().next(&known.records);
         let turn = turn
@@ -291,35 +279,64 @@ impl Watch<'_> {
         }
     }
 
+    /// What this copy has claimed for tables that are copied no longer, with their names.
+    fn leaving(
+        &self,
+        known: &Known,
+        mut own: Vec<Found>,
+        planned: &BTreeSet<Vec<u8>>,
+        tables: &PublishedTables,
+    ) -> Vec<(Name, Found)> {
+        own.retain(|found| !planned.iter().any(|planned| overlap(planned, &found.keyspace)));
+        let named = own.into_iter().map(|found| (self.name_of(known, &found.keyspace), found));
+        let leaves = |(name, _): &(Name, Found)| {
+            // The compare of the changed shape deletes what only the old one gave.
+            if tables.copied.iter().any(|table| Records::name(&table.published) == *name) {
+                return false;
+            }
+            let keeps = self.records().keeps(name);
+            if keeps {
+                let text = String::from_utf8_lossy(name);
+                warn_once(format!(
+                    "Leaving the keys of table {text} as they are: it is not copied as the settings say"
+                ));
+            }
+            !keeps
+        };
+        named.filter(leaves).collect()
+    }
+
     /// Deletes the keys that this copy has claimed for a table that is copied no longer, and then the
     /// claim. One that came and went between two looks has a claim and no record.
     fn forget(
         &self,
         known: &mut Known,
         name: &[u8],
-        keyspace: &[u8],
+        claim: &Found,
         (departure, present): (&Departure, &[CopiedTable]),
         seen: Lsn,
     ) -> Result<()> {
-        // What the stream still has of the table comes first.
+        // What the stream still has of the table comes first. What comes behind that, since the table is
+        // back, is claimed anew.
         self.comparison.packing.reach(seen)?;
         log::info!("Deleting the keys of table {}: {departure}", String::from_utf8_lossy(name));
-        self.claims.forget(keyspace);
+        let keyspace = &claim.keyspace;
         let recorded = known.records.get(name).map(TableRecord::keyspaces).unwrap_or_default();
         let own = recorded.into_iter().find(|own| own.prefix() == keyspace);
         self.comparison.delete_keys(&own.unwrap_or_else(|| Keyspace::whole(keyspace)), present)?;
         let mut chunk = Chunk::default();
         chunk.delete(|out| out.extend_from_slice(&self.records().key(name)));
         let notes = layout::notes(&self.comparison.settings.etcd.state_path);
-        chunk.truncate(&[&notes, keyspace].concat());
+        chunk.truncate(&[&notes[..], keyspace].concat());
         if let Some(marks) = self.records().marks(name) {
             chunk.truncate(&marks);
         }
-        chunk.delete(|out| out.extend_from_slice(&claims::key(keyspace)));
         self.comparison.packing.ask(Request::Apply(chunk))?;
         known.records.remove(name);
         known.suspects.remove(name);
-        Ok(())
+        // The keys have gone by then. A claim that was put anew stays.
+        self.comparison.packing.reach(seen)?;
+        self.claims.release(&mut self.comparison.client.clone(), slice::from_ref(claim))
     }
 
     /// The tables that are published.

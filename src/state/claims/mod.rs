@@ -42,6 +42,9 @@ struct Known {
     held: BTreeSet<Vec<u8>>,
     /// Those that cannot be.
     refused: BTreeSet<Vec<u8>>,
+    /// Those that are about to be given up: their claims may go at any moment, so whoever needs one puts it
+    /// anew.
+    leaving: BTreeSet<Vec<u8>>,
 }
 
 /// A keyspace that is to be claimed.
@@ -142,7 +145,9 @@ impl Claims {
 
     /// Takes note that a keyspace is about to be given up: whoever needs it claims it anew.
     pub(crate) fn forget(&self, keyspace: &[u8]) {
-        self.known().held.remove(keyspace);
+        let mut known = self.known();
+        known.held.remove(keyspace);
+        known.leaving.insert(keyspace.to_vec());
     }
 
     /// Gives up claims of keyspaces of which no key is left. One that was put anew meanwhile stays,
@@ -180,7 +185,8 @@ impl Claims {
                     judgement.refused.push(refuse(self.taken(wanted, taken)));
                     continue;
                 }
-                Verdict::Own => continue,
+                Verdict::Own if !self.known().leaving.contains(keyspace) => continue,
+                Verdict::Own => {}
                 Verdict::Free if *recorded || self.adopt => {}
                 Verdict::Free => {
                     let keys = foreign_keys(client, &wanted.keys, &own)?;
@@ -224,6 +230,7 @@ impl Claims {
         for Wanted { keyspace, .. } in wanted {
             if !refused.iter().any(|refused| refused.wanted.keyspace == *keyspace) {
                 known.refused.remove(keyspace);
+                known.leaving.remove(keyspace);
                 known.held.insert(keyspace.clone());
             }
         }
