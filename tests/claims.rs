@@ -349,25 +349,32 @@ fn a_table_that_is_back_while_its_keys_are_deleted_is_claimed_anew() {
                 sql.batch_execute("INSERT INTO t DEFAULT VALUES; SELECT pg_sleep(0.002)").unwrap();
             }
         });
+        // Once a look has begun since, and before it has gone on.
+        let await_look = || {
+            let now = servers.value("SELECT clock_timestamp()").unwrap();
+            let looked = format!(
+                "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'pg2etcd'
+                    AND query LIKE 'SELECT pg_current_wal_lsn()%' AND query_start > '{now}'"
+            );
+            wait_until("a look", || servers.value(&looked).as_deref() == Some("1"));
+        };
         let deleting = "Deleting the keys of table t: it is no longer published";
-        for round in 1..=5 {
-            while daemon.count(deleting) < round {
-                servers.execute("ALTER PUBLICATION pg2etcd DROP TABLE t");
-                // Once a look has seen that, and before it has gone on.
-                let now = servers.value("SELECT clock_timestamp()").unwrap();
-                let looked = format!(
-                    "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'pg2etcd'
-                        AND query LIKE 'SELECT pg_current_wal_lsn()%' AND query_start > '{now}'"
-                );
-                wait_until("a look", || servers.value(&looked).as_deref() == Some("1"));
-                servers.execute("ALTER PUBLICATION pg2etcd ADD TABLE t");
-            }
+        while daemon.count(deleting) == 0 {
+            servers.execute("ALTER PUBLICATION pg2etcd DROP TABLE t");
+            await_look();
+            servers.execute("ALTER PUBLICATION pg2etcd ADD TABLE t");
+            await_look();
         }
+        wait_until("the table to be compared", || {
+            assert_eq!(daemon.count("Leaving"), 0, "{}", daemon.output());
+            let lines = daemon.lines();
+            let begin = lines.iter().rposition(|line| line.contains(deleting)).unwrap();
+            lines[begin..].iter().any(|line| line.contains("Compared table public.t"))
+        });
     });
     proxy.delay(Duration::ZERO);
     await_equal(&servers, &["t"]);
     assert_eq!(claims(&servers).len(), 1);
-    assert_eq!(daemon.count("Leaving"), 0, "{}", daemon.output());
     servers.execute("INSERT INTO t DEFAULT VALUES");
     assert_equal(&servers, &["t"]);
     daemon.stop();

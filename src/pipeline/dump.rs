@@ -168,7 +168,9 @@ impl Load<'_> {
             self.pulse.work();
             let name = Records::name(&table.published);
             let before = gone.remove(&name);
-            if let Some(record) = self.records.under_way(before.as_ref(), &table.published) {
+            if let Some(record) =
+                self.records.under_way(before.as_ref(), &table.published.name, table.published.oid)
+            {
                 // It is there before any key of the new shape is.
                 self.put_record(&name, &record)?;
                 self.give()?;

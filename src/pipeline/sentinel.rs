@@ -65,7 +65,9 @@ impl Sentinel<'_> {
             found.and_then(|found| serde_json::from_slice(&found.value).ok()).unwrap_or_default();
         // A life that has begun with a dump knows better.
         if !self.dumped {
-            stored.iter().for_each(|key| self.status.left_out.add(key.clone()));
+            for key in &stored {
+                self.status.left_out.add(key.clone());
+            }
         }
         Some(stored)
     }
@@ -77,7 +79,7 @@ impl Sentinel<'_> {
         if stored.is_none() {
             *stored = self.left_out_before();
         }
-        let keys: Vec<String> = self.status.left_out.all().into_iter().take(ASKED).collect();
+        let keys: Vec<String> = self.status.left_out.known().into_iter().take(ASKED).collect();
         if !keys.is_empty() {
             for (key, found) in keys.iter().zip(self.client.get_many(&keys)?) {
                 if found.is_some() {

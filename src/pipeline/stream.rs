@@ -111,17 +111,22 @@ impl Stream<'_> {
                 Ok(())
             }
             Output::RowUnknown { key, reason } => {
-                log::warn!("Leaving a row out for now: {reason}");
+                // Each row that changes in a document that is too large has it compared anew.
+                let is_told = self.status.left_out.has(&String::from_utf8_lossy(&key));
+                let level = if is_told { log::Level::Debug } else { log::Level::Warn };
+                log::log!(level, "Leaving a row out for now: {reason}");
                 // The watch may be behind; it hears of the next such row.
                 let _ = self.pokes.try_send(Poke::RowUnknown(key));
                 Ok(())
             }
             Output::LeftOut(error) => {
-                log::error!("Leaving a row out: {error}");
                 self.status.metrics.oversized_rows.inc();
-                if let Error::OversizedRow { key, .. } = error {
-                    self.status.left_out.add(key);
-                }
+                let is_news = match &error {
+                    Error::OversizedRow { key, .. } => self.status.left_out.add(key.clone()),
+                    _ => true,
+                };
+                let level = if is_news { log::Level::Error } else { log::Level::Debug };
+                log::log!(level, "Leaving a row out: {error}");
                 Ok(())
             }
             Output::WakeAt(_) => Ok(()),

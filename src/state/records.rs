@@ -8,8 +8,8 @@ use std::time::SystemTime;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result, Unmet};
-use crate::etcd::{Client, KeyValue, prefix_end};
-use crate::mapping::{KeyTemplate, Keyspace, Plan, Shapes, TableShape, name_in_keys};
+use crate::etcd::{Client, KeyValue, Txn, prefix_end};
+use crate::mapping::{KeyTemplate, Keyspace, Plan, Shapes, TableShape, name_in_keys, table_named};
 use crate::postgres::{PublishedTable, Session, Shape};
 use crate::state::layout;
 use crate::table_name::TableName;
@@ -90,13 +90,17 @@ impl Records {
 
     /// What is to be remembered of a table that was compared, or copied, now, when it had this shape.
     pub(crate) fn record(&self, published: &PublishedTable) -> TableRecord {
-        let shaped = self.shapes.of(&published.name);
+        self.record_of(&published.name, published.oid, published.shape.clone())
+    }
+
+    fn record_of(&self, name: &TableName, oid: u32, shape: Shape) -> TableRecord {
+        let shaped = self.shapes.of(name);
         let templates = shaped.map(TableShape::templates).unwrap_or_default();
         TableRecord {
             // It is made of texts.
-            keyspace: text(&self.shapes.own_keyspace(&published.name)),
-            oid: published.oid,
-            shape: published.shape.clone(),
+            keyspace: text(&self.shapes.own_keyspace(name)),
+            oid,
+            shape,
             compared_at: Some(seconds_since_1970()),
             fingerprint: shaped.map(TableShape::fingerprint),
             templates_only: !templates.is_empty() || shaped.is_some_and(|shape| shape.only_nested),
@@ -110,9 +114,10 @@ impl Records {
     pub(crate) fn under_way(
         &self,
         before: Option<&TableRecord>,
-        published: &PublishedTable,
+        table: &TableName,
+        oid: u32,
     ) -> Option<TableRecord> {
-        let after = self.record(published);
+        let after = self.record_of(table, oid, Shape::default());
         let (fingerprint, templates, only) = match before {
             Some(before) => {
                 (before.fingerprint.as_ref(), &before.templates[..], before.templates_only)
@@ -125,13 +130,37 @@ impl Records {
         let mut all = after.templates;
         all.extend(templates.iter().filter(|old| !all.contains(old)).cloned().collect::<Vec<_>>());
         Some(TableRecord {
-            shape: Shape::default(),
             // That of no block.
             fingerprint: Some(String::new()),
             templates: all,
             templates_only: after.templates_only && only,
             ..after
         })
+    }
+
+    /// Puts [these records](Self::under_way) before the stream goes on, as long as the position is as it was
+    /// found. The stream writes what the settings say now, and may end before the watch has put them.
+    ///
+    /// # Errors
+    /// [`Error::Fenced`] if the position has moved; those of etcd.
+    pub(crate) fn begin(
+        &self,
+        client: &mut Client,
+        position: &str,
+        mod_revision: i64,
+    ) -> Result<()> {
+        for (name, before) in self.read(client)? {
+            let table = table_named(&name);
+            let record = table.and_then(|table| self.under_way(Some(&before), &table, before.oid));
+            let Some(record) = record.filter(|record| *record != before) else { continue };
+            let mut txn = Txn::new();
+            txn.put(&self.key(&name), &record.to_json());
+            txn.compare_mod_revision(position.as_bytes(), mod_revision);
+            if !client.txn(&mut txn)?.succeeded {
+                return Err(Error::Fenced { key: position.to_owned() });
+            }
+        }
+        Ok(())
     }
 
     /// What is not as it was when the record was put, in words; `None` if all is.

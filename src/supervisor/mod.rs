@@ -217,6 +217,7 @@ impl<'a> Supervisor<'a> {
             return Err(Error::Fenced { key });
         }
         let state_path = &self.settings.etcd.state_path;
+        Records::new(state_path, self.settings.shapes()).begin(&mut client, &key, mod_revision)?;
         let last_commit = LastCommit::read(&mut client, state_path)?;
         let note = client.get(layout::partial(state_path).as_bytes())?;
         let replay = Replay::of(&checkpoint, note.as_ref());

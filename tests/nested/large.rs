@@ -103,6 +103,9 @@ fn a_document_that_grows_past_a_request_and_shrinks_again_returns() {
         copy.await_equal();
         copy.change(&format!("UPDATE items SET sku = 's{times}' WHERE line < 10"));
     }
+    // That is said once each time, not at each change of a row in it.
+    assert!(daemon.count("Leaving a row out: ") < 20, "{}", daemon.output());
+    assert_eq!(daemon.count("belongs into the document /o/1"), 0, "{}", daemon.output());
     // The daemon begins anew while it is absent.
     copy.servers.execute("TRUNCATE items");
     copy.await_equal();

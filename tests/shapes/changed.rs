@@ -1,8 +1,11 @@
 //! Shapes that change while the table is copied.
 
+use std::time::Duration;
+
 use rustix::process::Signal;
 
 use super::copy::{Copy, with_blocks};
+use crate::support::{Proxy, wait_until};
 
 const SCHEMA: &str = "CREATE TABLE item (id int PRIMARY KEY, name text, n int);
     INSERT INTO item SELECT i, 'name' || i, i FROM generate_series(1, 50) i;
@@ -30,6 +33,35 @@ const SHAPES: [(&str, &str); 6] = [
     ),
     ("", "SELECT '/copy/item/' || id, row_to_json(item)::text FROM item"),
 ];
+
+/// The daemon ends when the stream has written rows in the new shape, and before the table is compared.
+#[test]
+fn a_shape_that_was_in_use_for_a_moment_leaves_nothing_behind() {
+    let (blocks, oracle) = SHAPES[1];
+    let copy = Copy::new(SCHEMA, blocks, &format!("{oracle}{OTHER}"));
+    let daemon = copy.start();
+    copy.await_equal();
+    daemon.stop();
+    copy.servers.execute("DELETE FROM item WHERE id = 50");
+    for id in 1..50 {
+        copy.servers.execute(&format!("UPDATE item SET n = n + 1 WHERE id = {id}"));
+    }
+    let proxy = Proxy::before(copy.servers.etcd_port);
+    let slow = with_blocks(&copy.servers, "")
+        .set("etcd.endpoints", format!("127.0.0.1:{}", proxy.port))
+        .set("etcd.max_txn_ops", 4);
+    proxy.delay(Duration::from_millis(50));
+    let mut daemon = slow.start();
+    daemon.await_line("Resuming from ");
+    wait_until("a row in the new shape", || copy.found().contains_key("/copy/item/1"));
+    daemon.kill();
+    with_blocks(&copy.servers, blocks);
+    let mut daemon = copy.start();
+    daemon.await_line("Comparing table public.item: its block in the settings changed");
+    copy.await_equal();
+    copy.verify();
+    daemon.stop();
+}
 
 #[test]
 fn a_changed_shape_is_written_and_the_old_keys_go() {

@@ -85,7 +85,7 @@ impl Comparison<'_> {
                 None::<fn(&mut Vec<u8>)>,
             );
         };
-        if let Some(record) = records.under_way(before, published) {
+        if let Some(record) = records.under_way(before, &published.name, published.oid) {
             let mut chunk = Chunk::default();
             put(&record, &mut chunk);
             self.packing.ask(Request::Apply(chunk))?;
