@@ -65,6 +65,25 @@ impl CopiedTable {
     }
 }
 
+/// These tables that are nested in one, those that are nested in them, and so on. If one of them is left out for
+/// a while, so are all that it is below, and none of these has changed itself when it is back.
+fn below<'p>(children: &'p [Child], plans: &'p [Result<Planned, Unmet>]) -> Vec<&'p Child> {
+    let mut found: Vec<_> = children.iter().collect();
+    let mut at = 0;
+    while let Some(one) = found.get(at).copied() {
+        at += 1;
+        for child in plans[one.table].iter().flat_map(|planned| &planned.children) {
+            let is_it = |other: &&Child| {
+                (other.table, other.foreign_key) == (child.table, child.foreign_key)
+            };
+            if !found.iter().any(is_it) {
+                found.push(child);
+            }
+        }
+    }
+    found
+}
+
 /// The tables of a publication, by schema and name.
 #[derive(Debug, Default)]
 pub(crate) struct PublishedTables {
@@ -118,7 +137,7 @@ impl PublishedTables {
             };
             let mut copied =
                 CopiedTable { published: table.clone(), plan: plan.clone(), nested: Vec::new() };
-            let nested = children.iter().map(|child| {
+            let nested = below(children, &plans).into_iter().map(|child| {
                 let table = &published[child.table];
                 (table.oid, &table.shape, foreign_keys[child.foreign_key].facts.as_str())
             });

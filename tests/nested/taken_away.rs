@@ -153,3 +153,34 @@ fn settings_that_the_tables_do_not_allow_leave_the_old_ones_in_use() {
     assert_eq!(status, 2, "{said}");
     assert!(said.contains("nest.others: table public.other has no foreign key"), "{said}");
 }
+
+/// What a table lacks leaves out those that it is nested in, and those that these are nested in: all are compared
+/// when it is back, though nothing has changed in them.
+#[test]
+fn what_is_taken_away_further_down_has_all_above_it_compared() {
+    let copy = Copy::new(
+        &format!(
+            "{SCHEMA}; CREATE TABLE parts (order_id int, line int, id int, PRIMARY KEY (order_id, line, id),
+                 CONSTRAINT of_item FOREIGN KEY (order_id, line) REFERENCES items);
+             INSERT INTO parts VALUES (1, 1, 1); CREATE PUBLICATION pg2etcd FOR TABLE orders, items, other, parts"
+        ),
+        &format!("{BLOCKS}[tables.items]\nnest.parts = {{ table = 'parts', columns = ['id'] }}\n[tables.parts]\nstandalone = false\n"),
+        &format!(
+            "{ORDERS} UNION ALL SELECT concat('/copy/items/', order_id, '/', line), json_build_object('order_id', order_id, 'line', line, 'sku', sku, 'parts',
+                (SELECT coalesce(json_agg(json_build_object('id', id) ORDER BY id), '[]') FROM parts p WHERE (p.order_id, p.line) = (i.order_id, i.line)))::text FROM items i
+             UNION ALL SELECT '/copy/other/' || id, row_to_json(other)::text FROM other"
+        ),
+    );
+    let mut daemon = copy.launch.clone().set("sync.catalog_period", "200ms").start();
+    daemon.await_line("Resuming from ");
+    copy.await_equal();
+    copy.servers.execute("ALTER PUBLICATION pg2etcd SET TABLE orders, items, other");
+    daemon.await_line("Leaving table public.orders out: ");
+    copy.servers
+        .execute("UPDATE orders SET note = 'missed' WHERE id = 3; INSERT INTO other VALUES (2)");
+    wait_until("the other table", || copy.found().contains_key("/copy/other/2"));
+    copy.servers.execute("ALTER PUBLICATION pg2etcd SET TABLE orders, items, other, parts");
+    copy.await_equal();
+    copy.verify();
+    daemon.stop();
+}
