@@ -357,6 +357,15 @@ fn a_row_that_is_left_out_is_said() {
     daemon.pages().await_answer("/readyz", None);
     wait_until("etcd to forget", || servers.keys("/.pg2etcd/pg2etcd/left_out").is_empty());
     assert_eq!(launch.ask(&["status"]).0, 0);
+    // A row that is gone is not missing.
+    for (id, gone) in [(3, "DELETE FROM t WHERE id = 3"), (4, "TRUNCATE t")] {
+        servers.execute(&format!("INSERT INTO t VALUES ({id}, repeat('x', 2000000))"));
+        let lacking = format!("oversized_rows=1 key=\"/copy/t/{id}\"");
+        daemon.pages().await_answer("/readyz", Some(&lacking));
+        servers.execute(gone);
+        daemon.pages().await_answer("/readyz", None);
+    }
+    wait_until("etcd to forget", || servers.keys("/.pg2etcd/pg2etcd/left_out").is_empty());
     daemon.stop();
 }
 

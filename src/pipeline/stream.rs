@@ -14,12 +14,13 @@ use super::read::{Asked, Found};
 use super::receive::Receive;
 use super::watch::Poke;
 use super::write::Acknowledged;
+use crate::core::change::{Change, Chunk, Event};
 use crate::core::ledger::Replay;
 use crate::core::{Answer, Input, Output, Packer, Request, Rules};
 use crate::error::{Error, Result};
 use crate::position::Position;
 use crate::postgres::FrameReader;
-use crate::status::{Pulse, Status};
+use crate::status::{LeftOut, Pulse, Status};
 use crate::stop::{Stop, poll_readable};
 use crate::threads::Failure;
 
@@ -179,7 +180,11 @@ impl Stream<'_> {
     fn came(&mut self) -> Option<Input> {
         let Source::Open(receive) = &mut self.source else { return Some(Input::End) };
         match receive.chunk() {
-            Ok(chunk) => chunk.map(Input::Chunk),
+            Ok(None) => None,
+            Ok(Some(chunk)) => {
+                forget_gone(&self.status.left_out, &chunk);
+                Some(Input::Chunk(chunk))
+            }
             Err(error) => {
                 self.fail(error);
                 Some(Input::End)
@@ -258,5 +263,26 @@ impl Stream<'_> {
     fn fail(&mut self, error: Error) {
         self.failure.record(error);
         self.source = Source::Ended(None);
+    }
+}
+
+/// Forgets the rows that were left out and are gone, or have another key.
+fn forget_gone(left_out: &LeftOut, chunk: &Chunk) {
+    if left_out.is_empty() {
+        return;
+    }
+    for event in chunk.events() {
+        match event {
+            Event::Change(
+                Change::Delete { key: gone } | Change::Put { old_key: Some(gone), .. },
+            ) => left_out.forget_gone(|key| key == gone),
+            Event::Change(Change::Truncate { prefix }) => {
+                left_out.forget_gone(|key| key.starts_with(prefix));
+            }
+            Event::Change(Change::Empty { keyspace }) => {
+                left_out.forget_gone(|key| keyspace.gives(key));
+            }
+            _ => {}
+        }
     }
 }

@@ -40,6 +40,19 @@ impl LeftOut {
         keys.before.remove(key);
     }
 
+    /// Forgets those whose rows are gone: etcd lacks them no longer.
+    pub(crate) fn forget_gone(&self, is_gone: impl Fn(&[u8]) -> bool) {
+        let Keys { lacking, before } = &mut *self.keys();
+        lacking.retain(|key| !is_gone(key.as_bytes()));
+        before.retain(|key| !is_gone(key.as_bytes()));
+    }
+
+    /// Whether there are none.
+    pub(crate) fn is_empty(&self) -> bool {
+        let keys = self.keys();
+        keys.lacking.is_empty() && keys.before.is_empty()
+    }
+
     /// Forgets those that begin so: their table is compared, and finds them anew.
     pub(crate) fn forget(&self, prefix: &[u8]) {
         let Keys { lacking, before } = &mut *self.keys();
