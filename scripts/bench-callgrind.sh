@@ -2,7 +2,10 @@
 # What a change costs in instructions, as callgrind counts them: unlike a time it is the same on a loaded machine, and can be
 # compared from commit to commit. Part of scripts/bench; it is sourced, never run.
 
-kept=scripts/bench.instructions
+# shellcheck source=bench-lib.sh
+source scripts/bench-lib.sh
+
+kept=scripts/bench.instructions keep=''
 
 # From two streams of different lengths: what the start takes is in both.
 count_instructions() {
@@ -33,14 +36,12 @@ instructions_of() { # ITEM COUNT
     under=(valgrind --tool=callgrind --trace-children=yes "--callgrind-out-file=$work/callgrind.out")
     launch_pg2etcd
     await 'stream' streams_from pg2etcd
-    watch_marker
     case $1 in
         # So slowly that each has a txn of its own.
         commit) sql "call write_live($2, 0.02)" ;;
         row) sql "insert into items select * from make_items(1, $2)" ;;
     esac
-    write_marker
-    result watch >"$work/seen"
+    "$pg2etcd" -c "$work/pg2etcd.toml" wait "$(sql 'select pg_current_wal_lsn()')" >"$work/wait.log" 2>&1
     stop_pg2etcd
     under=(env)
     sed -n 's/^==[0-9]*== Collected : //p' "$work/pg2etcd.log"
