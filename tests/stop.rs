@@ -48,6 +48,22 @@ fn a_lock_on_a_table_holds_up_no_stop_while_the_publication_is_made() {
     stops_while_locked(&servers, servers.daemon().set("sync.tables", "public.t").start());
 }
 
+/// What the stop itself ends is no failure that somebody has to look at.
+#[test]
+fn a_stop_while_the_catalog_is_locked_warns_of_nothing() {
+    let servers = Servers::start();
+    servers.execute("CREATE TABLE t (id int PRIMARY KEY)");
+    let mut daemon = servers.daemon().set("sync.catalog_period", "1s").start();
+    daemon.await_line("Resuming from ");
+    let mut holder = servers.sql();
+    holder.batch_execute("BEGIN; LOCK TABLE pg_publication").unwrap();
+    wait_until("the wait for the lock", || {
+        servers.value(SESSIONS).is_some_and(|sessions| sessions.ends_with(",t)"))
+    });
+    let log = daemon.stop();
+    assert!(!log.contains("WARN") && !log.contains("ERROR"), "{log}");
+}
+
 /// Stops a daemon once it waits for a lock. It leaves no query behind that goes on waiting.
 fn stops_while_locked(servers: &Servers, daemon: Daemon) {
     wait_until("the wait for the lock", || servers.value(SESSIONS).as_deref() == Some("(1,t)"));

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, select};
+use crossbeam_channel::{Receiver, TryRecvError, select};
 use log::Level;
 
 use self::comparison::Compared;
@@ -78,6 +78,8 @@ impl Watch<'_> {
                     pause
                 }
                 Err(Error::Stopped) => return Ok(()),
+                // Its query was cancelled.
+                Err(_) if self.has_ended() => return Ok(()),
                 Err(error) => {
                     session = None;
                     self.status.metrics.retries.count(&error);
@@ -88,6 +90,11 @@ impl Watch<'_> {
                 return Ok(());
             }
         }
+    }
+
+    /// Whether the sync has ended, so that this thread has to end too.
+    fn has_ended(&self) -> bool {
+        self.ending.try_recv() == Err(TryRecvError::Disconnected)
     }
 
     /// Waits for the next look; false once the sync has ended.
