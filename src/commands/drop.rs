@@ -301,7 +301,7 @@ impl Removal<'_> {
         let noted = own_publication::noted(&mut self.client, state_path, &publication)?;
         let made = self.checkpoint.as_ref().is_some_and(|checkpoint| checkpoint.made_publication);
         let why = match made {
-            true if noted.is_none_or(|noted| noted == oid) => None,
+            true if own_publication::is_it(noted, oid) => None,
             true => Some("pg2etcd made another, which was dropped"),
             false => Some("it was there before"),
         };

@@ -275,7 +275,7 @@ fn forget_gone(left_out: &LeftOut, chunk: &Chunk) {
         match event {
             Event::Change(
                 Change::Delete { key: gone } | Change::Put { old_key: Some(gone), .. },
-            ) => left_out.forget_gone(|key| key == gone),
+            ) => left_out.remove(&String::from_utf8_lossy(gone)),
             Event::Change(Change::Truncate { prefix }) => {
                 left_out.forget_gone(|key| key.starts_with(prefix));
             }

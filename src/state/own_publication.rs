@@ -16,6 +16,13 @@ pub fn noted(client: &mut Client, state_path: &str, publication: &str) -> Result
     Ok(found.and_then(|found| str::from_utf8(&found.value).ok()?.parse().ok()))
 }
 
+/// Whether a publication of this OID, which the position says pg2etcd made, is the one that it made. Without a
+/// note, what the position says holds.
+#[must_use]
+pub fn is_it(noted: Option<u32>, oid: u32) -> bool {
+    noted.is_none_or(|noted| noted == oid)
+}
+
 /// Takes note of the publication's OID; `None` while it is being made: if that is cut off, what the position
 /// says holds.
 ///

@@ -33,7 +33,7 @@ impl LeftOut {
         self.keys().has(key)
     }
 
-    /// Forgets one, which is in etcd again.
+    /// Forgets one, which is in etcd again, or whose row is gone.
     pub(crate) fn remove(&self, key: &str) {
         let mut keys = self.keys();
         keys.lacking.remove(key);

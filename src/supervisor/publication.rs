@@ -31,7 +31,7 @@ pub(super) fn ensure(
             let is_it =
                 |found: &Checkpoint| found.made_publication && found.publication == *publication;
             let said = found.is_some_and(is_it);
-            let made = said && noted.is_none_or(|noted| noted == oid);
+            let made = said && own_publication::is_it(noted, oid);
             if said && !made {
                 warn_once(format!(
                     "Publication {publication} is not the one that pg2etcd made, which was dropped: \
@@ -48,9 +48,12 @@ pub(super) fn ensure(
             true
         }
     };
-    let oid = session.publication_oid(publication)?;
-    if made && oid != noted {
-        note(oid)?;
+    if made {
+        // It may have been made just now.
+        let oid = session.publication_oid(publication)?;
+        if oid != noted {
+            note(oid)?;
+        }
     }
     Ok(made)
 }
