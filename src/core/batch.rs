@@ -7,6 +7,7 @@ use super::change::Change;
 use super::mutation::{Mutation, is};
 use crate::document::Body;
 use crate::etcd::{Txn, prefix_end};
+use crate::lsn::Lsn;
 use crate::position::Position;
 
 /// The changes of whole transactions, or of a part of an oversized one, that go into one txn.
@@ -20,6 +21,8 @@ pub struct Batch {
     extras: Extras,
     /// Where etcd is once it holds the batch; none for a part that is not the last.
     pub position: Option<Position>,
+    /// Where the first of its transactions committed; none if it has the end of none.
+    pub first_commit: Option<Lsn>,
 }
 
 /// All keys of a truncated table.
@@ -121,6 +124,7 @@ impl Batch {
             self.set(key, operation);
         }
         self.position = later.position.take().or(self.position);
+        self.first_commit = self.first_commit.or(later.first_commit.take());
         later.bytes = 0;
         true
     }

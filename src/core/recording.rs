@@ -29,9 +29,20 @@ pub(super) struct Recording {
     doubtful: Lsn,
     /// What committed from here on is not in the snapshot.
     snapshot: Lsn,
-    /// Where etcd came to since the notes began, each with the revision at which it did.
-    reached: VecDeque<(Lsn, i64)>,
+    /// Where etcd came to since the notes began.
+    reached: VecDeque<Reached>,
     overruled: Overruled,
+}
+
+/// A step that etcd has made.
+#[derive(Clone, Copy, Debug)]
+struct Reached {
+    /// The position that it came to.
+    lsn: Lsn,
+    /// Where the first transaction of the step committed; `None` if it has none.
+    first_commit: Option<Lsn>,
+    /// The revision that the step made.
+    revision: i64,
 }
 
 /// What changed a key: where the transactions committed.
@@ -75,21 +86,24 @@ impl Recording {
         self.snapshot = lsn;
     }
 
-    /// Takes note that etcd came to this position with this revision.
-    pub(super) fn reached(&mut self, lsn: Lsn, revision: i64) {
+    /// Takes note that etcd came to this position with this revision, which has the transactions from
+    /// `first_commit` on.
+    pub(super) fn reached(&mut self, lsn: Lsn, first_commit: Option<Lsn>, revision: i64) {
         /// How many positions are remembered: a snapshot takes no longer than these.
         const MOST: usize = 10_000;
         if self.reached.len() == MOST {
             self.reached.pop_front();
         }
-        self.reached.push_back((lsn, revision));
+        self.reached.push_back(Reached { lsn, first_commit, revision });
     }
 
-    /// The first revision at which etcd had all up to `lsn`, if that is remembered: by then the stream may
-    /// have come further.
+    /// The first revision at which etcd had all that committed before `lsn`, if that is remembered. It has more
+    /// only if the step with the last of that has more.
     pub(super) fn revision_at(&self, lsn: Lsn) -> Option<i64> {
-        let at = self.reached.partition_point(|(reached, _)| *reached < lsn);
-        self.reached.get(at).map(|(_, revision)| *revision)
+        let at = self.reached.partition_point(|reached| reached.lsn < lsn);
+        let Reached { first_commit, revision, .. } = *self.reached.get(at)?;
+        let is_behind = first_commit.is_some_and(|commit| commit >= lsn);
+        Some(if is_behind { revision - 1 } else { revision })
     }
 
     /// Whether the key is one of the table's.
@@ -172,6 +186,33 @@ impl Recording {
             if filled {
                 changed.filled = lsn;
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_revision_has_what_a_snapshot_has_and_the_rest_of_its_step() {
+        let mut recording = Recording::new(Vec::new());
+        recording.reached(Lsn(20), Some(Lsn(10)), 5);
+        recording.reached(Lsn(25), None, 7);
+        recording.reached(Lsn(60), Some(Lsn(30)), 9);
+        for (snapshot, revision) in [
+            (11, Some(5)),
+            // The transaction at 10 is not in it.
+            (10, Some(4)),
+            (25, Some(7)),
+            (26, Some(8)),
+            (30, Some(8)),
+            // One step has the transaction at 30 and others.
+            (31, Some(9)),
+            (60, Some(9)),
+            (61, None),
+        ] {
+            assert_eq!(recording.revision_at(Lsn(snapshot)), revision, "{snapshot}");
         }
     }
 }

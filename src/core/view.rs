@@ -9,7 +9,6 @@ use std::collections::{HashMap, VecDeque};
 use super::batch::{Batch, Operation};
 use super::change::Change;
 use super::mutation::{Mutation, is};
-use crate::position::Position;
 
 /// The memory that the cache may take, in bytes.
 const CACHE_BYTES: usize = 4 << 20;
@@ -109,12 +108,12 @@ impl View {
 
     /// Takes note that etcd has the oldest batch of a lane. Of keys that were read before, its
     /// versions go into the cache, unless newer ones are in `filling` or on their way.
-    /// Returns the position that it moved to, if it did.
-    pub(super) fn acknowledged(&mut self, lane: Lane, filling: &[&Batch]) -> Option<Position> {
+    /// Returns the batch.
+    pub(super) fn acknowledged(&mut self, lane: Lane, filling: &[&Batch]) -> Option<Batch> {
         let at = self.in_flight.iter().position(|(of, _)| *of == lane)?;
         let (_, batch) = self.in_flight.remove(at)?;
         if self.cache.is_empty() {
-            return batch.position;
+            return Some(batch);
         }
         for (key, operation) in batch.operations() {
             if self.cache.is_outdated(key) && self.newest(filling, key) == Newest::InEtcd {
@@ -127,7 +126,7 @@ impl View {
                 );
             }
         }
-        batch.position
+        Some(batch)
     }
 
     /// Takes note that these keys, of which etcd has the newest versions, are being read.

@@ -286,7 +286,8 @@ impl Packer {
     /// The transaction is complete: it waits for the ordered lane now, with those before it if they go
     /// together.
     fn end(&mut self, end_lsn: Lsn, out: &mut Vec<Output>) -> Flow {
-        let position = Position::behind(&self.coming.unwrap_or_default(), end_lsn);
+        let commit = self.coming.unwrap_or_default();
+        let position = Position::behind(&commit, end_lsn);
         match &self.large {
             None | Some(Large::Unmarked | Large::Marking) => {
                 if self.open.is_empty() {
@@ -294,7 +295,7 @@ impl Packer {
                     self.idle(false);
                     return Flow::Done;
                 }
-                self.open.position = Some(position);
+                (self.open.position, self.open.first_commit) = (Some(position), Some(commit.lsn));
                 if self.close(out) == Flow::Wait {
                     return Flow::Wait;
                 }
@@ -308,7 +309,7 @@ impl Packer {
                     self.ready = parts.take(0);
                 }
                 self.ready.reserve_end_of_parts();
-                self.ready.position = Some(position);
+                (self.ready.position, self.ready.first_commit) = (Some(position), Some(commit.lsn));
             }
         }
         self.large = None;
@@ -429,9 +430,11 @@ impl Packer {
             self.revision = Some(revision);
         }
         let filling = filling(self.large.as_ref(), &self.open, &self.ready);
-        let position = self.view.acknowledged(lane, &filling);
-        if let (Some(position), Some(recording)) = (position, &mut self.watch.recording) {
-            recording.reached(position.lsn, revision);
+        let batch = self.view.acknowledged(lane, &filling);
+        if let (Some(batch), Some(recording)) = (batch, &mut self.watch.recording)
+            && let Some(position) = batch.position
+        {
+            recording.reached(position.lsn, batch.first_commit, revision);
         }
     }
 
