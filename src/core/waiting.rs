@@ -83,13 +83,17 @@ impl Waiting {
     /// Whether an element is not among those that wait though a row that was there before is not known to have
     /// gone: then the document is there, and etcd lacks it.
     pub(super) fn lacks(&self, key: &[u8], nested: &Nested, identity: &[u8]) -> bool {
-        !self.has(key)
-            || !self.vacated.contains(key) && self.element(key, nested, identity).is_none()
+        !self.is_vacated(key) && self.element(key, nested, identity).is_none()
     }
 
     /// Whether a row has gone from under this key, or rows wait there.
     pub(super) fn has(&self, key: &[u8]) -> bool {
         self.documents.contains_key(key)
+    }
+
+    /// Whether a row has gone from under this key, and none has come.
+    pub(super) fn is_vacated(&self, key: &[u8]) -> bool {
+        self.vacated.contains(key)
     }
 
     /// Whether what waits under a key is not known: it had to be given up.

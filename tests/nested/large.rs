@@ -121,6 +121,40 @@ fn a_document_that_grows_past_a_request_and_shrinks_again_returns() {
     copy.verify();
 }
 
+/// Whatever else a transaction does with a document that is too large, what was in it is not forgotten.
+#[test]
+fn what_happens_in_a_document_that_is_too_large_is_known() {
+    let schema = format!(
+        "{SCHEMA}; ALTER TABLE items ALTER CONSTRAINT items_order_id_fkey DEFERRABLE INITIALLY DEFERRED"
+    );
+    let fitting =
+        format!("SELECT * FROM ({ORACLE}) all_of_them (key, value) WHERE length(value) < 12000");
+    let copy = Copy::new(&schema, BLOCKS, &fitting);
+    let launch = copy.launch.clone().set("etcd.max_request_bytes", "16KiB");
+    let mut daemon = launch.set("sync.oversized", "skip").start();
+    daemon.await_line("Resuming from ");
+    for changes in [
+        // All that is too much gets another key, and goes.
+        "UPDATE items SET line = line + 1000 WHERE order_id = 1 AND line >= 10; DELETE FROM items WHERE line >= 1000",
+        // The same without another key.
+        "UPDATE items SET sku = 'y' WHERE order_id = 1 AND line >= 10; DELETE FROM items WHERE order_id = 1 AND line >= 10",
+        // A row comes into it, then another row has its key, with all that is too much.
+        "INSERT INTO items VALUES (1, 400, 'new'); UPDATE orders SET id = 9 WHERE id = 1;
+         INSERT INTO orders VALUES (1, 'new')",
+    ] {
+        copy.servers.execute(
+            "INSERT INTO items SELECT 1, n, repeat('x', 50) FROM generate_series(10, 300) n",
+        );
+        caught_up(&copy.servers);
+        let notes = || copy.servers.keys("/.pg2etcd/pg2etcd/unknown/");
+        wait_until("no compare to be due", || notes().is_empty());
+        assert!(!copy.found().contains_key("/o/1"));
+        copy.servers.execute(&format!("BEGIN; {changes}; COMMIT"));
+        copy.await_equal();
+    }
+    daemon.stop();
+}
+
 #[test]
 fn a_document_that_no_request_can_hold_stops_it() {
     let copy = Copy::new(SCHEMA, BLOCKS, ORACLE);

@@ -72,13 +72,13 @@ impl Packer {
             self.note_left_out(change);
             return self.unknown(key, reason, out);
         }
-        if self.add(without_row(change), out)? == Flow::Wait {
+        if self.delete_row(change, out)? == Flow::Wait {
             return Ok(Flow::Wait);
         }
         let flow = self.unknown(key, reason, out)?;
         if flow == Flow::Done {
             self.note_left_out(change);
-            self.view.changed(without_row(change));
+            self.view.changed(change);
         }
         Ok(flow)
     }
@@ -214,6 +214,16 @@ impl Packer {
         Flow::Done
     }
 
+    /// Adds that a row is gone.
+    fn delete_row(&mut self, change: Change<'_>, out: &mut Vec<Output>) -> Result<Flow> {
+        for change in without_row(change) {
+            if self.add(change, out)? == Flow::Wait {
+                return Ok(Flow::Wait);
+            }
+        }
+        Ok(Flow::Done)
+    }
+
     /// Adds, instead of a row that no request can hold, that it is gone: absent, never an old version.
     pub(super) fn add_without(
         &mut self,
@@ -222,7 +232,7 @@ impl Packer {
         out: &mut Vec<Output>,
     ) -> Result<Flow> {
         let left_out = self.oversized(change, bytes)?;
-        let flow = self.add(without_row(change), out)?;
+        let flow = self.delete_row(change, out)?;
         if flow == Flow::Done {
             self.note_left_out(change);
             if let Change::Put { key, .. } = change {
@@ -257,5 +267,49 @@ impl Packer {
 
     pub(super) fn has_parts_outstanding(&self) -> bool {
         self.outstanding[1..].iter().any(|&txns| txns > 0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::core::batch::Limits;
+    use crate::core::change::Chunk;
+    use crate::core::packer::Input;
+    use crate::etcd::Txn;
+    use crate::position::{Commit, Position};
+
+    #[test]
+    fn a_row_that_moves_and_is_left_out_leaves_nothing_under_either_key() {
+        let rules = Rules {
+            notes: Vec::new(),
+            limits: Limits { operations: 4, bytes: 100 },
+            part_lanes: 1,
+            coalesce: false,
+            idle_period: Duration::MAX,
+            skip_oversized: true,
+        };
+        let mut packer = Packer::new(rules, Position::default(), None);
+        let mut chunk = Chunk::default();
+        chunk.begin(Commit { lsn: Lsn(1), ..Commit::default() });
+        chunk.put(
+            |key| key.extend(b"new"),
+            |document, _| document.extend([b'x'; 100]),
+            Some(|key: &mut Vec<u8>| key.extend(b"old")),
+        );
+        chunk.end(Lsn(2));
+        let mut outputs = Vec::new();
+        packer.feed(Input::Chunk(chunk), Duration::ZERO, &mut outputs).expect("it is left out");
+        let mut posted = outputs.into_iter().filter_map(|output| match output {
+            Output::Post(txn, Step::To(_)) => Some(txn),
+            _ => None,
+        });
+        let mut expected = Txn::new();
+        expected.delete(b"new");
+        expected.delete(b"old");
+        let body = |mut txn: Txn| String::from_utf8(txn.body().to_vec()).expect("a text");
+        assert_eq!(posted.next().map(body), Some(body(expected)));
     }
 }

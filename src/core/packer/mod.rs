@@ -452,13 +452,14 @@ fn filling<'b>(large: Option<&'b Large>, open: &'b Batch, ready: &'b Batch) -> V
     parts.into_iter().flat_map(Parts::batches).chain([open, ready]).collect()
 }
 
-/// The change that leaves no version of the row in etcd.
-fn without_row(change: Change<'_>) -> Change<'_> {
-    match change {
-        // The new key cannot be there: etcd has the row, if at all, under the old one.
-        Change::Put { old_key: Some(key), .. } | Change::Put { key, old_key: None, .. } => {
-            Change::Delete { key }
+/// The changes that leave no version of a row in etcd. Its new key has one too if what was there has gone
+/// unseen.
+fn without_row(change: Change<'_>) -> impl Iterator<Item = Change<'_>> {
+    let changes = match change {
+        Change::Put { key, old_key, .. } => {
+            [Some(key), old_key].map(|key| key.map(|key| Change::Delete { key }))
         }
-        other => other,
-    }
+        other => [Some(other), None],
+    };
+    changes.into_iter().flatten()
 }

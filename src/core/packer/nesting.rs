@@ -12,6 +12,9 @@ use crate::document::{Body, MissingColumn, element_of, emptied, member_of, splic
 use crate::error::Result;
 use crate::mapping::{Keyspace, Nested};
 
+/// Why a document is not known, mostly.
+const LACKING: &str = "etcd does not have its row";
+
 impl Packer {
     /// Makes a change of a row in the documents that it is and was in.
     pub(super) fn splice(&mut self, change: Splice<'_>, out: &mut Vec<Output>) -> Result<Flow> {
@@ -21,11 +24,14 @@ impl Packer {
         }
         if let Some((slot, body)) = new {
             let mut filled = Vec::new();
+            let was = old.filter(|old| old.key == slot.key);
             let flow = match self.fill_element(nested, body, old, &mut filled) {
+                _ if was.is_some_and(|was| self.lacks_document_of(nested, was)) => {
+                    self.document_unknown(slot.key, LACKING, out)?
+                }
                 Ok(element) => {
-                    let replaced = old
-                        .filter(|old| old.key == slot.key && old.identity != slot.identity)
-                        .map(|old| old.identity);
+                    let replaced = was.map(|was| was.identity);
+                    let replaced = replaced.filter(|identity| *identity != slot.identity);
                     self.put_element(nested, slot, element, replaced, out)?
                 }
                 Err(missing) => self.document_unknown(slot.key, &missing.to_string(), out)?,
@@ -58,10 +64,11 @@ impl Packer {
             Newest::InEtcd => return Ok(Flow::Wait),
             Newest::Document(document) => members_of(document, members),
             // It has gone already.
-            Newest::Absent if self.waiting.has(key) => return Ok(Flow::Done),
-            // It was too large for a request, for example: what was nested in it is not known.
+            Newest::Absent if self.waiting.is_vacated(key) => return Ok(Flow::Done),
+            // It was too large for a request, for example: what was nested in it is not known, whatever
+            // has come to it since.
             Newest::Absent => {
-                if self.document_unknown(key, "etcd does not have its row", out)? == Flow::Wait {
+                if self.document_unknown(key, LACKING, out)? == Flow::Wait {
                     return Ok(Flow::Wait);
                 }
                 members_of(b"{}", members)
@@ -209,13 +216,12 @@ impl Packer {
         Slot { key, identity }: Slot<'_>,
         out: &mut Vec<Output>,
     ) -> Result<Flow> {
+        if self.lacks_document_of(nested, Slot { key, identity }) {
+            return self.document_unknown(key, LACKING, out);
+        }
         let Newest::Document(document) = self.newest_parent(key) else {
             if self.waiting.is_unknown(key) {
                 return Ok(Flow::Done);
-            }
-            // Its row has not gone in this transaction: it was not there to begin with.
-            if self.waiting.is_left_out(key) || self.waiting.lacks(key, nested, identity) {
-                return self.document_unknown(key, "etcd does not have its row", out);
             }
             return match self.waiting.splice(key, nested, identity, None) {
                 Ok(()) => Ok(Flow::Done),
@@ -226,6 +232,13 @@ impl Packer {
         let made = splice(document, nested, identity, None, &mut new);
         let made = made.map(|()| Some(new).filter(|made| made != document));
         self.replace_document(key, made, out)
+    }
+
+    /// Whether etcd lacks the document that an element was in. Its row is there, unless it has gone in this
+    /// transaction: then the element waits.
+    fn lacks_document_of(&self, nested: &Nested, Slot { key, identity }: Slot<'_>) -> bool {
+        self.newest_parent(key) == Newest::Absent
+            && (self.waiting.is_left_out(key) || self.waiting.lacks(key, nested, identity))
     }
 
     /// Puts what was made of a document; nothing if that is as it was.

@@ -44,10 +44,10 @@ impl Pending {
         self.get(self.next)
     }
 
-    /// Takes note that it was taken; true if it was the last of its chunk, and others follow.
-    pub(super) fn take_next(&mut self) -> bool {
+    /// Takes note that it was taken.
+    pub(super) fn take_next(&mut self) {
         self.next += 1;
-        self.drop_taken() && !self.is_empty()
+        self.drop_taken();
     }
 
     /// The events whose documents were not asked for, with the place behind each. There are none while the
@@ -84,9 +84,8 @@ impl Pending {
         None
     }
 
-    /// Drops the chunks that were taken; true if there were any.
-    fn drop_taken(&mut self) -> bool {
-        let mut dropped = false;
+    /// Drops the chunks that were taken.
+    fn drop_taken(&mut self) {
         while let Some(first) = self.chunks.front()
             && self.next >= first.len()
         {
@@ -96,8 +95,6 @@ impl Pending {
             for place in [&mut self.next, &mut self.asked, &mut self.last_asked] {
                 *place = place.saturating_sub(events);
             }
-            dropped = true;
         }
-        dropped
     }
 }

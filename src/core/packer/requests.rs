@@ -80,11 +80,13 @@ impl Packer {
             },
             Fit::TooLarge { bytes } => {
                 let left_out = self.oversized(change, bytes)?;
-                let flow = self.repair(without_row(change), out)?;
-                if flow == Flow::Done {
-                    out.push(Output::LeftOut(left_out));
+                for change in without_row(change) {
+                    if self.repair(change, out)? == Flow::Wait {
+                        return Ok(Flow::Wait);
+                    }
                 }
-                Ok(flow)
+                out.push(Output::LeftOut(left_out));
+                Ok(Flow::Done)
             }
         }
     }

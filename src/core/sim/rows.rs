@@ -142,13 +142,16 @@ impl Rows {
         let links = self.links_of(table).zip(open).filter(|(_, open)| *open);
         let links: Vec<_> = links.map(|((link, _), _)| (link, row.id)).collect();
         // As it was before, it is not found again under its new key.
-        if old.id != row.id {
+        if !self.tables[table].have_same_key(old, row) {
             for (link, _) in &links {
                 let Link { point, parent, .. } = self.links[*link];
-                let parents = [old.points[point], row.points[point]].into_iter().flatten();
-                let parents = parents.filter_map(|id| self.get((parent, id)));
-                let keys: Vec<_> = parents.flat_map(|row| self.tables[parent].keys(row)).collect();
-                self.taken_along.extend(keys);
+                for id in [old.points[point], row.points[point]].into_iter().flatten() {
+                    match self.get((parent, id)).map(|row| self.tables[parent].keys(row)) {
+                        Some(keys) => self.taken_along.extend(keys),
+                        // It may yet come, or has gone.
+                        None => self.lacking[parent] = true,
+                    }
+                }
             }
         }
         self.open_elements.extend(links);

@@ -161,6 +161,14 @@ impl Table {
         self.plan.key().contains(&(5 + point))
     }
 
+    /// Whether two versions of a row have the same primary key.
+    pub(super) fn have_same_key(&self, old: &Row, row: &Row) -> bool {
+        let is_same = |old: &mut [Cell<'_>], row: &mut [Cell<'_>]| {
+            self.plan.key().iter().all(|&column| old[column] == row[column])
+        };
+        self.with_cells(old, |old| self.with_cells(row, |row| is_same(old, row)))
+    }
+
     /// What a row is in the documents of others, in the order of [`Plan::nests`].
     pub(super) fn elements(&self, row: &Row) -> Vec<Vec<u8>> {
         self.with_cells(row, |cells| {
