@@ -155,6 +155,12 @@ impl Stream<'_> {
 
     /// What another thread has said.
     fn told(&mut self, packer: &Packer) -> Result<Option<Input>> {
+        // First, since the watch has its turn between two transactions only; without it there are none.
+        if packer.takes_request()
+            && let Ok(request) = self.requests.try_recv()
+        {
+            return Ok(Some(Input::Request(request)));
+        }
         match self.lanes.replies().try_recv() {
             Ok(reply) => {
                 let Acknowledged { lane, txn, revision } = reply.acknowledged()?;
@@ -168,10 +174,6 @@ impl Stream<'_> {
             Ok(Found::Keys(keys, more)) => return Ok(Some(Input::Keys(keys, more))),
             Err(TryRecvError::Empty) => {}
             Err(TryRecvError::Disconnected) => return Err(Error::Stopped),
-        }
-        if packer.takes_request() {
-            // Without the watch there are no requests.
-            return Ok(self.requests.try_recv().ok().map(Input::Request));
         }
         Ok(None)
     }

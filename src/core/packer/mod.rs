@@ -11,6 +11,7 @@ mod requests;
 mod under_way;
 
 use std::collections::HashSet;
+use std::mem::take;
 use std::time::Duration;
 
 pub use self::messages::{Answer, Input, Output, Request, Rules};
@@ -78,6 +79,8 @@ pub struct Packer {
     /// When the next such step may be put.
     idle_due: Duration,
     watch: WatchSide,
+    /// Whether the watch is to have its turn between the next two transactions.
+    turn_due: bool,
     /// Whether the packing stopped between two transactions, only to let the watch have its turn.
     paused: bool,
     now: Duration,
@@ -156,6 +159,7 @@ impl Packer {
             position,
             idle_step: false,
             watch: WatchSide::default(),
+            turn_due: false,
             paused: false,
             now: Duration::ZERO,
             ended: false,
@@ -177,7 +181,10 @@ impl Packer {
     pub fn feed(&mut self, input: Input, now: Duration, out: &mut Vec<Output>) -> Result<()> {
         self.now = now;
         match input {
-            Input::Chunk(chunk) => self.pending.add(chunk),
+            Input::Chunk(chunk) => {
+                self.pending.add(chunk);
+                self.turn_due = true;
+            }
             Input::Request(request) => self.watch.request = Some(request),
             Input::Acknowledged(lane, txn, revision) => self.acknowledge(lane, txn, revision),
             Input::Documents(documents) => self.take_documents(documents, out),
@@ -249,7 +256,7 @@ impl Packer {
         if self.packs_nothing() || self.watch.applied.is_some() {
             return Ok(());
         }
-        let mut pending = std::mem::take(&mut self.pending);
+        let mut pending = take(&mut self.pending);
         while let Some(event) = pending.next() {
             let flow = match event {
                 Event::Begin(commit) => {
@@ -269,7 +276,8 @@ impl Packer {
             if flow == Flow::Wait {
                 break;
             }
-            if pending.take_next() && self.coming.is_none() {
+            pending.take_next();
+            if self.coming.is_none() && take(&mut self.turn_due) && !pending.is_empty() {
                 // More may always have come before this is taken: the watch would never have its turn.
                 self.paused = true;
                 break;
@@ -385,7 +393,7 @@ impl Packer {
         if !self.has_room(Lane::Ordered) {
             return Flow::Wait;
         }
-        let batch = std::mem::take(&mut self.ready);
+        let batch = take(&mut self.ready);
         let step = batch.position.map_or(Step::Stay, Step::To);
         if batch.position == Some(self.position) {
             self.idle_step = false;

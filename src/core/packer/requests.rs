@@ -94,11 +94,10 @@ impl Packer {
     /// Tells the watch that etcd has all that it waits for.
     pub(super) fn answer_awaited(&mut self, out: &mut Vec<Output>) {
         let Some((lsn, answer)) = self.watch.awaited else { return };
-        if self.watch.awaited_txn.is_none() && self.coming.is_none() && lsn <= self.position.lsn {
-            if !self.ready.is_empty() && self.post_ready(out) == Flow::Wait {
-                return;
-            }
-            self.watch.awaited_txn = Some(self.posted);
+        if self.watch.awaited_txn.is_none() && lsn <= self.position.lsn {
+            // What is ready is the ordered lane's next txn, if there is no room for it now.
+            let is_posted = self.ready.is_empty() || self.post_ready(out) == Flow::Done;
+            self.watch.awaited_txn = Some(self.posted + u64::from(!is_posted));
         }
         if self.watch.awaited_txn.is_some_and(|txn| txn <= self.acknowledged) {
             (self.watch.awaited, self.watch.awaited_txn) = (None, None);
@@ -106,6 +105,136 @@ impl Packer {
             let revision = recording.and_then(|recording| recording.revision_at(lsn));
             let reached = Answer::Reached { revision: revision.or(self.revision) };
             out.push(Output::Answer(answer.unwrap_or(reached)));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::core::batch::Limits;
+    use crate::core::packer::{Input, LANE_DEPTH, Rules};
+    use crate::core::view::Lane;
+    use crate::etcd::Txn;
+    use crate::lsn::Lsn;
+    use crate::position::{Commit, Position};
+
+    /// A packer whose lane is always full, as the stream has more whenever it is wanted.
+    struct Busy {
+        packer: Packer,
+        changes: Changes,
+        txns: VecDeque<Txn>,
+        outputs: Vec<Output>,
+    }
+
+    impl Busy {
+        fn new(changes: Changes) -> Self {
+            let rules = Rules {
+                notes: Vec::new(),
+                limits: Limits { operations: 4, bytes: 1000 },
+                part_lanes: 1,
+                coalesce: false,
+                idle_period: Duration::MAX,
+                skip_oversized: false,
+            };
+            let packer = Packer::new(rules, Position::default(), None);
+            Self { packer, changes, txns: VecDeque::new(), outputs: Vec::new() }
+        }
+
+        /// Until the watch may ask for something.
+        fn await_turn(&mut self) {
+            self.go_on_until(|busy| busy.txns.len() == LANE_DEPTH && busy.packer.takes_request());
+        }
+
+        fn go_on_until(&mut self, is_met: impl Fn(&Self) -> bool) {
+            for _ in 0..100 {
+                if is_met(self) {
+                    return;
+                }
+                let is_paused =
+                    self.outputs.iter().any(|output| matches!(output, Output::WakeAt(_)));
+                let input = if self.packer.wants_stream() {
+                    Input::Chunk(self.changes.next())
+                } else if is_paused {
+                    Input::Time
+                } else {
+                    let txn = self.txns.pop_front().expect("a txn that etcd does not have");
+                    Input::Acknowledged(Lane::Ordered, txn, 1)
+                };
+                self.feed(input);
+            }
+            panic!("waited in vain");
+        }
+
+        fn feed(&mut self, input: Input) {
+            self.outputs.clear();
+            let fed = self.packer.feed(input, Duration::ZERO, &mut self.outputs);
+            fed.expect("nothing is too large");
+            for output in &mut self.outputs {
+                if let Output::Post(txn, _) = output {
+                    self.txns.push_back(std::mem::take(txn));
+                }
+            }
+        }
+
+        fn has_answer(&self) -> bool {
+            let is_answer =
+                |output: &Output| matches!(output, Output::Answer(Answer::Reached { .. }));
+            self.outputs.iter().any(is_answer)
+        }
+    }
+
+    /// Transactions that change the same row, so that each needs a txn of its own.
+    #[derive(Default)]
+    struct Changes {
+        /// Whether a chunk ends in the middle of a transaction, and the next one goes on there.
+        are_cut: bool,
+        lsn: u64,
+    }
+
+    impl Changes {
+        /// The next chunk.
+        fn next(&mut self) -> Chunk {
+            let mut chunk = Chunk::default();
+            if self.are_cut && self.lsn > 0 {
+                self.end(&mut chunk);
+            }
+            for _ in 0..3 {
+                self.begin(&mut chunk);
+                self.end(&mut chunk);
+            }
+            if self.are_cut {
+                self.begin(&mut chunk);
+            }
+            chunk
+        }
+
+        fn begin(&self, chunk: &mut Chunk) {
+            chunk.begin(Commit { lsn: Lsn(self.lsn + 1), ..Commit::default() });
+            chunk.put(
+                |key| key.push(b'k'),
+                |document, _| document.push(b'v'),
+                None::<fn(&mut Vec<u8>)>,
+            );
+        }
+
+        fn end(&mut self, chunk: &mut Chunk) {
+            self.lsn += 10;
+            chunk.end(Lsn(self.lsn));
+        }
+    }
+
+    #[test]
+    fn the_watch_hears_of_a_position_while_etcd_is_behind() {
+        for are_cut in [false, true] {
+            let mut busy = Busy::new(Changes { are_cut, ..Changes::default() });
+            busy.await_turn();
+            busy.feed(Input::Request(Request::Reach(Lsn(busy.changes.lsn))));
+            busy.go_on_until(Busy::has_answer);
+            busy.await_turn();
         }
     }
 }
