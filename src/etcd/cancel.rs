@@ -46,7 +46,7 @@ impl Cancel {
     ) -> io::Result<()> {
         let deadline = timeout.map(|timeout| Instant::now() + timeout);
         loop {
-            let end = self.end();
+            let end = self.end.get().copied();
             let now = Instant::now();
             if end.is_some_and(|end| end <= now) {
                 return Err(io::Error::new(io::ErrorKind::Interrupted, "a stop was asked for"));
@@ -54,12 +54,17 @@ impl Cancel {
             if deadline.is_some_and(|deadline| deadline <= now) {
                 return Err(io::ErrorKind::TimedOut.into());
             }
-            let until = deadline.into_iter().chain(end).min();
-            let mut polled = vec![PollFd::from_borrowed_fd(socket, flags)];
-            if let (Some(stop), None) = (&self.stop, end) {
-                polled.push(PollFd::new(stop, PollFlags::IN));
+            let left = deadline.into_iter().chain(end).min().map(|until| timespec(until - now));
+            let stop = self.stop.as_ref().filter(|_| end.is_none()).map(AsFd::as_fd);
+            let mut polled = [
+                PollFd::from_borrowed_fd(socket, flags),
+                PollFd::from_borrowed_fd(stop.unwrap_or(socket), PollFlags::IN),
+            ];
+            let watched = if stop.is_some() { 2 } else { 1 };
+            ignore_signals(poll(&mut polled[..watched], left.as_ref()))?;
+            if stop.is_some() && !polled[1].revents().is_empty() {
+                self.end.get_or_init(|| Instant::now() + GRACE);
             }
-            ignore_signals(poll(&mut polled, until.map(|until| timespec(until - now)).as_ref()))?;
             // An error or a hang-up too: the read or write that follows says which.
             if !polled[0].revents().is_empty() {
                 return Ok(());
