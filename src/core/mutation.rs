@@ -48,13 +48,8 @@ pub(crate) enum Mutation {
     MovedStays,
     /// What is nested in a document does not wait for the row that comes under its key.
     NothingWaits,
-    /// What waits for a row that does not come is forgotten at the commit.
-    Unsettled,
     /// A nested table that is emptied leaves what waits for a row as it is.
     HollowStays,
-    /// A replayed transaction takes a document as it was before it, with the rows of a nested table that it
-    /// has emptied.
-    HollowForgotten,
     /// A replayed transaction takes a document as it was before it, though it has emptied the table.
     EmptiedForgotten,
     /// A nested row that changes while its document is compared is not taken note of.

@@ -143,10 +143,7 @@ impl Waiting {
     pub(super) fn emptied(&self, key: &[u8], mut document: Vec<u8>) -> Vec<u8> {
         for (keyspace, nested) in &self.emptied.members {
             let mut without = Vec::new();
-            if keyspace.gives(key)
-                && !is(Mutation::HollowForgotten)
-                && emptied(&document, nested, &mut without).is_ok()
-            {
+            if keyspace.gives(key) && emptied(&document, nested, &mut without).is_ok() {
                 document = without;
             }
         }
@@ -243,4 +240,23 @@ fn bytes_of(key: &[u8], members: &Members) -> usize {
     const OVERHEAD: usize = 96;
     let members = members.iter().map(|(name, member)| name.len() + member.len() + OVERHEAD);
     OVERHEAD + key.len() + members.sum::<usize>()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mapping::Form;
+
+    #[test]
+    fn a_document_of_before_the_transaction_is_without_what_that_has_emptied() {
+        let nested = Nested { json_name: b"\"m\"".to_vec(), form: Form::Map };
+        let mut waiting = Waiting::default();
+        let (full, empty) = (br#"{"id":1,"m":{"a":1}}"#, br#"{"id":1,"m":{}}"#);
+        assert_eq!(waiting.emptied(b"t/1", full.to_vec()), full);
+        waiting.hollow(&Keyspace::whole(b"t/"), &nested);
+        assert_eq!(waiting.emptied(b"t/1", full.to_vec()), empty);
+        assert_eq!(waiting.emptied(b"u/1", full.to_vec()), full);
+        waiting.clear();
+        assert_eq!(waiting.emptied(b"t/1", full.to_vec()), full);
+    }
 }

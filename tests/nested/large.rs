@@ -155,6 +155,18 @@ fn what_happens_in_a_document_that_is_too_large_is_known() {
     daemon.stop();
 }
 
+/// Nothing in the stream says that etcd lacks the document, but that rows come which belong into it.
+#[test]
+fn a_document_that_somebody_deleted_returns_with_the_next_row_in_it() {
+    let copy = Copy::new(SCHEMA, BLOCKS, ORACLE);
+    let daemon = copy.start();
+    copy.await_equal();
+    copy.servers.delete("/o/2");
+    copy.servers.execute("INSERT INTO items VALUES (2, 50, 'new')");
+    copy.await_equal();
+    daemon.stop();
+}
+
 #[test]
 fn a_document_that_no_request_can_hold_stops_it() {
     let copy = Copy::new(SCHEMA, BLOCKS, ORACLE);

@@ -127,9 +127,6 @@ impl Packer {
     pub(super) fn settle_waiting(&mut self, out: &mut Vec<Output>) -> Result<Flow> {
         while let Some(key) = self.waiting.first_left().map(<[u8]>::to_vec) {
             let reason = "rows point to it, and etcd does not have its row";
-            if is(Mutation::Unsettled) {
-                break;
-            }
             if self.document_unknown(&key, reason, out)? == Flow::Wait {
                 return Ok(Flow::Wait);
             }

@@ -7,7 +7,7 @@ use super::run_all;
 const HISTORIES: u64 = 20_000;
 
 /// Every fault that is there to be put in.
-const ALL: [Mutation; 32] = [
+const ALL: [Mutation; 30] = [
     Unfenced,
     RefusalBelieved,
     PositionEarly,
@@ -30,9 +30,7 @@ const ALL: [Mutation; 32] = [
     OldKeyStays,
     MovedStays,
     NothingWaits,
-    Unsettled,
     HollowStays,
-    HollowForgotten,
     EmptiedForgotten,
     SpliceUnnoted,
     KeepaliveInside,
