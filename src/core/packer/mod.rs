@@ -197,10 +197,13 @@ impl Packer {
         self.read_ahead(out);
         self.answer_awaited(out);
         self.idle_position();
-        self.post_ready_if_free(out);
         if self.paused {
+            // What is ready may become more.
             out.push(Output::WakeAt(now));
-        } else if self.idle_step && self.ready.is_empty() && !self.ended {
+            return Ok(());
+        }
+        self.post_ready_if_free(out);
+        if self.idle_step && self.ready.is_empty() && !self.ended {
             out.push(Output::WakeAt(self.idle_due));
         }
         Ok(())
