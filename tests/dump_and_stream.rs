@@ -1,6 +1,6 @@
 //! Rows come to etcd by a dump, and their changes by the stream.
 
-use crate::support::{Servers, assert_equal, wait_until};
+use crate::support::{Servers, assert_equal, caught_up, wait_until};
 
 const TABLES: [&str; 3] = ["customer", "line", "stock.\"odd/na%m.e\""];
 
@@ -98,4 +98,27 @@ fn the_documented_form_of_keys_values_and_position() {
     assert!(position.made_publication && position.partial.is_none());
     let age = format!("SELECT now() - '{}'::timestamptz < '5 min'", position.committed_at);
     assert_eq!(servers.value(&age).as_deref(), Some("true"));
+}
+
+/// Where a txn is all that is to be done, the thread that has packed it posts it.
+#[test]
+fn a_commit_by_itself_wakes_no_second_thread() {
+    const COMMITS: u64 = 100;
+    let servers = Servers::start();
+    servers.execute("CREATE TABLE t (id int PRIMARY KEY)");
+    let mut daemon = servers.daemon().start();
+    daemon.await_line("Resuming from ");
+    // The first goes by the lane's own thread, which makes the connection.
+    let mut before = 0;
+    for id in 0..COMMITS {
+        servers.execute(&format!("INSERT INTO t VALUES ({id})"));
+        caught_up(&servers);
+        if id == COMMITS / 10 {
+            before = daemon.waits_of("write 0");
+        }
+    }
+    // On a machine that does other things etcd may not be quick.
+    let waits = daemon.waits_of("write 0") - before;
+    assert!(waits < COMMITS / 2, "{waits} waits");
+    assert_equal(&servers, &["t"]);
 }

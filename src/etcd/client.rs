@@ -238,6 +238,13 @@ impl Client {
         self.ask_txn(&Request::writing("/kv/txn", txn.body()))
     }
 
+    /// The same with an answer that comes within `patience`, on a connection that was used before; `None`
+    /// if there is none. Then [`Self::txn`] says why, and etcd may carry out both.
+    pub fn txn_within(&mut self, txn: &mut Txn, patience: Duration) -> Option<TxnReply> {
+        self.send_within(&Request::writing("/kv/txn", txn.body()), patience)?;
+        reply::txn(self.http.reply()).ok()
+    }
+
     /// Finds out whether the user may read and write every key that begins with `prefix`, without
     /// doing so: etcd looks at permissions before it looks at the compare, which never holds.
     ///

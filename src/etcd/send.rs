@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::client::{Client, Request, Shared};
 use super::endpoint;
 use super::error::{Error, ErrorKind, Result};
-use super::http::{Lines, Over, Sent};
+use super::http::{Lines, Over, Sent, Timeouts};
 use super::reply;
 
 /// The connections that a request may take, one attempt after the other. A server in between that
@@ -82,14 +82,7 @@ impl Client {
     ) -> Result<()> {
         let url = self.shared.url(at, request.path);
         for over in CONNECTIONS {
-            let sent = self.http.post(&url, token, request.body, over);
-            let sent = sent.and_then(|sent| match reply::cluster(self.http.reply()) {
-                Some(found) if matches!(sent, Sent::Answered(())) => {
-                    self.shared.accept(found).map(|()| sent)
-                }
-                // A few answers do not say it.
-                _ => Ok(sent),
-            });
+            let sent = self.post_over(&url, request, token, over);
             match sent {
                 Ok(Sent::Answered(())) => return Ok(()),
                 Ok(Sent::NotSent) => self.identify(at, request.doing)?,
@@ -97,6 +90,43 @@ impl Client {
             }
         }
         Err(self.shared.error(at, request.doing, no_connection()))
+    }
+
+    /// Sends a request once, over a connection of which is known where it leads, and to the endpoint that
+    /// answered last; `None` if there is no answer within `patience`.
+    pub(super) fn send_within(&mut self, request: &Request<'_>, patience: Duration) -> Option<()> {
+        let shared = Arc::clone(&self.shared);
+        let at = shared.order.first();
+        let timeouts = shared.options.timeouts();
+        let request_timeout = timeouts.request.min(patience);
+        self.http.set_timeouts(Timeouts { request: request_timeout, ..timeouts });
+        let (url, token) = (shared.url(at, request.path), shared.token().clone());
+        match self.post_over(&url, request, token.as_deref(), Over::Kept) {
+            Ok(Sent::Answered(())) => Some(()),
+            Ok(Sent::NotSent) => None,
+            Err(kind) => {
+                log::debug!("etcd: {}", self.failed(at, request.doing, kind));
+                None
+            }
+        }
+    }
+
+    /// Sends a request, and refuses the answer of another cluster.
+    fn post_over(
+        &mut self,
+        url: &str,
+        request: &Request<'_>,
+        token: Option<&str>,
+        over: Over,
+    ) -> std::result::Result<Sent<()>, ErrorKind> {
+        let sent = self.http.post(url, token, request.body, over)?;
+        match reply::cluster(self.http.reply()) {
+            Some(found) if matches!(sent, Sent::Answered(())) => {
+                self.shared.accept(found).map(|()| sent)
+            }
+            // A few answers do not say it.
+            _ => Ok(sent),
+        }
     }
 
     /// Makes a connection, and has the member say that it belongs to the accepted cluster.

@@ -1,11 +1,12 @@
 //! The ways to etcd: a thread for each, and what they say when etcd has a txn.
 
+use std::sync::{Arc, Mutex};
 use std::thread::Scope;
 
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 
 use super::bell::Bell;
-use super::write::{Ending, Job, PartWriter, Replies, Reply, Writer};
+use super::write::{Acknowledged, Ending, Job, PartWriter, Replies, Reply, Writer, lock, write};
 use crate::core::ledger::{Ledger, PartLedger, Step};
 use crate::core::packer::LANE_DEPTH;
 use crate::error::{Error, Result};
@@ -15,8 +16,9 @@ use crate::threads::Failure;
 
 /// The ends of the writers' channels. Every send fails with [`Error::Stopped`] once a writer has
 /// failed, which tells its own cause.
-pub(crate) struct Lanes {
+pub(crate) struct Lanes<'a> {
     ordered: Sender<Job>,
+    writer: Arc<Mutex<Writer<'a>>>,
     parts: Vec<Sender<Txn>>,
     replies: Receiver<Reply>,
     /// For other threads without which the txns that are posted are in vain.
@@ -41,9 +43,9 @@ pub(crate) struct Writers<'w, 'env, E> {
     pub(crate) ending: E,
 }
 
-impl Lanes {
+impl<'env> Lanes<'env> {
     /// Starts a thread a lane.
-    pub(crate) fn start<'scope, 'env>(
+    pub(crate) fn start<'scope>(
         scope: &'scope Scope<'scope, 'env>,
         failure: &'env Failure,
         writers: Writers<'_, 'env, impl Fn(&str) -> Ending<'env>>,
@@ -65,19 +67,37 @@ impl Lanes {
         });
         let parts = parts.collect();
         let (ordered, jobs) = bounded(LANE_DEPTH);
-        let writer = Writer::new(client.clone(), ledger, moved, status, ending("write 0"));
+        let ending = ending("write 0");
+        let pulse = ending.pulse.clone();
+        let writer = Writer::new(client.clone(), ledger, moved, status, ending);
+        let writer = Arc::new(Mutex::new(writer));
         let (failed, ordered_failed) = (reply.clone(), reply.clone());
+        let shared = Arc::clone(&writer);
         let run = move || {
             let _writing = writing;
-            writer.run(&jobs, &reply)
+            write(&shared, &pulse, &jobs, &reply)
         };
         failure.spawn_then(scope, "write 0", run, move || ordered_failed.failed());
-        Self { ordered, parts, replies, failed }
+        Self { ordered, writer, parts, replies, failed }
     }
 
     /// Gives a txn to the ordered lane.
     pub(crate) fn post(&self, txn: Txn, step: Step) -> Result<()> {
-        self.ordered.send(Job { txn, step }).map_err(|_| Error::Stopped)
+        self.send(Job { txn, step, is_sealed: false })
+    }
+
+    /// Posts a txn while the ordered lane has no other, and waits a moment for the answer; without one the lane's
+    /// thread goes on with it. No other thread has to wake up for it then.
+    ///
+    /// # Errors
+    /// [`Error::Fenced`]; those of [`Self::post`].
+    pub(crate) fn post_here(&self, txn: Txn, step: Step) -> Result<Option<Acknowledged>> {
+        let posted = lock(&self.writer).try_post(Job { txn, step, is_sealed: false })?;
+        posted.map_or_else(|job| self.send(job).map(|()| None), |answer| Ok(Some(answer)))
+    }
+
+    fn send(&self, job: Job) -> Result<()> {
+        self.ordered.send(job).map_err(|_| Error::Stopped)
     }
 
     /// Gives a part to the lane of this number.

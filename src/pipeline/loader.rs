@@ -12,7 +12,7 @@ use crate::status::Pulse;
 
 /// Gives parts to lanes, and knows how many each has.
 pub(super) struct Loader<'a> {
-    lanes: Lanes,
+    lanes: Lanes<'a>,
     /// How many txns each lane has that are not in etcd: the ordered one, and those that take parts.
     ordered: usize,
     parts: Vec<usize>,
@@ -21,7 +21,7 @@ pub(super) struct Loader<'a> {
 }
 
 impl<'a> Loader<'a> {
-    pub(super) fn new(lanes: Lanes, part_lanes: usize, pulse: &'a Pulse) -> Self {
+    pub(super) fn new(lanes: Lanes<'a>, part_lanes: usize, pulse: &'a Pulse) -> Self {
         let parts = vec![0; part_lanes.max(1)];
         Self { lanes, ordered: 0, parts, spare: Vec::new(), pulse }
     }

@@ -11,12 +11,13 @@
 //!
 //! `stream` decodes, makes documents and puts transactions together: it polls the socket, and a bell that
 //! the other threads ring when they have something for it. While etcd works on a txn it lets the stream
-//! gather in the socket. `write 0` posts what moves the position, and `write 1` and so on post parts of large
-//! transactions. `read` fetches documents of which an update left columns out. `watch` looks for tables that
-//! came, went or changed; it asks PostgreSQL's catalog, and hands what a compare found to `stream`. While a
-//! table is compared, `compare n` read etcd, and while a snapshot is waited for, `snapshot` finds out what
-//! for. `sentinel` asks etcd now and then whether it answers, and whether it went back. Each thread ends when
-//! the one before it does, and when one after it has failed.
+//! gather in the socket. A txn that is all there is to do it posts itself, as long as etcd is quick. Else
+//! `write 0` posts what moves the position, and `write 1` and so on post parts of large transactions. `read`
+//! fetches documents of which an update left columns out. `watch` looks for tables that came, went or changed;
+//! it asks PostgreSQL's catalog, and hands what a compare found to `stream`. While a table is compared,
+//! `compare n` read etcd, and while a snapshot is waited for, `snapshot` finds out what for. `sentinel` asks
+//! etcd now and then whether it answers, and whether it went back. Each thread ends when the one before it
+//! does, and when one after it has failed.
 
 mod bell;
 mod claimant;
@@ -226,6 +227,7 @@ pub(crate) fn run(
         let stream = Stream {
             source: Source::Open(Box::new(receive)),
             lanes,
+            posted: None,
             reads,
             found,
             requests,

@@ -31,7 +31,9 @@ const GATHERING: Duration = Duration::from_millis(1);
 /// The stream, the packer, and the ends of the channels that lead to other threads.
 pub(super) struct Stream<'a> {
     pub(super) source: Source<'a>,
-    pub(super) lanes: Lanes,
+    pub(super) lanes: Lanes<'a>,
+    /// What etcd has, of a txn that this thread has posted itself.
+    pub(super) posted: Option<Acknowledged>,
     /// What is to be read.
     pub(super) reads: Sender<Asked>,
     /// What was read.
@@ -77,9 +79,13 @@ impl Stream<'_> {
         }
         loop {
             let mut wake = None;
+            let is_alone = self.is_alone(&packer, &outputs);
             for output in outputs.drain(..) {
                 match output {
                     Output::WakeAt(time) => wake = Some(begin + time),
+                    Output::Post(txn, step) if is_alone => {
+                        self.posted = self.lanes.post_here(txn, step)?;
+                    }
                     output => self.carry_out(output)?,
                 }
             }
@@ -93,6 +99,16 @@ impl Stream<'_> {
             Source::Ended(Some(frames)) => Ok(frames),
             _ => Err(Error::Stopped),
         }
+    }
+
+    /// Whether a txn is all that is to be done: there is nothing to be gained from another thread that posts it.
+    fn is_alone(&self, packer: &Packer, outputs: &[Output]) -> bool {
+        let is_caught_up = match &self.source {
+            Source::Open(receive) => !receive.is_behind && !receive.frames.holds_bytes(),
+            Source::Ended(_) => false,
+        };
+        let is_post = |output: &Output| matches!(output, Output::Post(..) | Output::WakeAt(_));
+        is_caught_up && packer.is_one_txn_under_way() && outputs.iter().all(is_post)
     }
 
     fn carry_out(&self, output: Output) -> Result<()> {
@@ -160,6 +176,9 @@ impl Stream<'_> {
             && let Ok(request) = self.requests.try_recv()
         {
             return Ok(Some(Input::Request(request)));
+        }
+        if let Some(Acknowledged { lane, txn, revision }) = self.posted.take() {
+            return Ok(Some(Input::Acknowledged(lane, txn, revision)));
         }
         match self.lanes.replies().try_recv() {
             Ok(reply) => {

@@ -1,6 +1,7 @@
 //! The threads that post txns to etcd, one a lane, until etcd has each or a ledger says that another
 //! daemon has taken over.
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, TryRecvError};
@@ -14,12 +15,19 @@ use crate::retry::Retry;
 use crate::status::{Metrics, Pulse, Status};
 use crate::stop::Stop;
 
+/// How long a txn may take while nothing else is to be done: etcd mostly needs less than a hundredth of it.
+const PATIENCE: Duration = Duration::from_millis(100);
+/// How long one takes where the next is expected to take less than [`PATIENCE`].
+const QUICK: Duration = Duration::from_millis(20);
+
 /// A txn of the ordered lane.
 pub(super) struct Job {
     /// The changes.
     pub(super) txn: Txn,
     /// What it does to the position.
     pub(super) step: Step,
+    /// Whether it is complete: it may have been sent already.
+    pub(super) is_sealed: bool,
 }
 
 /// What comes back from the writers.
@@ -80,12 +88,14 @@ pub(crate) struct Acknowledged {
     pub(crate) revision: i64,
 }
 
-/// Posts the ordered lane's txns.
+/// The ordered lane's way to etcd, which one thread at a time uses.
 pub(super) struct Writer<'a> {
     sender: TxnSender<'a>,
     ledger: Ledger,
     /// Told whenever etcd has more.
     moved: Option<Sender<()>>,
+    /// Whether the last txn took less than [`QUICK`].
+    is_quick: bool,
 }
 
 impl<'a> Writer<'a> {
@@ -97,24 +107,66 @@ impl<'a> Writer<'a> {
         ending: Ending<'a>,
     ) -> Self {
         let sender = TxnSender { client, metrics: &status.metrics, ending, accepted: false };
-        Self { sender, ledger, moved }
+        Self { sender, ledger, moved, is_quick: false }
     }
 
-    /// Posts what comes, until no more comes.
-    pub(super) fn run(mut self, jobs: &Receiver<Job>, done: &Replies) -> Result<()> {
-        while let Some(Job { mut txn, step }) = self.sender.next(jobs) {
+    /// Posts a txn until there is an answer.
+    fn post(&mut self, Job { mut txn, step, is_sealed }: Job) -> Result<Acknowledged> {
+        if !is_sealed {
             self.ledger.seal(&mut txn, step);
-            let reply = self.sender.deliver(&mut txn)?;
-            self.ledger.accepted(&reply)?;
-            let revision = reply.revision;
-            done.acknowledged(Acknowledged { lane: Lane::Ordered, txn, revision });
-            if let (Some(moved), Step::To(_)) = (&self.moved, step) {
-                // One that was not heard yet counts for this one too.
-                let _ = moved.try_send(());
+        }
+        let begun = Instant::now();
+        let reply = self.sender.deliver(&mut txn)?;
+        self.is_quick = begun.elapsed() < QUICK;
+        self.acknowledged(txn, step, &reply)
+    }
+
+    /// Posts a txn, and waits a moment for the answer. Without one it is to be posted by [`Self::post`], and
+    /// etcd may have two copies of it then, of which its ledger has seen to it that only one is carried out.
+    pub(super) fn try_post(
+        &mut self,
+        Job { mut txn, step, .. }: Job,
+    ) -> Result<std::result::Result<Acknowledged, Job>> {
+        if !self.is_quick {
+            return Ok(Err(Job { txn, step, is_sealed: false }));
+        }
+        self.ledger.seal(&mut txn, step);
+        match self.sender.attempt(&mut txn) {
+            Some(reply) => self.acknowledged(txn, step, &reply).map(Ok),
+            None => {
+                self.is_quick = false;
+                Ok(Err(Job { txn, step, is_sealed: true }))
             }
         }
-        Ok(())
     }
+
+    fn acknowledged(&mut self, txn: Txn, step: Step, reply: &TxnReply) -> Result<Acknowledged> {
+        self.ledger.accepted(reply)?;
+        if let (Some(moved), Step::To(_)) = (&self.moved, step) {
+            // One that was not heard yet counts for this one too.
+            let _ = moved.try_send(());
+        }
+        Ok(Acknowledged { lane: Lane::Ordered, txn, revision: reply.revision })
+    }
+}
+
+/// Posts the ordered lane's txns that come, until no more comes.
+pub(super) fn write(
+    writer: &Mutex<Writer<'_>>,
+    pulse: &Pulse,
+    jobs: &Receiver<Job>,
+    done: &Replies,
+) -> Result<()> {
+    while let Some(job) = next(pulse, jobs) {
+        done.acknowledged(lock(writer).post(job)?);
+    }
+    Ok(())
+}
+
+/// The writer, when no other thread uses it.
+pub(super) fn lock<'w, 'a>(writer: &'w Mutex<Writer<'a>>) -> MutexGuard<'w, Writer<'a>> {
+    // A thread that has panicked ends all others.
+    writer.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Posts the parts of one lane.
@@ -139,7 +191,7 @@ impl<'a> PartWriter<'a> {
 
     /// Posts what comes, until no more comes.
     pub(super) fn run(mut self, jobs: &Receiver<Txn>, done: &Replies) -> Result<()> {
-        while let Some(mut txn) = self.sender.next(jobs) {
+        while let Some(mut txn) = next(&self.sender.ending.pulse, jobs) {
             self.ledger.seal(&mut txn);
             let reply = self.sender.deliver(&mut txn)?;
             self.ledger.accepted(&reply)?;
@@ -160,14 +212,6 @@ struct TxnSender<'a> {
 }
 
 impl TxnSender<'_> {
-    /// The next job; `None` when no more come.
-    fn next<T>(&self, jobs: &Receiver<T>) -> Option<T> {
-        self.ending.pulse.wait();
-        let job = jobs.recv().ok();
-        self.ending.pulse.work();
-        job
-    }
-
     /// Sends a sealed txn until there is an answer. It may be sent twice, and each of the copies be
     /// carried out at any time: its ledger has seen to it that only one of them can be.
     fn deliver(&mut self, txn: &mut Txn) -> Result<TxnReply> {
@@ -185,6 +229,22 @@ impl TxnSender<'_> {
         metrics.txn_written(txn.operations(), txn.request_bytes(), begun.elapsed());
         Ok(reply)
     }
+
+    /// Sends a sealed txn once; `None` if there is no answer soon.
+    fn attempt(&mut self, txn: &mut Txn) -> Option<TxnReply> {
+        let begun = Instant::now();
+        let reply = self.client.txn_within(txn, PATIENCE)?;
+        self.metrics.txn_written(txn.operations(), txn.request_bytes(), begun.elapsed());
+        Some(reply)
+    }
+}
+
+/// The next job; `None` when no more come.
+fn next<T>(pulse: &Pulse, jobs: &Receiver<T>) -> Option<T> {
+    pulse.wait();
+    let job = jobs.recv().ok();
+    pulse.work();
+    job
 }
 
 /// Says when it is over: then what fails is not tried again.

@@ -193,6 +193,18 @@ impl Daemon {
         status.and_then(|status| status.code()).expect("no signal ended it")
     }
 
+    /// How often a thread has waited.
+    pub(crate) fn waits_of(&self, thread: &str) -> u64 {
+        let tasks = fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap();
+        let folders = tasks.map(|task| task.unwrap().path());
+        let is_it =
+            |folder: &PathBuf| fs::read_to_string(folder.join("comm")).unwrap().trim() == thread;
+        let folder = folders.into_iter().find(is_it).unwrap_or_else(|| panic!("no {thread}"));
+        let status = fs::read_to_string(folder.join("status")).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+        line.unwrap().trim().parse().unwrap()
+    }
+
     /// The most memory that it ever had, in KiB.
     pub(crate) fn peak_memory(&self) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();

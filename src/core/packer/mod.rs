@@ -231,6 +231,16 @@ impl Packer {
         self.outstanding[0] > 0
     }
 
+    /// Whether one txn of the ordered lane is under way, nothing else is, and nothing waits for it.
+    #[must_use]
+    pub fn is_one_txn_under_way(&self) -> bool {
+        self.outstanding[0] == 1
+            && self.outstanding.iter().sum::<usize>() == 1
+            && self.coming.is_none()
+            && !self.reading.is_under_way()
+            && !self.needs_acknowledgement()
+    }
+
     /// Whether something waits for an acknowledgement: else it may be told of late, with whatever happens
     /// next.
     #[must_use]
