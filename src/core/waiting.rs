@@ -24,9 +24,11 @@ pub(super) struct Waiting {
     bytes: usize,
     /// Whether some had to be given up.
     lost: bool,
-    /// The keys from under which a row has gone, as far as they are among `documents`. Under the others
-    /// rows came before theirs; or theirs is there, and etcd lacks it.
+    /// The keys from under which a row has gone. Under the others among `documents` rows came before theirs;
+    /// or theirs is there, and etcd lacks it.
     vacated: BTreeSet<Vec<u8>>,
+    /// The document that was said last not to be known.
+    noted: Vec<u8>,
     /// The keys of documents that became too large in the transaction: etcd lacks them.
     too_large: BTreeSet<Vec<u8>>,
     /// The keys that were emptied in the transaction.
@@ -91,6 +93,15 @@ impl Waiting {
         self.documents.contains_key(key)
     }
 
+    /// Takes note that a document is said not to be known; false if it was the last of which that was said.
+    pub(super) fn note(&mut self, key: &[u8]) -> bool {
+        let is_news = self.noted != key;
+        if is_news {
+            self.noted = key.to_vec();
+        }
+        is_news
+    }
+
     /// Whether a row has gone from under this key, and none has come.
     pub(super) fn is_vacated(&self, key: &[u8]) -> bool {
         self.vacated.contains(key)
@@ -113,7 +124,7 @@ impl Waiting {
         element_of(self.member(key, nested), nested, identity)
     }
 
-    /// Puts an element in its place among those that wait, or takes it out.
+    /// Puts an element in its place among those that wait, or takes it out; neither where what waits is not known.
     pub(super) fn splice(
         &mut self,
         key: &[u8],
@@ -121,6 +132,10 @@ impl Waiting {
         identity: &[u8],
         element: Option<&[u8]>,
     ) -> Result<(), MissingColumn> {
+        if self.is_unknown(key) {
+            // What is known of it would pass for all that waits.
+            return Ok(());
+        }
         let mut member = Vec::new();
         splice_member(self.member(key, nested), nested, identity, element, &mut member)?;
         let mut members = self.take(key);
@@ -246,6 +261,21 @@ fn bytes_of(key: &[u8], members: &Members) -> usize {
 mod tests {
     use super::*;
     use crate::mapping::Form;
+
+    /// A row that comes back finds either all that waited for it, or that this is not known.
+    #[test]
+    fn what_was_too_much_to_wait_is_not_taken_for_what_came_since() {
+        let nested = Nested { json_name: b"\"m\"".to_vec(), form: Form::Map };
+        let members = || Members::from([(nested.json_name.clone(), vec![b'x'; MOST_BYTES / 2])]);
+        let mut waiting = Waiting::default();
+        waiting.vacate(b"t/1", members());
+        waiting.vacate(b"t/2", members());
+        for (key, is_unknown) in [(b"t/1", false), (b"t/2", true)] {
+            assert_eq!(waiting.is_unknown(key), is_unknown);
+        }
+        assert_eq!(waiting.splice(b"t/2", &nested, b"\"a\"", Some(b"1")), Ok(()));
+        assert!(waiting.is_unknown(b"t/2"));
+    }
 
     #[test]
     fn a_document_of_before_the_transaction_is_without_what_that_has_emptied() {

@@ -238,11 +238,16 @@ impl Client {
         self.ask_txn(&Request::writing("/kv/txn", txn.body()))
     }
 
-    /// The same with an answer that comes within `patience`, on a connection that was used before; `None`
-    /// if there is none. Then [`Self::txn`] says why, and etcd may carry out both.
-    pub fn txn_within(&mut self, txn: &mut Txn, patience: Duration) -> Option<TxnReply> {
-        self.send_within(&Request::writing("/kv/txn", txn.body()), patience)?;
-        reply::txn(self.http.reply()).ok()
+    /// The same, once, on a connection that was used before, with an answer within `patience`. `None` if there is no
+    /// such connection, no answer by then, or one with an error: [`Self::txn`] can be asked with the same txn then,
+    /// of which etcd may have two copies.
+    ///
+    /// # Errors
+    /// When the connection breaks, or something else than etcd answers.
+    pub fn txn_within(&mut self, txn: &mut Txn, patience: Duration) -> Result<Option<TxnReply>> {
+        let request = Request::writing("/kv/txn", txn.body());
+        let Some(at) = self.send_within(&request, patience)? else { return Ok(None) };
+        self.txn_reply(at, &request).map(Some)
     }
 
     /// Finds out whether the user may read and write every key that begins with `prefix`, without
@@ -271,6 +276,10 @@ impl Client {
 
     fn ask_txn(&mut self, request: &Request<'_>) -> Result<TxnReply> {
         let at = self.send(request)?;
+        self.txn_reply(at, request)
+    }
+
+    fn txn_reply(&self, at: usize, request: &Request<'_>) -> Result<TxnReply> {
         reply::txn(self.http.reply()).map_err(|kind| self.shared.error(at, request.doing, kind))
     }
 

@@ -92,9 +92,13 @@ impl Client {
         Err(self.shared.error(at, request.doing, no_connection()))
     }
 
-    /// Sends a request once, over a connection of which is known where it leads, and to the endpoint that
-    /// answered last; `None` if there is no answer within `patience`.
-    pub(super) fn send_within(&mut self, request: &Request<'_>, patience: Duration) -> Option<()> {
+    /// Sends a request once, over a connection of which is known where it leads, to the endpoint that answered
+    /// last, and returns that; `None` if there is no such connection, no answer in time, or an error in it.
+    pub(super) fn send_within(
+        &mut self,
+        request: &Request<'_>,
+        patience: Duration,
+    ) -> Result<Option<usize>> {
         let shared = Arc::clone(&self.shared);
         let at = shared.order.first();
         let timeouts = shared.options.timeouts();
@@ -102,12 +106,16 @@ impl Client {
         self.http.set_timeouts(Timeouts { request: request_timeout, ..timeouts });
         let (url, token) = (shared.url(at, request.path), shared.token().clone());
         match self.post_over(&url, request, token.as_deref(), Over::Kept) {
-            Ok(Sent::Answered(())) => Some(()),
-            Ok(Sent::NotSent) => None,
-            Err(kind) => {
-                log::debug!("etcd: {}", self.failed(at, request.doing, kind));
-                None
+            Ok(Sent::Answered(())) => Ok(Some(at)),
+            Ok(Sent::NotSent) => Ok(None),
+            // Such as that the token is too old.
+            Err(ErrorKind::Answer { .. }) => Ok(None),
+            Err(ErrorKind::TimedOut(_)) => {
+                // An answer that still comes is not the next request's.
+                self.http = shared.http();
+                Ok(None)
             }
+            Err(kind) => Err(self.failed(at, request.doing, kind)),
         }
     }
 

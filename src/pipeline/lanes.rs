@@ -83,7 +83,7 @@ impl<'env> Lanes<'env> {
 
     /// Gives a txn to the ordered lane.
     pub(crate) fn post(&self, txn: Txn, step: Step) -> Result<()> {
-        self.send(Job { txn, step, is_sealed: false })
+        self.send(Job { txn, step, attempt: None })
     }
 
     /// Posts a txn while the ordered lane has no other, and waits a moment for the answer; without one the lane's
@@ -92,7 +92,7 @@ impl<'env> Lanes<'env> {
     /// # Errors
     /// [`Error::Fenced`]; those of [`Self::post`].
     pub(crate) fn post_here(&self, txn: Txn, step: Step) -> Result<Option<Acknowledged>> {
-        let posted = lock(&self.writer).try_post(Job { txn, step, is_sealed: false })?;
+        let posted = lock(&self.writer).try_post(Job { txn, step, attempt: None })?;
         posted.map_or_else(|job| self.send(job).map(|()| None), |answer| Ok(Some(answer)))
     }
 

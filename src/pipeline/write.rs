@@ -15,8 +15,8 @@ use crate::retry::Retry;
 use crate::status::{Metrics, Pulse, Status};
 use crate::stop::Stop;
 
-/// How long a txn may take while nothing else is to be done: etcd mostly needs less than a hundredth of it.
-const PATIENCE: Duration = Duration::from_millis(100);
+/// How long the thread that packs waits for etcd: mostly that needs less than a hundredth of it.
+const PATIENCE: Duration = Duration::from_millis(250);
 /// How long one takes where the next is expected to take less than [`PATIENCE`].
 const QUICK: Duration = Duration::from_millis(20);
 
@@ -26,8 +26,21 @@ pub(super) struct Job {
     pub(super) txn: Txn,
     /// What it does to the position.
     pub(super) step: Step,
-    /// Whether it is complete: it may have been sent already.
-    pub(super) is_sealed: bool,
+    /// The attempt that was made, if one was: the txn is sealed, and etcd may have it.
+    pub(super) attempt: Option<Attempt>,
+}
+
+/// An attempt to post a txn, without an answer.
+pub(super) struct Attempt {
+    begun: Instant,
+    /// What failed, unless nothing but time has passed.
+    error: Option<Error>,
+}
+
+impl Attempt {
+    fn begin() -> Self {
+        Self { begun: Instant::now(), error: None }
+    }
 }
 
 /// What comes back from the writers.
@@ -111,36 +124,41 @@ impl<'a> Writer<'a> {
     }
 
     /// Posts a txn until there is an answer.
-    fn post(&mut self, Job { mut txn, step, is_sealed }: Job) -> Result<Acknowledged> {
-        if !is_sealed {
-            self.ledger.seal(&mut txn, step);
-        }
-        let begun = Instant::now();
-        let reply = self.sender.deliver(&mut txn)?;
-        self.is_quick = begun.elapsed() < QUICK;
-        self.acknowledged(txn, step, &reply)
+    fn post(&mut self, Job { mut txn, step, attempt }: Job) -> Result<Acknowledged> {
+        let attempt = attempt.unwrap_or_else(|| self.seal(&mut txn, step));
+        let begun = attempt.begun;
+        let reply = self.sender.deliver(&mut txn, attempt)?;
+        self.acknowledged((txn, step), &reply, begun)
     }
 
     /// Posts a txn, and waits a moment for the answer. Without one it is to be posted by [`Self::post`], and
-    /// etcd may have two copies of it then, of which its ledger has seen to it that only one is carried out.
+    /// etcd may have two copies of it then, of which the ledger has seen to it that only one is carried out.
     pub(super) fn try_post(
         &mut self,
         Job { mut txn, step, .. }: Job,
     ) -> Result<std::result::Result<Acknowledged, Job>> {
         if !self.is_quick {
-            return Ok(Err(Job { txn, step, is_sealed: false }));
+            return Ok(Err(Job { txn, step, attempt: None }));
         }
-        self.ledger.seal(&mut txn, step);
-        match self.sender.attempt(&mut txn) {
-            Some(reply) => self.acknowledged(txn, step, &reply).map(Ok),
-            None => {
-                self.is_quick = false;
-                Ok(Err(Job { txn, step, is_sealed: true }))
-            }
+        let mut attempt = self.seal(&mut txn, step);
+        match self.sender.attempt(&mut txn, &mut attempt) {
+            Some(reply) => self.acknowledged((txn, step), &reply, attempt.begun).map(Ok),
+            None => Ok(Err(Job { txn, step, attempt: Some(attempt) })),
         }
     }
 
-    fn acknowledged(&mut self, txn: Txn, step: Step, reply: &TxnReply) -> Result<Acknowledged> {
+    fn seal(&mut self, txn: &mut Txn, step: Step) -> Attempt {
+        self.ledger.seal(txn, step);
+        Attempt::begin()
+    }
+
+    fn acknowledged(
+        &mut self,
+        (txn, step): (Txn, Step),
+        reply: &TxnReply,
+        begun: Instant,
+    ) -> Result<Acknowledged> {
+        self.is_quick = begun.elapsed() < QUICK;
         self.ledger.accepted(reply)?;
         if let (Some(moved), Step::To(_)) = (&self.moved, step) {
             // One that was not heard yet counts for this one too.
@@ -158,7 +176,8 @@ pub(super) fn write(
     done: &Replies,
 ) -> Result<()> {
     while let Some(job) = next(pulse, jobs) {
-        done.acknowledged(lock(writer).post(job)?);
+        let acknowledged = lock(writer).post(job)?;
+        done.acknowledged(acknowledged);
     }
     Ok(())
 }
@@ -193,7 +212,7 @@ impl<'a> PartWriter<'a> {
     pub(super) fn run(mut self, jobs: &Receiver<Txn>, done: &Replies) -> Result<()> {
         while let Some(mut txn) = next(&self.sender.ending.pulse, jobs) {
             self.ledger.seal(&mut txn);
-            let reply = self.sender.deliver(&mut txn)?;
+            let reply = self.sender.deliver(&mut txn, Attempt::begin())?;
             self.ledger.accepted(&reply)?;
             let (lane, revision) = (Lane::Part(self.lane), reply.revision);
             done.acknowledged(Acknowledged { lane, txn, revision });
@@ -214,12 +233,12 @@ struct TxnSender<'a> {
 impl TxnSender<'_> {
     /// Sends a sealed txn until there is an answer. It may be sent twice, and each of the copies be
     /// carried out at any time: its ledger has seen to it that only one of them can be.
-    fn deliver(&mut self, txn: &mut Txn) -> Result<TxnReply> {
+    fn deliver(&mut self, txn: &mut Txn, attempt: Attempt) -> Result<TxnReply> {
         let Self { client, ending, accepted, metrics } = self;
-        let begun = Instant::now();
+        let Attempt { begun, error: mut failed } = attempt;
         let mut retry = Retry::of_requests().despite_refusals(*accepted);
         let reply = retry.until_done(
-            || client.txn(txn).map_err(Error::from),
+            || failed.take().map_or_else(|| client.txn(txn).map_err(Error::from), Err),
             |error, pause| {
                 metrics.retries.count(error);
                 ending.wait(pause)
@@ -231,10 +250,14 @@ impl TxnSender<'_> {
     }
 
     /// Sends a sealed txn once; `None` if there is no answer soon.
-    fn attempt(&mut self, txn: &mut Txn) -> Option<TxnReply> {
-        let begun = Instant::now();
-        let reply = self.client.txn_within(txn, PATIENCE)?;
-        self.metrics.txn_written(txn.operations(), txn.request_bytes(), begun.elapsed());
+    fn attempt(&mut self, txn: &mut Txn, attempt: &mut Attempt) -> Option<TxnReply> {
+        let sent = self.client.txn_within(txn, PATIENCE).map_err(Error::from);
+        let reply = sent.unwrap_or_else(|error| {
+            attempt.error = Some(error);
+            None
+        })?;
+        let took = attempt.begun.elapsed();
+        self.metrics.txn_written(txn.operations(), txn.request_bytes(), took);
         Some(reply)
     }
 }

@@ -101,7 +101,8 @@ impl Packer {
         let note = [&self.rules.notes, key].concat();
         let note = Change::Put { key: &note, body: Body::Whole(b"1"), old_key: None };
         let flow = self.add(note, out)?;
-        if flow == Flow::Done {
+        // Many rows of one document may follow each other.
+        if flow == Flow::Done && self.waiting.note(key) {
             out.push(Output::RowUnknown { key: key.to_vec(), reason });
         }
         Ok(flow)
