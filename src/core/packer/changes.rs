@@ -276,7 +276,6 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::core::batch::Limits;
     use crate::core::change::Chunk;
     use crate::core::packer::Input;
     use crate::etcd::Txn;
@@ -284,14 +283,7 @@ mod tests {
 
     #[test]
     fn a_row_that_moves_and_is_left_out_leaves_nothing_under_either_key() {
-        let rules = Rules {
-            notes: Vec::new(),
-            limits: Limits { operations: 4, bytes: 100 },
-            part_lanes: 1,
-            coalesce: false,
-            idle_period: Duration::MAX,
-            skip_oversized: true,
-        };
+        let rules = Rules { skip_oversized: true, ..Rules::with_limits(4, 100) };
         let mut packer = Packer::new(rules, Position::default(), None);
         let mut chunk = Chunk::default();
         chunk.begin(Commit { lsn: Lsn(1), ..Commit::default() });

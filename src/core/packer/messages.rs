@@ -28,6 +28,21 @@ pub struct Rules {
     pub skip_oversized: bool,
 }
 
+#[cfg(test)]
+impl Rules {
+    /// Those of a packer whose txns hold so much, with one lane for parts, and no version left out.
+    pub(super) fn with_limits(operations: usize, bytes: usize) -> Self {
+        Self {
+            notes: Vec::new(),
+            limits: Limits { operations, bytes },
+            part_lanes: 1,
+            coalesce: false,
+            idle_period: Duration::MAX,
+            skip_oversized: false,
+        }
+    }
+}
+
 /// What happens.
 #[derive(Debug)]
 pub enum Input {

@@ -115,7 +115,6 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::core::batch::Limits;
     use crate::core::packer::{Input, LANE_DEPTH, Rules};
     use crate::core::view::Lane;
     use crate::etcd::Txn;
@@ -132,15 +131,7 @@ mod tests {
 
     impl Busy {
         fn new(changes: Changes) -> Self {
-            let rules = Rules {
-                notes: Vec::new(),
-                limits: Limits { operations: 4, bytes: 1000 },
-                part_lanes: 1,
-                coalesce: false,
-                idle_period: Duration::MAX,
-                skip_oversized: false,
-            };
-            let packer = Packer::new(rules, Position::default(), None);
+            let packer = Packer::new(Rules::with_limits(4, 1000), Position::default(), None);
             Self { packer, changes, txns: VecDeque::new(), outputs: Vec::new() }
         }
 
