@@ -24,16 +24,9 @@ impl Packer {
         }
         if let Some((slot, body)) = new {
             let mut filled = Vec::new();
-            let was = old.filter(|old| old.key == slot.key);
+            let was = old.filter(|old| old.key == slot.key).map(|old| old.identity);
             let flow = match self.fill_element(nested, body, old, &mut filled) {
-                _ if was.is_some_and(|was| self.lacks_document_of(nested, was)) => {
-                    self.document_unknown(slot.key, LACKING, out)?
-                }
-                Ok(element) => {
-                    let replaced = was.map(|was| was.identity);
-                    let replaced = replaced.filter(|identity| *identity != slot.identity);
-                    self.put_element(nested, slot, element, replaced, out)?
-                }
+                Ok(element) => self.put_element(nested, slot, element, was, out)?,
                 Err(missing) => self.document_unknown(slot.key, &missing.to_string(), out)?,
             };
             if flow == Flow::Wait {
@@ -168,18 +161,22 @@ impl Packer {
         Ok(filled)
     }
 
-    /// Puts an element in its place; one of another identity makes room for it.
+    /// Puts an element in its place; the one that was there, of this identity, makes room for it.
     fn put_element(
         &mut self,
         nested: &Nested,
         Slot { key, identity }: Slot<'_>,
         element: &[u8],
-        replaced: Option<&[u8]>,
+        was: Option<&[u8]>,
         out: &mut Vec<Output>,
     ) -> Result<Flow> {
+        let replaced = was.filter(|was| *was != identity);
         let Newest::Document(document) = self.newest_parent(key) else {
             if self.waiting.is_left_out(key) {
                 return self.document_unknown(key, "it was too large", out);
+            }
+            if was.is_some_and(|was| self.waiting.lacks(key, nested, was)) {
+                return self.document_unknown(key, LACKING, out);
             }
             let spliced =
                 [replaced.map(|identity| (identity, None)), Some((identity, Some(element)))];
@@ -213,10 +210,11 @@ impl Packer {
         Slot { key, identity }: Slot<'_>,
         out: &mut Vec<Output>,
     ) -> Result<Flow> {
-        if self.lacks_document_of(nested, Slot { key, identity }) {
-            return self.document_unknown(key, LACKING, out);
-        }
         let Newest::Document(document) = self.newest_parent(key) else {
+            // Its row has not gone in this transaction: it was not there to begin with.
+            if self.waiting.is_left_out(key) || self.waiting.lacks(key, nested, identity) {
+                return self.document_unknown(key, LACKING, out);
+            }
             if self.waiting.is_unknown(key) {
                 return Ok(Flow::Done);
             }
@@ -229,13 +227,6 @@ impl Packer {
         let made = splice(document, nested, identity, None, &mut new);
         let made = made.map(|()| Some(new).filter(|made| made != document));
         self.replace_document(key, made, out)
-    }
-
-    /// Whether etcd lacks the document that an element was in. Its row is there, unless it has gone in this
-    /// transaction: then the element waits.
-    fn lacks_document_of(&self, nested: &Nested, Slot { key, identity }: Slot<'_>) -> bool {
-        self.newest_parent(key) == Newest::Absent
-            && (self.waiting.is_left_out(key) || self.waiting.lacks(key, nested, identity))
     }
 
     /// Puts what was made of a document; nothing if that is as it was.
